@@ -1,0 +1,26 @@
+"""The one error type that users see, and help for mistyped names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HwoptError(Exception):
+    """Something the user can mend: one sentence that says what, where and what to do.
+
+    The command line prints the sentence without a traceback and exits with code 2.
+    """
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> HwoptError:
+    """Return the error for a ``name`` that is not among the ``valid`` ones, with the nearest.
+
+    >>> print(unknown_name("pass", "prune-chanels", ["fold-batch-norm", "prune-channels"]))
+    unknown pass 'prune-chanels': did you mean 'prune-channels'? (valid: fold-batch-norm, \
+prune-channels)
+    """
+    names = sorted(valid)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return HwoptError(f"unknown {kind} {name!r}: {hint}(valid: {', '.join(names) or 'none'})")
