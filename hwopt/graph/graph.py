@@ -1,0 +1,357 @@
+"""The graph: nodes and named parameters on a networkx multigraph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import networkx
+import torch
+
+from hwopt.errors import HwoptError, unknown_name
+from hwopt.graph import operators
+from hwopt.graph.types import Node, Operand, Operands, Parameter, TensorSpec, Value
+
+if TYPE_CHECKING:
+    from hwopt.graph.module import GraphModule
+
+INPUT = "input"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
+
+
+class Graph:
+    """A network as a graph of operators.
+
+    Nodes and specifications are immutable; a change puts another node in the old one's place.
+    Tensors are shared between copies and must never be written to: set another one instead.
+
+    >>> from hwopt.graph import Batch, Parameter, TensorSpec
+    >>> graph = Graph("tiny")
+    >>> x = graph.add_input("x", TensorSpec((Batch(), 4)))
+    >>> graph.set_parameter("fc.weight", torch.ones(2, 4))
+    >>> fc = graph.add_node("fc", "linear", {"input": x, "weight": Parameter("fc.weight")})
+    >>> graph.outputs["output"] = fc
+    >>> graph.infer_shapes()
+    >>> print(graph.to_text())
+    graph tiny {
+      input x: f32[N, 4]
+      parameter fc.weight: f32[2, 4]
+      fc: f32[N, 2] = linear(%x, weight=@fc.weight)
+      return output=%fc
+    }
+    <BLANKLINE>
+    """
+
+    def __init__(self, name: str = "graph") -> None:
+        self.name = name
+        self.outputs: dict[str, Operand] = {}
+        self._nodes: dict[str, Node] = {}
+        self._network = networkx.MultiDiGraph()
+        self._parameters: dict[str, torch.Tensor] = {}
+        self._buffers: set[str] = set()
+
+    # -- nodes -----------------------------------------------------------------------------
+
+    def add_input(self, name: str, spec: TensorSpec) -> Value:
+        """Add a graph input and return its value."""
+        self._insert(Node(name, INPUT, outputs=(spec,)))
+        return Value(name)
+
+    def add_node(
+        self,
+        name: str,
+        op: str,
+        operands: Mapping[str, Operands],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Value:
+        """Add a node and return its first value; missing attributes take their defaults.
+
+        Raises:
+            HwoptError: if an argument is unknown, missing or of the wrong kind.
+        """
+        self._insert(Node(name, op, operands, complete(name, op, operands, attributes or {})))
+        return Value(name)
+
+    def replace_node(self, node: Node) -> None:
+        """Put ``node`` in the place of the node that has its name."""
+        self.node(node.name)
+        self._network.remove_edges_from(list(self._network.in_edges(node.name, keys=True)))
+        self._nodes[node.name] = node
+        self._connect(node)
+
+    def remove_node(self, name: str) -> None:
+        """Remove a node whose outputs nobody reads.
+
+        Raises:
+            ValueError: if a node or an output of the graph still reads it.
+        """
+        readers = self.users(name)
+        if readers or any(isinstance(v, Value) and v.node == name for v in self.outputs.values()):
+            raise ValueError(f"node {name!r} is still read by {[n.name for n in readers] or 'output'}")
+        del self._nodes[name]
+        self._network.remove_node(name)
+
+    def replace_uses(self, old: Value, new: Operand) -> None:
+        """Let every reader of ``old``, the graph's outputs included, read ``new``."""
+
+        def swap(operands: Operands | None) -> Any:
+            if isinstance(operands, tuple):
+                return tuple(swap(operand) for operand in operands)
+            return new if operands == old else operands
+
+        for user in self.users(old.node):
+            self.replace_node(
+                user.replace(operands={role: swap(o) for role, o in user.operands.items()})
+            )
+        self.outputs = {name: swap(operand) for name, operand in self.outputs.items()}
+
+    def node(self, name: str) -> Node:
+        """Return the node with this name.
+
+        Raises:
+            HwoptError: if there is none; the nearest name is given.
+        """
+        if name not in self._nodes:
+            raise unknown_name("node", name, self._nodes)
+        return self._nodes[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._nodes
+
+    def nodes(self, op: str | None = None) -> list[Node]:
+        """Return the nodes without the inputs, each after those it reads; optionally of one op."""
+        position = {name: index for index, name in enumerate(self._nodes)}
+        order = networkx.lexicographical_topological_sort(self._network, key=position.__getitem__)
+        nodes = [self._nodes[name] for name in order]
+        return [n for n in nodes if n.op != INPUT and op in (None, n.op)]
+
+    @property
+    def inputs(self) -> dict[str, TensorSpec]:
+        """The graph's inputs in the order of the call."""
+        return {n.name: n.output for n in self._nodes.values() if n.op == INPUT}
+
+    def users(self, name: str) -> list[Node]:
+        """Return the nodes that read an output of the node ``name``, each once."""
+        return [self._nodes[user] for user in self._network.successors(name)]
+
+    def producer(self, value: Value) -> Node:
+        """Return the node (or input) that makes a value."""
+        return self.node(value.node)
+
+    def spec(self, operand: Operands) -> TensorSpec:
+        """Return shape and dtype of a value or a parameter."""
+        if isinstance(operand, Value):
+            return self._nodes[operand.node].outputs[operand.output]
+        if isinstance(operand, Parameter):
+            tensor = self.parameter(operand.name)
+            return TensorSpec(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        raise TypeError("a list of operands has no single specification")
+
+    def unique_name(self, wanted: str) -> str:
+        """Return ``wanted``, or ``wanted_1``, ``wanted_2``, ... if it is taken."""
+        name, count = wanted, 0
+        while name in self._nodes or name in self._parameters or _is_reserved(name):
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
+
+    def to_networkx(self) -> networkx.MultiDiGraph:
+        """Return a copy of the network: nodes carry ``node``; edges ``output`` and ``role``."""
+        return self._network.copy()
+
+    # -- parameters ------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Mapping[str, torch.Tensor]:
+        """All named tensors, trainable or not, by name."""
+        return dict(self._parameters)
+
+    def parameter(self, name: str) -> torch.Tensor:
+        """Return a named tensor.
+
+        Raises:
+            HwoptError: if there is none; the nearest name is given.
+        """
+        if name not in self._parameters:
+            raise unknown_name("parameter", name, self._parameters)
+        return self._parameters[name]
+
+    def is_trainable(self, name: str) -> bool:
+        """Say whether training changes the parameter (running statistics are not trained)."""
+        return name not in self._buffers
+
+    def set_parameter(
+        self, name: str, tensor: torch.Tensor, *, trainable: bool | None = None
+    ) -> None:
+        """Set a named tensor; ``trainable`` stays as it was, or is True for a new one."""
+        _check_name("parameter", name)
+        if trainable is None:
+            trainable = name not in self._buffers
+        self._parameters[name] = tensor.detach()
+        (self._buffers.discard if trainable else self._buffers.add)(name)
+
+    def remove_parameter(self, name: str) -> None:
+        """Remove a named tensor."""
+        del self._parameters[name]
+        self._buffers.discard(name)
+
+    def parameter_users(self, name: str) -> list[tuple[Node, str]]:
+        """Return (node, role) of every reference to a parameter."""
+        return [(n, role) for n in self.nodes() for role, used in n.parameters() if used == name]
+
+    # -- the whole -------------------------------------------------------------------------
+
+    def copy(self) -> Graph:
+        """Return an independent graph that shares the (never written) tensors."""
+        other = Graph(self.name)
+        other._nodes = dict(self._nodes)
+        other._network = self._network.copy()
+        other._parameters = dict(self._parameters)
+        other._buffers = set(self._buffers)
+        other.outputs = dict(self.outputs)
+        return other
+
+    def infer_shapes(self) -> None:
+        """Compute the specification of every value from the inputs and the parameters.
+
+        Raises:
+            HwoptError: if a node does not fit its operands; the node is named.
+        """
+        from hwopt.graph.shapes import infer_shapes
+
+        infer_shapes(self)
+
+    def to_torch(self) -> GraphModule:
+        """Return a trainable module with its own copy of the parameters, in training mode."""
+        from hwopt.graph.module import GraphModule
+
+        return GraphModule(self)
+
+    def with_weights_of(self, module: torch.nn.Module) -> Graph:
+        """Return a graph like this one with the tensors of a (trained) ``to_torch`` module.
+
+        Raises:
+            HwoptError: if the module lacks a parameter of the graph.
+        """
+        state = module.state_dict()
+        missing = sorted(self._parameters.keys() - state.keys())
+        if missing:
+            raise HwoptError(f"the module has no parameter {missing[0]!r}: is it of another graph?")
+        other = self.copy()
+        for name in self._parameters:
+            other.set_parameter(name, state[name].detach().clone())
+        return other
+
+    def to_text(self) -> str:
+        """Return the text form: every node with its shapes, no tensor contents."""
+        from hwopt.graph.text import to_text
+
+        return to_text(self)
+
+    @classmethod
+    def from_text(cls, text: str, parameters: Mapping[str, torch.Tensor] | None = None) -> Graph:
+        """Parse the text form; parameters that are not given are zeros.
+
+        Raises:
+            HwoptError: if the text is not a graph; the line is named.
+        """
+        from hwopt.graph.parser import parse
+
+        return parse(text, parameters or {})
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``graph.json`` and ``weights.safetensors`` into a folder, whole or not at all."""
+        from hwopt.graph.storage import save
+
+        save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Graph:
+        """Read what ``save`` wrote.
+
+        Raises:
+            HwoptError: if a file is missing, damaged or of a newer version.
+        """
+        from hwopt.graph.storage import load
+
+        return load(Path(folder))
+
+    def macs(self) -> int:
+        """Return the multiply-accumulates of one forward pass for a batch of one."""
+        return sum(operators.get(n.op).macs(self, n) for n in self.nodes())
+
+    def num_parameters(self) -> int:
+        """Return the number of trainable values; a shared parameter counts once."""
+        return sum(t.numel() for name, t in self._parameters.items() if name not in self._buffers)
+
+    def bytes_moved(self, node: Node) -> int:
+        """Return the bytes that a node reads and writes for a batch of one."""
+        read = sum(self.spec(operand).bytes() for _, operand in node.flat_operands())
+        return read + sum(spec.bytes() for spec in node.outputs)
+
+    # -- private ---------------------------------------------------------------------------
+
+    def _insert(self, node: Node) -> None:
+        _check_name("node", node.name)
+        if node.name in self._nodes:
+            raise ValueError(f"the graph has a node {node.name!r} already")
+        self._nodes[node.name] = node
+        self._network.add_node(node.name, node=node)
+        self._connect(node)
+
+    def _connect(self, node: Node) -> None:
+        self._network.nodes[node.name]["node"] = node
+        for role, operands in node.operands.items():
+            for position, value in _positions(operands):
+                if value.node not in self._nodes:
+                    raise ValueError(f"node {node.name!r} reads {value}, which is not in the graph")
+                key = f"{role}.{position}"
+                self._network.add_edge(value.node, node.name, key=key, output=value.output)
+
+
+def complete(
+    name: str, op: str, operands: Mapping[str, Operands], attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the attributes with defaults filled in, in the order of the schema.
+
+    Raises:
+        HwoptError: if an argument is unknown, missing or of the wrong kind.
+    """
+    operator = operators.get(op)
+    for given in (*operands, *attributes):
+        if operator.argument(given) is None:
+            valid = ", ".join(a.name for a in operator.arguments)
+            raise HwoptError(f"node {name!r}: {op} has no argument {given!r} (it has: {valid})")
+    completed = {}
+    for argument in operator.arguments:
+        if argument.name in operands:
+            continue
+        if argument.name in attributes:
+            value = attributes[argument.name]
+        elif argument.default is not None or not argument.is_tensor:
+            value = argument.default
+        else:
+            continue
+        completed[argument.name] = tuple(value) if isinstance(value, list) else value
+    return completed
+
+
+def _positions(operands: Operands) -> Iterator[tuple[int, Value]]:
+    listed: Iterable[Operand | None] = operands if isinstance(operands, tuple) else (operands,)
+    for position, operand in enumerate(listed):
+        if isinstance(operand, Value):
+            yield position, operand
+
+
+def _is_reserved(name: str) -> bool:
+    """Say whether a part of the name is an attribute that every torch module has."""
+    return any(hasattr(torch.nn.Module, part) for part in name.split("."))
+
+
+def _check_name(kind: str, name: str) -> None:
+    if _is_reserved(name):
+        raise ValueError(f"{kind} name {name!r} is an attribute of every torch module")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{kind} name {name!r} may hold letters, digits, '_' and '.' only")

@@ -1,0 +1,47 @@
+"""Multiply-accumulates of one node for a batch of one; an addition alone counts nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hwopt.graph.types import Node
+
+if TYPE_CHECKING:
+    from hwopt.graph.graph import Graph
+
+
+def none(graph: Graph, node: Node) -> int:
+    """No multiply-accumulates: elementwise, pooling, data movement."""
+    return 0
+
+
+def convolution(graph: Graph, node: Node) -> int:
+    """Output elements x kernel elements of one output channel."""
+    weight = graph.spec(node.operands["weight"]).at()
+    return node.output.elements() * math.prod(weight[1:])
+
+
+def transposed_convolution(graph: Graph, node: Node) -> int:
+    """Input elements x kernel elements of one input channel."""
+    weight = graph.spec(node.operands["weight"]).at()
+    return graph.spec(node.operands["input"]).elements() * math.prod(weight[1:])
+
+
+def linear(graph: Graph, node: Node) -> int:
+    """Output elements x input features."""
+    return node.output.elements() * graph.spec(node.operands["weight"]).at()[-1]
+
+
+def matmul(graph: Graph, node: Node) -> int:
+    """Output elements x the length of the contracted dimension."""
+    return node.output.elements() * graph.spec(node.operands["self"]).at()[-1]
+
+
+def attention(graph: Graph, node: Node) -> int:
+    """The two products: query with key, and the weights with value."""
+    query = graph.spec(node.operands["query"]).at()
+    key = graph.spec(node.operands["key"]).at()
+    value = graph.spec(node.operands["value"]).at()
+    scores = math.prod(query[:-1]) * key[-2]
+    return scores * (query[-1] + value[-1])

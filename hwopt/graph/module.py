@@ -1,0 +1,157 @@
+"""A graph as a trainable torch module."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hwopt.graph import operators
+from hwopt.graph.types import Batch, Node, Operand, Parameter, Value
+
+if TYPE_CHECKING:
+    from hwopt.graph.graph import Graph
+
+
+class Operation(nn.Module):
+    """One node of the graph; it may also hold the parameters whose names it begins."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+        self._operator = operators.get(node.op)
+        self._attributes = {k: _to_torch(v) for k, v in node.attributes.items()}
+        self._symbolic = {k for k, v in node.attributes.items() if _is_symbolic(v)}
+
+    def forward(self, operands: dict[str, Any], batch: int | None) -> Any:
+        """Call the torch function with tensors in place of the operands."""
+        attributes = dict(self._attributes)
+        for name in self._symbolic:
+            assert batch is not None
+            attributes[name] = at_batch(attributes[name], batch)
+        if self._operator.mode:
+            attributes[self._operator.mode] = self.training
+        return call(self._operator, {**attributes, **operands})
+
+    def extra_repr(self) -> str:
+        """Return the operator's name, so that printing the module shows what it does."""
+        return self._node.op
+
+
+class GraphModule(nn.Module):
+    """Runs a graph: ``state_dict`` has the names of the graph's parameters.
+
+    It takes the graph's inputs in order and returns one tensor, or a tuple for several outputs.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        # All names are private: the model's own may be ``inputs`` or ``outputs``.
+        self._inputs = graph.inputs
+        self._outputs = tuple(graph.outputs.values())
+        operations = {node.name: Operation(node) for node in graph.nodes()}
+        for name in sorted(operations, key=lambda n: n.count(".")):
+            parent, leaf = self._owner(name)
+            parent.add_module(leaf, operations[name])
+        self._operations = tuple(operations.values())
+        self._owners: dict[str, tuple[nn.Module, str]] = {}
+        for name, tensor in graph.parameters.items():
+            self._place(name, tensor.clone(), graph.is_trainable(name))
+        self._reads = Counter(v for n in graph.nodes() for _, v in n.values())
+        self._reads.update(v for v in self._outputs if isinstance(v, Value))
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """Run the nodes in order; a value is dropped after its last reader."""
+        values = {Value(name): tensor for name, tensor in zip(self._inputs, inputs, strict=True)}
+        batch = self._batch(inputs)
+        left = Counter(self._reads)
+
+        def read(operand: Operand | None) -> torch.Tensor | None:
+            if isinstance(operand, Parameter):
+                owner, attribute = self._owners[operand.name]
+                return getattr(owner, attribute)
+            if operand is None:
+                return None
+            left[operand] -= 1
+            return values[operand] if left[operand] else values.pop(operand)
+
+        for operation in self._operations:
+            operands = {
+                role: [read(o) for o in operand] if isinstance(operand, tuple) else read(operand)
+                for role, operand in operation._node.operands.items()
+            }
+            result = operation(operands, batch)
+            for index, output in enumerate(_as_list(result)):
+                if left[Value(operation._node.name, index)]:
+                    values[Value(operation._node.name, index)] = output
+        results = tuple(read(operand) for operand in self._outputs)
+        return results[0] if len(results) == 1 else results
+
+    def _batch(self, inputs: tuple[torch.Tensor, ...]) -> int | None:
+        for tensor, spec in zip(inputs, self._inputs.values(), strict=True):
+            for axis, dimension in enumerate(spec.shape):
+                if isinstance(dimension, Batch):
+                    return tensor.shape[axis] // dimension.multiple
+        return None
+
+    def _owner(self, name: str) -> tuple[nn.Module, str]:
+        """Return the module that holds ``name`` and the last part of it, making containers."""
+        module: nn.Module = self
+        *path, leaf = name.split(".")
+        for part in path:
+            if part not in module._modules:
+                module.add_module(part, nn.Module())
+            module = module.get_submodule(part)
+        return module, leaf
+
+    def _place(self, name: str, tensor: torch.Tensor, trainable: bool) -> None:
+        owner, leaf = self._owner(name)
+        if trainable:
+            owner.register_parameter(leaf, nn.Parameter(tensor))
+        else:
+            owner.register_buffer(leaf, tensor)
+        self._owners[name] = (owner, leaf)
+
+
+def call(operator: operators.Operator, arguments: dict[str, Any]) -> Any:
+    """Call the torch function of an operator with arguments by name."""
+    arguments = {**operator.fixed, **arguments}
+    positional, keywords = [], {}
+    for argument in operator.function._schema.arguments:
+        value = arguments.get(argument.name, argument.default_value)
+        if argument.kwarg_only:
+            keywords[argument.name] = value
+        else:
+            positional.append(value)
+    return operator.function(*positional, **keywords)
+
+
+def at_batch(value: Any, batch: int) -> Any:
+    """Replace every ``Batch`` in an attribute by the number for a batch size."""
+    if isinstance(value, list | tuple):
+        return [at_batch(v, batch) for v in value]
+    return value.at(batch) if isinstance(value, Batch) else value
+
+
+def _is_symbolic(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_is_symbolic, value))
+    return isinstance(value, Batch)
+
+
+def _to_torch(value: Any) -> Any:
+    """Turn an attribute into what torch takes: lists, dtypes, devices."""
+    if isinstance(value, tuple):
+        return [_to_torch(v) for v in value]
+    if isinstance(value, str) and value.startswith("torch."):
+        return getattr(torch, value.removeprefix("torch."))
+    if isinstance(value, str) and value.startswith("device."):
+        return torch.device(value.removeprefix("device."))
+    return value
+
+
+def _as_list(result: Any) -> Iterator[torch.Tensor]:
+    return iter(result if isinstance(result, list | tuple) else (result,))

@@ -1,0 +1,193 @@
+"""The operators: hwopt's names for what passes reason about, and ATen's for all others."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hwopt.errors import HwoptError
+from hwopt.graph import mac_counts
+from hwopt.graph.types import Node
+
+if TYPE_CHECKING:
+    from hwopt.graph.graph import Graph
+
+MacCount = Callable[["Graph", Node], int]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator: its name, its torch function and its cost.
+
+    Attributes:
+        name: the name in the graph.
+        target: the torch operator, ``namespace.name.overload``; its schema gives the arguments.
+        mode: the argument that says whether the model is training, if there is one.
+        fixed: arguments that never stand in a graph, with the value they always take.
+        macs: multiply-accumulates of a node, for a batch of one.
+    """
+
+    name: str
+    target: str
+    mode: str | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    macs: MacCount = mac_counts.none
+
+    @functools.cached_property
+    def function(self) -> torch._ops.OpOverload:
+        """The torch function.
+
+        Raises:
+            HwoptError: if the library that defines the operator is not loaded.
+        """
+        found: Any = torch.ops
+        for part in self.target.split("."):
+            try:
+                found = getattr(found, part)
+            except (AttributeError, RuntimeError):
+                message = (
+                    f"operator {self.target!r} is not known to torch: import the module that "
+                    "defines it before loading the graph"
+                )
+                raise HwoptError(message) from None
+        if not isinstance(found, torch._ops.OpOverload):
+            raise HwoptError(f"operator {self.target!r} is not a full name such as aten.add.Tensor")
+        return found
+
+    @functools.cached_property
+    def arguments(self) -> tuple[Argument, ...]:
+        """The arguments that may stand in a graph, in the order of the schema."""
+        return tuple(
+            Argument(a.name, "Tensor" in str(a.type), a.default_value, a.kwarg_only)
+            for a in self.function._schema.arguments
+            if a.name != self.mode and a.name not in self.fixed
+        )
+
+    def argument(self, name: str) -> Argument | None:
+        """Return the argument with this name, or None."""
+        return next((a for a in self.arguments if a.name == name), None)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of an operator's schema."""
+
+    name: str
+    is_tensor: bool
+    default: Any
+    keyword_only: bool
+
+
+_REGISTRY: dict[str, Operator] = {}
+_BY_TARGET: dict[str, str] = {}
+#: Other ATen operators that mean the same, with the arguments that are named differently.
+_SYNONYMS: dict[str, tuple[str, Mapping[str, str]]] = {
+    "aten.view.default": ("reshape", {"size": "shape"}),
+    "aten._unsafe_view.default": ("reshape", {"size": "shape"}),
+    "aten._native_batch_norm_legit_no_training.default": ("batch_norm", {}),
+}
+
+
+def register(operator: Operator) -> Operator:
+    """Add an operator; its name and its target must be new.
+
+    Raises:
+        ValueError: if the name or the target is taken.
+    """
+    if operator.name in _REGISTRY or operator.target in _BY_TARGET:
+        raise ValueError(f"operator {operator.name!r} ({operator.target}) is registered already")
+    _REGISTRY[operator.name] = operator
+    _BY_TARGET[operator.target] = operator.name
+    return operator
+
+
+@functools.cache
+def _passed_through(target: str) -> Operator:
+    return Operator(target, target)
+
+
+def get(name: str) -> Operator:
+    """Return the operator with this name; a full ATen name always has one.
+
+    >>> get("conv2d").target, get("aten.roll.default").name
+    ('aten.conv2d.default', 'aten.roll.default')
+    """
+    return _REGISTRY.get(name) or _passed_through(name)
+
+
+def is_named(name: str) -> bool:
+    """Say whether this is an operator that passes may reason about."""
+    return name in _REGISTRY
+
+
+def for_target(target: str) -> tuple[Operator, Mapping[str, str]]:
+    """Return the operator for a torch function, and how its arguments are renamed."""
+    if target in _BY_TARGET:
+        return _REGISTRY[_BY_TARGET[target]], {}
+    if target in _SYNONYMS:
+        name, renamed = _SYNONYMS[target]
+        return _REGISTRY[name], renamed
+    return _passed_through(target), {}
+
+
+for _name, _target, _macs in (
+    ("conv1d", "aten.conv1d.default", mac_counts.convolution),
+    ("conv2d", "aten.conv2d.default", mac_counts.convolution),
+    ("conv3d", "aten.conv3d.default", mac_counts.convolution),
+    ("conv_transpose2d", "aten.conv_transpose2d.input", mac_counts.transposed_convolution),
+    ("linear", "aten.linear.default", mac_counts.linear),
+    ("matmul", "aten.matmul.default", mac_counts.matmul),
+    ("bmm", "aten.bmm.default", mac_counts.matmul),
+    ("embedding", "aten.embedding.default", mac_counts.none),
+    ("relu", "aten.relu.default", mac_counts.none),
+    ("relu6", "aten.relu6.default", mac_counts.none),
+    ("hardtanh", "aten.hardtanh.default", mac_counts.none),
+    ("hardswish", "aten.hardswish.default", mac_counts.none),
+    ("hardsigmoid", "aten.hardsigmoid.default", mac_counts.none),
+    ("leaky_relu", "aten.leaky_relu.default", mac_counts.none),
+    ("sigmoid", "aten.sigmoid.default", mac_counts.none),
+    ("silu", "aten.silu.default", mac_counts.none),
+    ("gelu", "aten.gelu.default", mac_counts.none),
+    ("tanh", "aten.tanh.default", mac_counts.none),
+    ("softmax", "aten.softmax.int", mac_counts.none),
+    ("log_softmax", "aten.log_softmax.int", mac_counts.none),
+    ("add", "aten.add.Tensor", mac_counts.none),
+    ("sub", "aten.sub.Tensor", mac_counts.none),
+    ("mul", "aten.mul.Tensor", mac_counts.none),
+    ("div", "aten.div.Tensor", mac_counts.none),
+    ("layer_norm", "aten.layer_norm.default", mac_counts.none),
+    ("max_pool2d", "aten.max_pool2d.default", mac_counts.none),
+    ("avg_pool2d", "aten.avg_pool2d.default", mac_counts.none),
+    ("adaptive_avg_pool2d", "aten.adaptive_avg_pool2d.default", mac_counts.none),
+    ("mean", "aten.mean.dim", mac_counts.none),
+    ("concat", "aten.cat.default", mac_counts.none),
+    ("chunk", "aten.chunk.default", mac_counts.none),
+    ("split", "aten.split.Tensor", mac_counts.none),
+    ("flatten", "aten.flatten.using_ints", mac_counts.none),
+    ("reshape", "aten.reshape.default", mac_counts.none),
+    ("permute", "aten.permute.default", mac_counts.none),
+    ("transpose", "aten.transpose.int", mac_counts.none),
+    ("pad", "aten.pad.default", mac_counts.none),
+):
+    register(Operator(_name, _target, macs=_macs))
+
+register(Operator("dropout", "aten.dropout.default", mode="train"))
+register(
+    Operator(
+        "batch_norm",
+        "aten.batch_norm.default",
+        mode="training",
+        fixed={"cudnn_enabled": False},
+    )
+)
+register(
+    Operator(
+        "scaled_dot_product_attention",
+        "aten.scaled_dot_product_attention.default",
+        macs=mac_counts.attention,
+    )
+)

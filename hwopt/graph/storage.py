@@ -1,0 +1,134 @@
+"""Graphs on disk: ``graph.json`` for the structure, ``weights.safetensors`` for the tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hwopt.errors import HwoptError
+from hwopt.files import atomic_file, read_json, write_json
+from hwopt.graph.graph import Graph
+from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
+
+GRAPH_FILE = "graph.json"
+WEIGHTS_FILE = "weights.safetensors"
+_SCHEMA = 1
+
+
+def save(graph: Graph, folder: Path) -> None:
+    """Write both files, the weights first: a graph file is there only if its weights are."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.contiguous().clone() for name, t in graph.parameters.items()}
+    with atomic_file(folder / WEIGHTS_FILE) as path:
+        save_file(tensors, path)
+    write_json(folder / GRAPH_FILE, _to_json(graph))
+
+
+def load(folder: Path) -> Graph:
+    """Read both files.
+
+    Raises:
+        HwoptError: if a file is missing, damaged or of a newer version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    document = read_json(folder / GRAPH_FILE)
+    weights = folder / WEIGHTS_FILE
+    try:
+        tensors = load_file(weights)
+    except FileNotFoundError:
+        raise HwoptError(f"{weights} does not exist") from None
+    except SafetensorError as error:
+        raise HwoptError(f"{weights} is damaged: {error}") from None
+    if document.get("schema") != _SCHEMA:
+        raise HwoptError(f"{folder / GRAPH_FILE} has schema {document.get('schema')!r}, not {_SCHEMA}")
+    try:
+        return _from_json(document, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HwoptError(f"{folder / GRAPH_FILE} is damaged: {error!r}") from error
+
+
+def _to_json(graph: Graph) -> dict[str, Any]:
+    return {
+        "schema": _SCHEMA,
+        "name": graph.name,
+        "inputs": [
+            {"name": name, "dtype": s.dtype, "shape": _attribute_to_json(s.shape)}
+            for name, s in graph.inputs.items()
+        ],
+        "parameters": [
+            {"name": name, "trainable": graph.is_trainable(name)} for name in graph.parameters
+        ],
+        "nodes": [
+            {
+                "name": node.name,
+                "op": node.op,
+                "operands": {role: _operands_to_json(o) for role, o in node.operands.items()},
+                "attributes": {k: _attribute_to_json(v) for k, v in node.attributes.items()},
+            }
+            for node in graph.nodes()
+        ],
+        "outputs": [
+            {"name": name, "operand": _operands_to_json(o)} for name, o in graph.outputs.items()
+        ],
+    }
+
+
+def _from_json(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Graph:
+    graph = Graph(document["name"])
+    for entry in document["inputs"]:
+        shape = _attribute_from_json(entry["shape"])
+        graph.add_input(entry["name"], TensorSpec(shape, entry["dtype"]))
+    for entry in document["parameters"]:
+        graph.set_parameter(entry["name"], tensors[entry["name"]], trainable=entry["trainable"])
+    for entry in document["nodes"]:
+        operands = {role: _operands_from_json(o) for role, o in entry["operands"].items()}
+        attributes = {k: _attribute_from_json(v) for k, v in entry["attributes"].items()}
+        graph.add_node(entry["name"], entry["op"], operands, attributes)
+    for entry in document["outputs"]:
+        graph.outputs[entry["name"]] = _operands_from_json(entry["operand"])
+    graph.infer_shapes()
+    return graph
+
+
+def _operands_to_json(operands: Operands | None) -> Any:
+    if isinstance(operands, tuple):
+        return [_operands_to_json(operand) for operand in operands]
+    if isinstance(operands, Value):
+        return {"node": operands.node, "output": operands.output}
+    return None if operands is None else {"parameter": operands.name}
+
+
+def _operands_from_json(document: Any) -> Any:
+    if isinstance(document, list):
+        return tuple(_operands_from_json(entry) for entry in document)
+    if document is None:
+        return None
+    if "parameter" in document:
+        return Parameter(document["parameter"])
+    return Value(document["node"], document["output"])
+
+
+def _attribute_to_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_attribute_to_json(v) for v in value]
+    if isinstance(value, Batch):
+        return {"batch": value.multiple}
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return {"float": str(value)}  # JSON has no infinity
+    return value
+
+
+def _attribute_from_json(document: Any) -> Any:
+    if isinstance(document, list):
+        return tuple(_attribute_from_json(entry) for entry in document)
+    if isinstance(document, dict):
+        return Batch(document["batch"]) if "batch" in document else float(document["float"])
+    return document
+
+
