@@ -1,0 +1,108 @@
+"""What a pass is: options, conditions, a result with notes, and candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hwopt.passes.text import format_pass
+
+if TYPE_CHECKING:
+    import torch
+
+    from hwopt.graph import Graph
+
+
+class Condition(StrEnum):
+    """What must hold before a pass (``requires``) or holds after it (``ensures``)."""
+
+    NO_BATCH_NORM_AFTER_CONVOLUTION = "no batch norm directly after a convolution or linear layer"
+    NO_DEAD_CODE = "every node and parameter is used by an output"
+
+
+@dataclass(frozen=True)
+class Note:
+    """One remark of a pass: what was changed, or what was not and why."""
+
+    node: str
+    message: str
+    changed: bool
+
+    def __str__(self) -> str:
+        return f"{'changed' if self.changed else 'kept'} {self.node}: {self.message}"
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What ``apply`` returns.
+
+    Attributes:
+        graph: the new graph, or the input itself if nothing was modified.
+        modified: whether the graph is another one than the input.
+        notes: what was changed and what could not be, each with the reason.
+    """
+
+    graph: Graph
+    modified: bool
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass
+class Context:
+    """What a pass may ask for.
+
+    Attributes:
+        batches: returns an iterable of (inputs, labels); None if there is no data.
+        latency: returns the measured latency of a graph in ms; None if nothing can be measured.
+        seed: seed of ``generator()``.
+        debug: check that passes do not change their input and preserve what they say they do.
+    """
+
+    batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]] | None = None
+    latency: Callable[[Graph], float] | None = None
+    seed: int = 0
+    debug: bool = False
+    notes: list[tuple[str, Note]] = field(default_factory=list)
+
+    def generator(self) -> torch.Generator:
+        """Return a new random generator with the context's seed."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Base of all passes: a frozen dataclass whose fields are the options.
+
+    Class attributes:
+        name: the name in text and in the entry point.
+        preserves_function: the outputs stay equal (up to rounding) in eval mode.
+        requires, ensures: conditions before and after; see ``Condition``.
+        needs_data, needs_latency: what the context must offer.
+    """
+
+    name: ClassVar[str] = ""
+    preserves_function: ClassVar[bool] = False
+    requires: ClassVar[frozenset[Condition]] = frozenset()
+    ensures: ClassVar[frozenset[Condition]] = frozenset()
+    needs_data: ClassVar[bool] = False
+    needs_latency: ClassVar[bool] = False
+
+    def apply(self, graph: Graph, context: Context) -> PassResult:
+        """Return the transformed graph; ``graph`` itself is never changed."""
+        raise NotImplementedError(f"pass {type(self).__name__} defines no apply")
+
+    def candidates(self, graph: Graph, context: Context) -> list[Pass]:
+        """Return the instances of this pass that would change ``graph``; search tries them."""
+        return [self] if self.apply(graph, context).modified else []
+
+    def options(self) -> dict[str, Any]:
+        """Return the options by name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def __str__(self) -> str:
+        return format_pass(self)

@@ -1,0 +1,42 @@
+"""``eliminate-dead-code``: remove what no output depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwopt.graph import Value
+from hwopt.graph.cleanup import remove_unused
+from hwopt.passes.base import Condition, Context, Note, Pass, PassResult
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+
+
+@dataclass(frozen=True)
+class EliminateDeadCode(Pass):
+    """Remove nodes and parameters that no output depends on.
+
+    Dropout does nothing in a compiled model but matters in training: it is removed only with
+    ``keep_dropout=false``.
+    """
+
+    name = "eliminate-dead-code"
+    preserves_function = True
+    ensures = frozenset({Condition.NO_DEAD_CODE})
+
+    keep_dropout: bool = True
+
+    def apply(self, graph: Graph, context: Context) -> PassResult:
+        """Return the graph without dead code."""
+        result = graph.copy()
+        notes = []
+        if not self.keep_dropout:
+            for node in result.nodes("dropout"):
+                result.replace_uses(Value(node.name), node.input)
+                notes.append(Note(node.name, "dropout does nothing at inference", changed=True))
+        removed = remove_unused(result)
+        notes += [Note(name, "no output depends on it", changed=True) for name in removed]
+        if not notes:
+            return PassResult(graph, modified=False)
+        return PassResult(result, modified=True, notes=tuple(notes))

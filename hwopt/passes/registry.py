@@ -1,0 +1,113 @@
+"""Find passes by name: hwopt's own and those of installed packages, loaded when used."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hwopt.errors import HwoptError, unknown_name
+from hwopt.passes.base import Pass
+from hwopt.passes.text import parse_options, split_pipeline
+
+GROUP = "hwopt.passes"
+_FROM_FILES: dict[str, type[Pass]] = {}
+
+
+def names() -> list[str]:
+    """Return the names of all passes, without loading them.
+
+    >>> "prune-channels" in names()
+    True
+    """
+    return sorted({entry.name for entry in _entry_points()} | _FROM_FILES.keys())
+
+
+def source(name: str) -> str:
+    """Return where a pass comes from: its distribution, or its file."""
+    if name in _FROM_FILES:
+        return str(sys.modules[_FROM_FILES[name].__module__].__file__)
+    entry = _entry_point(name)
+    return entry.dist.name if entry.dist else "unknown"
+
+
+def load(name: str) -> type[Pass]:
+    """Return the class of a pass.
+
+    Raises:
+        HwoptError: if there is none, or the package that offers it cannot be imported.
+    """
+    if name in _FROM_FILES:
+        return _FROM_FILES[name]
+    entry = _entry_point(name)
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise HwoptError(f"pass {name!r} ({entry.value}) cannot be loaded: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Pass)):
+        raise HwoptError(f"pass {name!r} ({entry.value}) is not a subclass of hwopt.passes.Pass")
+    if found.name != name:
+        raise HwoptError(f"pass {name!r} ({entry.value}) calls itself {found.name!r}")
+    return found
+
+
+def load_file(path: Path) -> list[str]:
+    """Register every pass that a Python file defines; return their names.
+
+    Raises:
+        HwoptError: if the file cannot be run or defines no pass.
+    """
+    if not path.is_file():
+        raise HwoptError(f"the plugin {path} does not exist")
+    module_name = f"hwopt_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise HwoptError(f"the plugin {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises
+        message = f"the plugin {path} cannot be run: {type(error).__name__}: {error}"
+        raise HwoptError(message) from error
+    found = {
+        value.name: value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Pass) and value.__module__ == module_name
+    }
+    if not found:
+        raise HwoptError(f"the plugin {path} defines no subclass of hwopt.passes.Pass")
+    _FROM_FILES.update(found)
+    return sorted(found)
+
+
+def parse(passes: str | Pass | Sequence[Pass | str]) -> list[Pass]:
+    """Return passes given as text, as one pass or as a list.
+
+    Raises:
+        HwoptError: if the text cannot be read, or names an unknown pass or option.
+
+    >>> [str(p) for p in parse("eliminate-dead-code,prune-channels{ratio=0.25}")]
+    ['eliminate-dead-code', 'prune-channels{ratio=0.25}']
+    """
+    if isinstance(passes, str):
+        return [parse_options(load(name), options) for name, options in split_pipeline(passes)]
+    if isinstance(passes, Pass):
+        return [passes]
+    return [instance for entry in passes for instance in parse(entry)]
+
+
+def _entry_points() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group=GROUP)
+
+
+def _entry_point(name: str) -> importlib.metadata.EntryPoint:
+    found = [entry for entry in _entry_points() if entry.name == name]
+    if not found:
+        raise unknown_name("pass", name, names())
+    if len({entry.value for entry in found}) > 1:
+        owners = ", ".join(sorted(entry.dist.name for entry in found if entry.dist))
+        raise HwoptError(f"pass {name!r} is offered by several packages ({owners}): remove one")
+    return found[0]

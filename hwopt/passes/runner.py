@@ -1,0 +1,135 @@
+"""Apply passes: check what they require, that they keep their word, and collect their notes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from hwopt.errors import HwoptError
+from hwopt.passes.base import Condition, Context, Note, Pass
+from hwopt.passes.conditions import violation
+from hwopt.passes.registry import parse
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph, TensorSpec
+
+log = logging.getLogger("hwopt.passes")
+
+#: Largest relative difference of outputs that counts as rounding.
+_TOLERANCE = 1e-4
+
+
+class PassError(Exception):
+    """A pass broke its contract: addressed to its author, not to the user."""
+
+
+def apply(
+    graph: Graph, passes: str | Pass | Sequence[Pass | str], context: Context | None = None
+) -> Graph:
+    """Apply passes in order and return the new graph; ``graph`` is not changed.
+
+    Notes of the passes are appended to ``context.notes`` and logged.
+
+    Args:
+        graph: the graph to begin with.
+        passes: text such as ``"fold-batch-norm,prune-channels{ratio=0.5}"``, a pass, or a list.
+        context: data, latency and randomness for passes that need them.
+
+    Raises:
+        HwoptError: if a pass or option is unknown, or what a pass requires does not hold.
+        PassError: if a pass breaks its contract.
+
+    >>> from hwopt.graph import import_model
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
+    >>> graph = import_model(model, torch.randn(1, 1, 8, 8))
+    >>> [node.op for node in apply(graph, "fold-batch-norm").nodes()]
+    ['conv2d']
+    """
+    context = context or Context(debug=bool(os.environ.get("HWOPT_DEBUG")))
+    for instance in parse(passes):
+        graph = _apply_one(graph, instance, context)
+    return graph
+
+
+def _apply_one(graph: Graph, instance: Pass, context: Context) -> Graph:
+    if instance.needs_data and context.batches is None:
+        raise HwoptError(f"pass {instance.name} needs data: give a data set")
+    if instance.needs_latency and context.latency is None:
+        raise HwoptError(f"pass {instance.name} needs a latency measurement: give a target")
+    _check(graph, instance, instance.requires, "requires")
+    before = _fingerprint(graph) if context.debug else ""
+    result = instance.apply(graph, context)
+    if context.debug and _fingerprint(graph) != before:
+        raise PassError(f"pass {instance.name} changed its input graph: work on graph.copy()")
+    if result.modified == (result.graph is graph):
+        raise PassError(
+            f"pass {instance.name} returned modified={result.modified} with "
+            f"{'the input graph itself' if result.graph is graph else 'another graph'}"
+        )
+    if result.modified:
+        result.graph.infer_shapes()
+        _check_interface(graph, result.graph, instance)
+        _check(result.graph, instance, instance.ensures, "ensures")
+        if context.debug and instance.preserves_function:
+            _check_function(graph, result.graph, instance)
+    _record(instance, result.notes, context)
+    return result.graph
+
+
+def _record(instance: Pass, notes: tuple[Note, ...], context: Context) -> None:
+    for note in notes:
+        context.notes.append((instance.name, note))
+        log.info("%s: %s", instance.name, note)
+
+
+def _check(graph: Graph, instance: Pass, conditions: frozenset[Condition], kind: str) -> None:
+    for condition in sorted(conditions):
+        found = violation(graph, condition)
+        if found and kind == "requires":
+            raise HwoptError(f"pass {instance.name} requires {condition}, but {found}")
+        if found:
+            raise PassError(f"pass {instance.name} ensures {condition}, but {found}")
+
+
+def _check_interface(before: Graph, after: Graph, instance: Pass) -> None:
+    """Inputs and outputs keep their names, shapes and dtypes."""
+    if before.inputs != after.inputs:
+        raise PassError(f"pass {instance.name} changed the inputs of the graph")
+    old = {name: before.spec(operand) for name, operand in before.outputs.items()}
+    new = {name: after.spec(operand) for name, operand in after.outputs.items()}
+    if old != new:
+        raise PassError(f"pass {instance.name} changed the outputs of the graph: {old} to {new}")
+
+
+def _check_function(before: Graph, after: Graph, instance: Pass) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = [random_input(spec, generator) for spec in before.inputs.values()]
+    with torch.no_grad():
+        old, new = (g.to_torch().eval()(*inputs) for g in (before, after))
+    pairs = zip(old, new, strict=True) if isinstance(old, tuple) else [(old, new)]
+    for expected, got in pairs:
+        difference = (expected - got).abs().max().item()
+        if difference > _TOLERANCE * max(1.0, expected.abs().max().item()):
+            message = f"pass {instance.name} preserves the function, but outputs differ by"
+            raise PassError(f"{message} {difference:.3g}")
+
+
+def random_input(spec: TensorSpec, generator: torch.Generator, batch: int = 2) -> torch.Tensor:
+    """Return a random tensor: normal for floats, small integers otherwise."""
+    dtype = getattr(torch, spec.dtype)
+    if dtype.is_floating_point:
+        return torch.randn(spec.at(batch), generator=generator).to(dtype)
+    return torch.randint(0, 2, spec.at(batch), generator=generator).to(dtype)
+
+
+def _fingerprint(graph: Graph) -> str:
+    digest = hashlib.sha256(graph.to_text().encode())
+    for name, tensor in sorted(graph.parameters.items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""The text form of passes: ``prune-channels{ratio=0.5,criterion=l1},fold-batch-norm``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from hwopt.errors import HwoptError, unknown_name
+
+if TYPE_CHECKING:
+    from hwopt.passes.base import Pass
+
+_PASS = re.compile(r"\s*([A-Za-z0-9][\w-]*)\s*(?:\{([^{}]*)\})?\s*(,|$)")
+_WORD = re.compile(r"[A-Za-z_][\w./-]*")
+
+
+def format_pass(instance: Pass) -> str:
+    """Return the text form; options that have their default value are left out."""
+    options = [
+        f"{option.name}={_format(getattr(instance, option.name))}"
+        for option in dataclasses.fields(instance)
+        if getattr(instance, option.name) != _default(option)
+    ]
+    return f"{instance.name}{{{','.join(options)}}}" if options else instance.name
+
+
+def split_pipeline(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, options text) of every pass in a pipeline's text.
+
+    Raises:
+        HwoptError: if the text is not a list of passes.
+
+    >>> list(split_pipeline("fold-batch-norm, prune-channels{ratio=0.5}"))
+    [('fold-batch-norm', ''), ('prune-channels', 'ratio=0.5')]
+    """
+    position = 0
+    while position < len(text.rstrip()):
+        match = _PASS.match(text, position)
+        if match is None:
+            raise HwoptError(
+                f"cannot read the passes {text!r} at {text[position:]!r}: write "
+                "name{option=value,option=value} and separate passes by commas"
+            )
+        yield match[1], match[2] or ""
+        position = match.end()
+        if match[3] == "," and not text[position:].strip():
+            raise HwoptError(f"the passes {text!r} end with a comma: a pass is missing")
+
+
+def parse_options(pass_type: type[Pass], text: str) -> Pass:
+    """Make a pass from the text of its options.
+
+    Raises:
+        HwoptError: if an option is unknown or its value is not of the option's type.
+    """
+    types_by_name = typing.get_type_hints(pass_type)
+    fields = [option.name for option in dataclasses.fields(pass_type)]
+    options: dict[str, Any] = {}
+    for part in _split_options(text):
+        name, separator, value = (piece.strip() for piece in part.partition("="))
+        if not separator:
+            raise HwoptError(f"pass {pass_type.name}: option {part!r} has no value")
+        if name not in fields:
+            raise unknown_name(f"option of pass {pass_type.name}", name, fields)
+        options[name] = _parse(f"pass {pass_type.name}: {name}", types_by_name[name], value)
+    try:
+        return pass_type(**options)
+    except TypeError as error:
+        raise HwoptError(f"pass {pass_type.name}: {error}") from None
+
+
+def _split_options(text: str) -> list[str]:
+    """Split at commas that are not inside [ ]."""
+    parts = re.split(r",(?![^\[]*\])", text)
+    return [part for part in parts if part.strip()]
+
+
+def _default(option: dataclasses.Field[Any]) -> Any:
+    if option.default_factory is not dataclasses.MISSING:
+        return option.default_factory()
+    return option.default
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_format, value))}]"
+    if isinstance(value, str) and not _WORD.fullmatch(value):
+        raise HwoptError(f"{value!r} cannot stand in the text of a pass: use letters, digits, ._/-")
+    return str(value)
+
+
+def _parse(where: str, expected: Any, text: str) -> Any:
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (types.UnionType, typing.Union):
+        if text == "none" and type(None) in arguments:
+            return None
+        return _parse(where, next(a for a in arguments if a is not type(None)), text)
+    if origin is tuple:
+        inside = text.removeprefix("[").removesuffix("]")
+        return tuple(_parse(where, arguments[0], p.strip()) for p in inside.split(",") if p.strip())
+    if origin is typing.Literal:
+        if text not in arguments:
+            raise unknown_name(where, text, arguments)
+        return text
+    if expected is bool and text in ("true", "false"):
+        return text == "true"
+    if expected is str and _WORD.fullmatch(text):
+        return text
+    if expected in (int, float):
+        try:
+            return expected(text)
+        except ValueError:
+            pass
+    kind = {int: "a whole number", float: "a number", bool: "true or false"}.get(expected, "a name")
+    raise HwoptError(f"{where} must be {kind}, not {text!r}")
