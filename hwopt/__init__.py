@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hwopt.compiler import Artifact, Latency, compile, load
+    from hwopt.compiler import Artifact, Latency, load
+    from hwopt.compiler import compile as compile
     from hwopt.graph import Graph, import_model
     from hwopt.passes import apply
 

@@ -20,11 +20,12 @@ def functionalized(program: ExportedProgram) -> ExportedProgram:
         return program
     if any(_has_views(node.args[0]) or _functional(node) is None for node in in_place):
         return program.run_decompositions({})
+    order = {n: i for i, n in enumerate(program.graph.nodes)}
     for node in in_place:
         written: Any = node.args[0]
         node.target = _functional(node)
-        order = {n: i for i, n in enumerate(program.graph.nodes)}
-        written.replace_all_uses_with(node, delete_user_cb=lambda user: order[user] > order[node])
+        later = {user for user in written.users if order[user] > order[node]}
+        written.replace_all_uses_with(node, delete_user_cb=later.__contains__)
     return program
 
 

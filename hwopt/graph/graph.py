@@ -47,6 +47,8 @@ class Graph:
     def __init__(self, name: str = "graph") -> None:
         self.name = name
         self.outputs: dict[str, Operand] = {}
+        #: The text of every pass that made this graph, the first one first.
+        self.history: tuple[str, ...] = ()
         self._nodes: dict[str, Node] = {}
         self._network = networkx.MultiDiGraph()
         self._parameters: dict[str, torch.Tensor] = {}
@@ -89,7 +91,9 @@ class Graph:
         """
         readers = self.users(name)
         if readers or any(isinstance(v, Value) and v.node == name for v in self.outputs.values()):
-            raise ValueError(f"node {name!r} is still read by {[n.name for n in readers] or 'output'}")
+            raise ValueError(
+                f"node {name!r} is still read by {[n.name for n in readers] or 'output'}"
+            )
         del self._nodes[name]
         self._network.remove_node(name)
 
@@ -211,6 +215,7 @@ class Graph:
         other._parameters = dict(self._parameters)
         other._buffers = set(self._buffers)
         other.outputs = dict(self.outputs)
+        other.history = self.history
         return other
 
     def infer_shapes(self) -> None:

@@ -28,7 +28,9 @@ def load_onnx(path: Path) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
             onnx.checker.check_model(model)
             module = convert(model)
         except NotImplementedError as error:
-            raise HwoptError(f"{path}: ONNX operator not supported by onnx2torch: {error}") from error
+            raise HwoptError(
+                f"{path}: ONNX operator not supported by onnx2torch: {error}"
+            ) from error
         except Exception as error:  # protobuf, checker and converter raise many types
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise HwoptError(f"{path} cannot be read as an ONNX model: {reason}") from error

@@ -24,7 +24,7 @@ _SPEC = r"[a-z0-9]+\[[^\]]*\]"
 _HEAD = re.compile(rf"graph ({_NAME}) \{{")
 _DECLARATION = re.compile(rf"(input|parameter|buffer) ({_NAME}): ({_SPEC})")
 _CALL = re.compile(rf"({_NAME})(?:: ({_SPEC}(?:, {_SPEC})*))? = ({_NAME})\((.*)\)")
-_RETURN = re.compile(rf"return (.*)")
+_RETURN = re.compile(r"return (.*)")
 _OUTPUT = re.compile(rf"({_NAME})=([%@][\w.]+(?:#\d+)?)")
 
 
@@ -103,9 +103,12 @@ def _arguments(op: str, text: str) -> tuple[dict[str, Operands], dict[str, Any]]
             role = next(schema).name
         parsed = _parse_value(tokens)
         argument = operators.get(op).argument(role)
-        (operands if _holds_operand(parsed) or (
-            argument is not None and argument.is_tensor and isinstance(parsed, tuple)
-        ) else attributes)[role] = parsed
+        (
+            operands
+            if _holds_operand(parsed)
+            or (argument is not None and argument.is_tensor and isinstance(parsed, tuple))
+            else attributes
+        )[role] = parsed
         if tokens and tokens.pop(0) != ("mark", ","):
             raise ValueError("expected ',' between arguments")
     return operands, attributes

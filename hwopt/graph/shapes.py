@@ -59,15 +59,15 @@ def _run(graph: Graph, batch: int) -> dict[str, list[torch.Tensor]]:
     return results
 
 
-def _call(
-    graph: Graph, node: Node, operands: dict[str, Any], batch: int
-) -> list[torch.Tensor]:
+def _call(graph: Graph, node: Node, operands: dict[str, Any], batch: int) -> list[torch.Tensor]:
     try:
         result = Operation(node).eval()(operands, batch)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         read = ", ".join(f"{role}: {_describe(graph, o)}" for role, o in node.flat_operands())
         reason = str(error).strip().splitlines()[0]
-        raise HwoptError(f"node {node.name!r} ({node.op}) does not fit ({read}): {reason}") from error
+        raise HwoptError(
+            f"node {node.name!r} ({node.op}) does not fit ({read}): {reason}"
+        ) from error
     return list(result) if isinstance(result, list | tuple) else [result]
 
 
@@ -79,7 +79,9 @@ def _describe(graph: Graph, operand: Operand) -> str:
 
 def _spec(node: Node, tensors: Sequence[torch.Tensor]) -> TensorSpec:
     first = tensors[0]
-    shape = tuple(_dimension(node, sizes) for sizes in zip(*(t.shape for t in tensors), strict=True))
+    shape = tuple(
+        _dimension(node, sizes) for sizes in zip(*(t.shape for t in tensors), strict=True)
+    )
     return TensorSpec(shape, str(first.dtype).removeprefix("torch."))
 
 
@@ -91,5 +93,3 @@ def _dimension(node: Node, sizes: Sequence[int]) -> Dimension:
         message = f"node {node.name!r} ({node.op}): a dimension is no multiple of the batch size"
         raise HwoptError(f"{message}; dynamic shapes are not supported yet")
     return Batch(multiple)
-
-

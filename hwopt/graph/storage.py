@@ -46,7 +46,9 @@ def load(folder: Path) -> Graph:
     except SafetensorError as error:
         raise HwoptError(f"{weights} is damaged: {error}") from None
     if document.get("schema") != _SCHEMA:
-        raise HwoptError(f"{folder / GRAPH_FILE} has schema {document.get('schema')!r}, not {_SCHEMA}")
+        raise HwoptError(
+            f"{folder / GRAPH_FILE} has schema {document.get('schema')!r}, not {_SCHEMA}"
+        )
     try:
         return _from_json(document, tensors)
     except (KeyError, TypeError, ValueError) as error:
@@ -57,6 +59,7 @@ def _to_json(graph: Graph) -> dict[str, Any]:
     return {
         "schema": _SCHEMA,
         "name": graph.name,
+        "history": list(graph.history),
         "inputs": [
             {"name": name, "dtype": s.dtype, "shape": _attribute_to_json(s.shape)}
             for name, s in graph.inputs.items()
@@ -81,6 +84,7 @@ def _to_json(graph: Graph) -> dict[str, Any]:
 
 def _from_json(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Graph:
     graph = Graph(document["name"])
+    graph.history = tuple(document["history"])
     for entry in document["inputs"]:
         shape = _attribute_from_json(entry["shape"])
         graph.add_input(entry["name"], TensorSpec(shape, entry["dtype"]))
@@ -130,5 +134,3 @@ def _attribute_from_json(document: Any) -> Any:
     if isinstance(document, dict):
         return Batch(document["batch"]) if "batch" in document else float(document["float"])
     return document
-
-

@@ -193,8 +193,19 @@ _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
     **dict.fromkeys(("add", "sub", "mul", "div"), _elementwise),
     **dict.fromkeys(("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"), _pool),
     **dict.fromkeys(
-        ("relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "sigmoid", "silu",
-         "gelu", "tanh", "dropout"),
+        (
+            "relu",
+            "relu6",
+            "hardtanh",
+            "hardswish",
+            "hardsigmoid",
+            "leaky_relu",
+            "sigmoid",
+            "silu",
+            "gelu",
+            "tanh",
+            "dropout",
+        ),
         _hand_on,
     ),
 }

@@ -60,7 +60,9 @@ def obstacle(graph: Graph, batch_norm: Node) -> str | None:
     if producer.op == "conv_transpose2d" and producer.attributes["groups"] != 1:
         return f"{producer.name} is a grouped transposed convolution"
     if producer.op == "linear" and len(producer.output.shape) != 2:
-        return f"{producer.name} has its channels in the last dimension, the batch norm in the second"
+        return (
+            f"{producer.name} has its channels in the last dimension, the batch norm in the second"
+        )
     if len(graph.users(producer.name)) > 1 or Value(producer.name) in graph.outputs.values():
         return f"the output of {producer.name} has other readers"
     if batch_norm.parameter("running_mean") is None:

@@ -1,0 +1,151 @@
+"""A compiled model: load it, call it, measure it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.compiler.latency import Latency, measure
+from hwopt.compiler.manifest import LIBRARY_FILE, Manifest, TensorDescription, read_manifest
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+
+
+class Artifact:
+    """A compiled model in a folder; calling it runs it.
+
+    It takes numpy arrays or torch tensors of the shapes and dtypes in ``manifest.inputs`` and
+    returns the same kind: one array, or a tuple where the model has several outputs.
+
+    Attributes:
+        path: the folder.
+        manifest: inputs, outputs, target, passes, kernels and versions.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        import tvm
+        from tvm import relax
+
+        from hwopt.targets.threads import use_threads
+
+        self.path = path
+        self.manifest = manifest
+        self.threads = use_threads(manifest.target.threads)
+        self._device = tvm.cpu()
+        library = tvm.runtime.load_module(str(path / LIBRARY_FILE))
+        self._machine = relax.VirtualMachine(library, self._device)
+        self._main = self._machine["main"]
+        self._buffers = [
+            tvm.runtime.empty(spec.shape, spec.dtype, self._device) for spec in manifest.inputs
+        ]
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the model once.
+
+        Raises:
+            HwoptError: if the number, a shape or a dtype of the inputs is wrong.
+        """
+        if len(inputs) != len(self._buffers):
+            wanted = ", ".join(spec.name for spec in self.manifest.inputs)
+            message = f"the model takes {len(self._buffers)} inputs ({wanted}), not {len(inputs)}"
+            raise HwoptError(message)
+        for buffer, spec, value in zip(self._buffers, self.manifest.inputs, inputs, strict=True):
+            buffer.copyfrom(_checked(spec, value))
+        result = self._main(*self._buffers)
+        outputs = [result] if len(self.manifest.outputs) == 1 else list(result)
+        arrays = [_unwrapped(output).numpy() for output in outputs]
+        if not isinstance(inputs[0], np.ndarray):
+            import torch
+
+            arrays = [torch.from_numpy(array) for array in arrays]
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+    def graph(self) -> Graph:
+        """Return the graph that was compiled, with its weights."""
+        from hwopt.graph import Graph
+
+        return Graph.load(self.path)
+
+    def bytes(self) -> int:
+        """Return the size of all files of the artefact on disk, in bytes."""
+        return sum(file.stat().st_size for file in self.path.iterdir())
+
+    def random_inputs(self, seed: int = 0) -> tuple[np.ndarray, ...]:
+        """Return inputs that fit: standard normal floats, zeros and ones for other dtypes."""
+        generator = np.random.default_rng(seed)
+        return tuple(
+            generator.standard_normal(spec.shape).astype(spec.dtype)
+            if np.issubdtype(np.dtype(spec.dtype), np.floating)
+            else generator.integers(0, 2, spec.shape).astype(spec.dtype)
+            for spec in self.manifest.inputs
+        )
+
+    def benchmark(
+        self, inputs: Sequence[Any] | None = None, *, runs: int = 200, warmup: int = 20
+    ) -> Latency:
+        """Measure whole calls, the copy of the input and the output included.
+
+        Args:
+            inputs: what to call it with; random by default.
+            runs: measured calls.
+            warmup: calls before them.
+        """
+        given = tuple(inputs) if inputs is not None else self.random_inputs()
+        calls = {"artifact": lambda: self(*given)}
+        return measure(calls, threads=self.threads, runs=runs, warmup=warmup)["artifact"]
+
+
+def load(path: str | Path) -> Artifact:
+    """Load an artefact; the class of the original model is not needed.
+
+    Raises:
+        HwoptError: if it is damaged, was changed, or is for another kind of machine.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    _check_machine(folder, manifest)
+    return Artifact(folder, manifest)
+
+
+def _check_machine(folder: Path, manifest: Manifest) -> None:
+    from hwopt.targets.host import supports
+
+    target = manifest.target
+    here = platform.machine()
+    if target.machine != here:
+        message = f"artefact {folder} is for {target.machine}, this machine is {here}"
+        raise HwoptError(f"{message}: compile the model for this one")
+    if not supports(target.isa):
+        message = f"artefact {folder} needs {target.isa}, which this machine does not have"
+        raise HwoptError(f"{message}: compile for a target that it supports")
+
+
+def _checked(spec: TensorDescription, value: Any) -> np.ndarray:
+    """Return the value as a contiguous array, or say what is wrong with it."""
+    array = value if isinstance(value, np.ndarray) else _as_numpy(spec, value)
+    if array.shape != spec.shape:
+        message = f"input {spec.name!r} must have the shape {list(spec.shape)}"
+        raise HwoptError(f"{message}, not {list(array.shape)}")
+    if array.dtype != spec.dtype:
+        raise HwoptError(f"input {spec.name!r} must be {spec.dtype}, not {array.dtype}: convert it")
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def _as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
+    try:
+        return value.detach().numpy()
+    except AttributeError:
+        kind = type(value).__name__
+        message = f"input {spec.name!r} must be a numpy array or a torch tensor, not {kind}"
+        raise HwoptError(message) from None
+
+
+def _unwrapped(output: Any) -> Any:
+    """A model with one output may return it in a list of one."""
+    return output if hasattr(output, "numpy") else output[0]

@@ -1,0 +1,78 @@
+"""Latency is never one number, and never compared across runs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The distribution of the wall time of a call, in milliseconds.
+
+    Attributes:
+        median_ms, p10_ms, p90_ms: the median and the 10th and 90th percentile.
+        runs: measured calls.
+        warmup: calls before them that were not measured.
+        threads: threads that the callee was told to use.
+    """
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    runs: int
+    warmup: int
+    threads: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        spread = f"{self.p10_ms:.3f}–{self.p90_ms:.3f}"
+        return f"{self.median_ms:.3f} ms ({spread}, {self.runs} runs, {self.threads} threads)"
+
+
+def measure(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    threads: int,
+    runs: int = 200,
+    warmup: int = 20,
+    block: int = 10,
+) -> dict[str, Latency]:
+    """Time several calls side by side, in alternating blocks, so that noise hits all alike.
+
+    Args:
+        calls: what to time, by name.
+        threads: recorded in the result; the calls must set it themselves.
+        runs: measured calls of each.
+        warmup: calls of each before measuring.
+        block: consecutive calls of one before the next has its turn. The first call of a block,
+            which pays for the caches that the others took, is not measured.
+
+    >>> latencies = measure({"sum": lambda: sum(range(1000))}, threads=1, runs=20)
+    >>> 0 < latencies["sum"].p10_ms <= latencies["sum"].median_ms
+    True
+    """
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        for _ in range(warmup):
+            call()
+    while len(next(iter(samples.values()))) < runs:
+        for name, call in calls.items():
+            call()
+            for _ in range(min(block, runs - len(samples[name]))):
+                start = time.perf_counter()
+                call()
+                samples[name].append((time.perf_counter() - start) * 1e3)
+    return {name: _latency(values, warmup, threads) for name, values in samples.items()}
+
+
+def _latency(samples: list[float], warmup: int, threads: int) -> Latency:
+    tenths = statistics.quantiles(samples, n=10) if len(samples) > 1 else samples * 9
+    median = statistics.median(samples)
+    return Latency(median, tenths[0], tenths[-1], len(samples), warmup, threads)

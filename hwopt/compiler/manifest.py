@@ -1,0 +1,94 @@
+"""``manifest.json``: what an artefact is, and the hashes that prove it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hwopt.errors import HwoptError
+from hwopt.files import read_json, sha256
+
+MANIFEST_FILE = "manifest.json"
+LIBRARY_FILE = "model.so"
+
+
+class TensorDescription(BaseModel):
+    """An input or output: its name, fixed shape and dtype."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class KernelDescription(BaseModel):
+    """A compiled kernel and how its schedule was found."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    road: str
+    median_us: float | None
+    candidates_measured: int
+    calls: int
+
+
+class TargetDescription(BaseModel):
+    """The target that an artefact was compiled for."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    machine: str
+    isa: str
+    threads: int
+    cpu: str
+    tvm: dict[str, Any]
+    fingerprint: str
+
+
+class Manifest(BaseModel):
+    """Everything about an artefact but its code and its weights."""
+
+    model_config = ConfigDict(extra="forbid")
+    schema_version: Literal[1] = 1
+    model: str
+    inputs: tuple[TensorDescription, ...]
+    outputs: tuple[TensorDescription, ...]
+    target: TargetDescription
+    passes: tuple[str, ...]
+    versions: dict[str, str]
+    kernels: tuple[KernelDescription, ...]
+    macs: int
+    parameters: int
+    compile_seconds: float
+    files: dict[str, str]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an artefact and check the hashes of all its files.
+
+    Raises:
+        HwoptError: if the folder is no artefact, of another version, damaged or tampered with.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise HwoptError(f"{folder} is not an artefact: it has no {MANIFEST_FILE}")
+    document = read_json(path)
+    if isinstance(document, dict) and document.get("schema_version") not in (1, None):
+        version = document["schema_version"]
+        raise HwoptError(f"{path} has schema version {version}; this hwopt reads version 1")
+    try:
+        manifest = Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise HwoptError(f"{path} is damaged: {where}: {first['msg']}") from None
+    for name, expected in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise HwoptError(f"artefact {folder} is damaged: {name} is missing; compile again")
+        if sha256(file) != expected:
+            message = f"artefact {folder} is damaged or was changed: the hash of {name} is wrong"
+            raise HwoptError(f"{message}; compile again")
+    return manifest
