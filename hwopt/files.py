@@ -58,9 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     with _storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(
-            tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        )
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
             yield temporary
             temporary.chmod(0o755)

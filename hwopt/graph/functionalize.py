@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ def functionalized(program: ExportedProgram) -> ExportedProgram:
     if not in_place:
         return program
     if any(_has_views(node.args[0]) or _functional(node) is None for node in in_place):
-        return program.run_decompositions({})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
+            return program.run_decompositions({})
     order = {n: i for i, n in enumerate(program.graph.nodes)}
     for node in in_place:
         written: Any = node.args[0]

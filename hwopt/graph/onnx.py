@@ -21,6 +21,7 @@ def load_onnx(path: Path) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _make_torchvision_importable()
         from onnx2torch import convert
 
         try:
@@ -44,3 +45,22 @@ def load_onnx(path: Path) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         examples.append(torch.zeros(shape, dtype=getattr(torch, str(dtype))))
     return module, tuple(examples)
+
+
+def _make_torchvision_importable() -> None:
+    """Declare the operators without which ``import torchvision`` fails beside a CPU torch.
+
+    The compiled part of torchvision's wheels needs CUDA's libraries. onnx2torch imports the Python
+    part for two operators, NonMaxSuppression and RoiAlign; a model that has neither needs no more.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _DECLARED.append(library)
+
+
+#: A library takes its declarations along when it is collected.
+_DECLARED: list[torch.library.Library] = []

@@ -141,7 +141,8 @@ class _Builder:
         return f"{path}.{kind}" if path else kind
 
     def output(self, node: fx.Node) -> None:
-        results = [v for v in node.args[0] if isinstance(v, fx.Node)]
+        returned: Any = node.args[0]
+        results = [v for v in returned if isinstance(v, fx.Node)]
         for index, result in enumerate(results):
             operand = self.read[result]
             assert isinstance(operand, Value | Parameter)
@@ -180,8 +181,8 @@ def _where(node: fx.Node) -> str:
 
 
 def _arguments(node: fx.Node) -> Iterator[tuple[str, Any]]:
-    schema = node.target._schema.arguments
-    for argument, value in zip(schema, node.args, strict=False):
+    target: Any = node.target
+    for argument, value in zip(target._schema.arguments, node.args, strict=False):
         yield argument.name, value
     yield from node.kwargs.items()
 

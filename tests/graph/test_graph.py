@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+import hwopt
+from hwopt.errors import HwoptError
+from hwopt.graph import Batch, Graph, Parameter, TensorSpec, Value
+from tests.networks import IMAGE, Residual, make
+
+
+@pytest.fixture
+def graph() -> Graph:
+    return hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
+
+
+def test_nodes_come_after_what_they_read(graph):
+    seen = set(graph.inputs)
+    for node in graph.nodes():
+        assert all(value.node in seen for _, value in node.values())
+        seen.add(node.name)
+
+
+def test_a_copy_is_independent(graph):
+    text = graph.to_text()
+    other = graph.copy()
+    other.set_parameter("fc.bias", torch.ones(4))
+    other.replace_uses(Value("fc"), Value("mean"))
+    other.remove_node("fc")
+    assert graph.to_text() == text
+    assert graph.parameter("fc.bias").tolist() != [1.0] * 4
+
+
+def test_networkx_is_a_copy_with_one_edge_for_every_operand(graph):
+    network = graph.to_networkx()
+    assert network.number_of_edges() == sum(len(list(n.values())) for n in graph.nodes())
+    network.clear()
+    assert len(graph.nodes()) > 5
+
+
+def test_the_same_value_twice_makes_two_edges():
+    graph = Graph()
+    x = graph.add_input("x", TensorSpec((Batch(), 3)))
+    graph.outputs["output"] = graph.add_node("square", "mul", {"self": x, "other": x})
+    graph.infer_shapes()
+    assert graph.to_networkx().number_of_edges("x", "square") == 2
+    assert graph.to_torch()(torch.full((1, 3), 3.0)).tolist() == [[9.0] * 3]
+
+
+def test_a_node_that_is_read_cannot_be_removed(graph):
+    with pytest.raises(ValueError, match="still read"):
+        graph.remove_node("conv1")
+
+
+def test_unknown_names_get_the_nearest(graph):
+    with pytest.raises(HwoptError, match="did you mean 'conv1'"):
+        graph.node("conv11")
+    with pytest.raises(HwoptError, match=r"did you mean 'fc.bias'"):
+        graph.parameter("fc.bia")
+
+
+def test_shapes_that_do_not_fit_name_the_node(graph):
+    other = graph.copy()
+    other.set_parameter("fc.weight", torch.randn(4, 9))
+    with pytest.raises(HwoptError, match=r"node 'fc' \(linear\) does not fit"):
+        other.infer_shapes()
+
+
+def test_an_unknown_argument_is_refused():
+    graph = Graph()
+    x = graph.add_input("x", TensorSpec((Batch(), 3)))
+    with pytest.raises(HwoptError, match=r"relu has no argument 'slope'"):
+        graph.add_node("r", "relu", {"self": x}, {"slope": 1})
+
+
+@pytest.mark.parametrize("name", ["forward", "block.train", "a b", ""])
+def test_names_that_torch_could_not_hold_are_refused(name):
+    with pytest.raises(ValueError):
+        Graph().add_input(name, TensorSpec((1,)))
+
+
+def test_costs_of_known_layers():
+    graph = hwopt.import_model(torch.nn.Conv2d(3, 8, 3, stride=2, groups=1), torch.randn(1, 3, 9, 9))
+    (conv,) = graph.nodes()
+    assert graph.macs() == 8 * 4 * 4 * 3 * 9
+    assert graph.num_parameters() == 8 * 27 + 8
+    assert graph.bytes_moved(conv) == 4 * (3 * 81 + 8 * 27 + 8 + 8 * 16)
+
+
+def test_running_statistics_are_not_trained(graph):
+    assert not graph.is_trainable("norm1.running_mean")
+    assert graph.num_parameters() == sum(p.numel() for p in make(Residual).parameters())
+
+
+def test_parameter_users(graph):
+    assert [(n.name, role) for n, role in graph.parameter_users("fc.bias")] == [("fc", "bias")]
+    assert graph.node("fc").parameter("bias") == "fc.bias"
+    assert graph.node("fc").operands["bias"] == Parameter("fc.bias")

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hwopt
+from hwopt.errors import HwoptError
+from hwopt.graph import Batch, Graph
+from hwopt.graph.parser import _parse_value, _tokenize
+from hwopt.graph.text import literal
+from tests.networks import IMAGE, IMAGE_NETWORKS, Residual, SeveralOutputs, make, max_difference
+
+scalars = st.one_of(
+    st.integers(-(10**9), 10**9),
+    st.floats(allow_nan=False),
+    st.booleans(),
+    st.none(),
+    st.text(st.characters(codec="ascii", exclude_categories=["C"])),
+    st.builds(Batch, st.integers(1, 64)),
+)
+
+
+@given(st.recursive(scalars, lambda inner: st.lists(inner).map(tuple)))
+def test_attributes_round_trip(value):
+    parsed = _parse_value(_tokenize(literal(value)))
+    assert parsed == value and type(parsed) is type(value)
+
+
+@pytest.mark.parametrize("network", IMAGE_NETWORKS)
+def test_text_and_files_round_trip(network, tmp_path):
+    x = torch.randn(2, *IMAGE)
+    graph = hwopt.import_model(make(network), x)
+    parsed = Graph.from_text(graph.to_text(), graph.parameters)
+    graph.save(tmp_path)
+    loaded = Graph.load(tmp_path)
+    for other in (parsed, loaded):
+        assert other.to_text() == graph.to_text()
+        assert max_difference(other.to_torch().eval()(x), graph.to_torch().eval()(x)) == 0
+
+
+def test_several_outputs_round_trip(tmp_path):
+    graph = hwopt.import_model(make(SeveralOutputs), (torch.randn(2, 6), torch.randn(2, 2)))
+    assert Graph.from_text(graph.to_text()).to_text() == graph.to_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "begins with"),
+        ("graph g {\n  nonsense\n}", "line 2"),
+        ("graph g {\n  r = relu(%x)\n  return o=%r\n}", "line 2.*not in the graph"),
+        ("graph g {\n  input x: f32[N, 2]\n  r = rellu(%x)\n  return o=%r\n}", "rellu"),
+        ("graph g {\n  input x: f32[N, 2]\n  r = relu(%x, a=1)\n  return o=%r\n}", "no argument"),
+    ],
+)
+def test_bad_text_names_the_line(text, message):
+    with pytest.raises(HwoptError, match=message):
+        Graph.from_text(text)
+
+
+def test_damaged_files_are_refused(tmp_path):
+    graph = hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
+    graph.save(tmp_path)
+    weights, structure = tmp_path / "weights.safetensors", tmp_path / "graph.json"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:100])
+    with pytest.raises(HwoptError, match="damaged"):
+        Graph.load(tmp_path)
+    weights.write_bytes(good)
+    document = json.loads(structure.read_text())
+    structure.write_text(json.dumps({**document, "schema": 99}))
+    with pytest.raises(HwoptError, match="schema 99"):
+        Graph.load(tmp_path)
+    del document["nodes"][0]["operands"]
+    structure.write_text(json.dumps(document))
+    with pytest.raises(HwoptError, match="damaged"):
+        Graph.load(tmp_path)
+    structure.unlink()
+    with pytest.raises(HwoptError, match="does not exist"):
+        Graph.load(tmp_path)
