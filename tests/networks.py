@@ -82,7 +82,7 @@ class Grouped(nn.Module):
         self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=2)
         self.b = nn.Conv2d(8, 6, 3, padding=1)
         self.c = nn.Conv2d(6, 6, 1)
-        self.fc = nn.Linear(6, 3)
+        self.fc = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
 
     def forward(self, x):
         x = self.b(torch.relu(self.grouped(self.a(x))))
@@ -135,9 +135,10 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
     """Give batch norms statistics that are not 0 and 1, so that folding is seen."""
     torch.manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2.0)
+        if isinstance(module, nn.BatchNorm2d) and module.affine:
             nn.init.normal_(module.weight)
             nn.init.normal_(module.bias)
     return model

@@ -333,6 +333,8 @@ def complete(
     for argument in operator.arguments:
         if argument.name in operands:
             continue
+        if argument.name == operator.mode and not attributes.get(argument.name):
+            continue
         if argument.name in attributes:
             value = attributes[argument.name]
         elif argument.default is not None or not argument.is_tensor:

@@ -33,7 +33,7 @@ class Operation(nn.Module):
             assert batch is not None
             attributes[name] = at_batch(attributes[name], batch)
         if self._operator.mode:
-            attributes[self._operator.mode] = self.training
+            attributes.setdefault(self._operator.mode, self.training)
         return call(self._operator, {**attributes, **operands})
 
     def extra_repr(self) -> str:

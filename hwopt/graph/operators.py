@@ -26,7 +26,8 @@ class Operator:
     Attributes:
         name: the name in the graph.
         target: the torch operator, ``namespace.name.overload``; its schema gives the arguments.
-        mode: the argument that says whether the model is training, if there is one.
+        mode: the argument that says whether the model is training, if there is one. It stands
+            in a graph only where it is always true, whatever the mode of the module.
         fixed: arguments that never stand in a graph, with the value they always take.
         macs: multiply-accumulates of a node, for a batch of one.
     """
@@ -64,7 +65,7 @@ class Operator:
         return tuple(
             Argument(a.name, "Tensor" in str(a.type), a.default_value, a.kwarg_only)
             for a in self.function._schema.arguments
-            if a.name != self.mode and a.name not in self.fixed
+            if a.name not in self.fixed
         )
 
     def argument(self, name: str) -> Argument | None:

@@ -71,17 +71,19 @@ class PruneChannels(Pass):
             keep = self._channels_to_keep(len(free))
             weakest = sorted(free, key=lambda c: scores[c])[: len(free) - keep]
             removed.update(weakest)
-            message = f"{len(group.classes)} to {len(group.classes) - len(weakest)} channels"
+            left = len(group.classes) - len(weakest)
+            message = f"{len(group.classes)} to {left} channels"
+            if not weakest:
+                message = f"all {left} channels stay: ratio, multiple and minimum ask for them"
             notes.append(Note(_layers(group), message, changed=bool(weakest)))
         if not removed:
             return PassResult(graph, modified=False, notes=tuple(notes))
         return PassResult(_remove(graph, labels, classes, removed), True, tuple(notes))
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
-        """Return this pass with eight ratios, if any group can be pruned."""
-        ratios = [eighths / 10 for eighths in range(1, 9)]
-        some = dataclasses.replace(self, ratio=ratios[-1]).apply(graph, context).modified
-        return [dataclasses.replace(self, ratio=ratio) for ratio in ratios] if some else []
+        """Return this pass with those of the ratios 0.1, 0.2, ... 0.8 that remove something."""
+        instances = [dataclasses.replace(self, ratio=tenths / 10) for tenths in range(1, 9)]
+        return [one for one in instances if one.apply(graph, context).modified]
 
     def _channels_to_keep(self, channels: int) -> int:
         # The small subtraction keeps 10 x (1 - 0.7) from becoming 4.

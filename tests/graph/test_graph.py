@@ -80,7 +80,9 @@ def test_names_that_torch_could_not_hold_are_refused(name):
 
 
 def test_costs_of_known_layers():
-    graph = hwopt.import_model(torch.nn.Conv2d(3, 8, 3, stride=2, groups=1), torch.randn(1, 3, 9, 9))
+    graph = hwopt.import_model(
+        torch.nn.Conv2d(3, 8, 3, stride=2, groups=1), torch.randn(1, 3, 9, 9)
+    )
     (conv,) = graph.nodes()
     assert graph.macs() == 8 * 4 * 4 * 3 * 9
     assert graph.num_parameters() == 8 * 27 + 8

@@ -69,6 +69,21 @@ def test_batch_norm_and_dropout_follow_the_mode():
     assert max_difference(module.eval()(x), model.eval()(x)) <= 1e-6
 
 
+def test_what_is_always_in_training_mode_stays_so():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3, track_running_stats=False)
+
+        def forward(self, x):
+            return nn.functional.dropout(self.norm(x), 0.5)
+
+    graph = hwopt.import_model(Net(), torch.randn(1, *IMAGE))
+    assert graph.nodes("dropout")[0].attributes["train"] is True
+    result = graph.to_torch().eval()(torch.randn(8, *IMAGE) + 7)
+    assert 0.4 < (result == 0).float().mean() < 0.6 and abs(result.mean()) < 0.1
+
+
 def test_training_changes_the_module_and_not_the_graph():
     graph = hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
     before = {name: t.clone() for name, t in graph.parameters.items()}

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import hwopt
+from hwopt import passes
+from hwopt.errors import HwoptError
+from tests.networks import IMAGE, SqueezeExcite, make, max_difference
+
+PLUGIN = Path(__file__).parents[1] / "plugin"
+
+
+@pytest.fixture
+def installed_plugin(tmp_path, monkeypatch):
+    """The example package, installed by pip into a folder of its own."""
+    source = tmp_path / "source"
+    subprocess.run(["cp", "-r", PLUGIN, source], check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    subprocess.run([*command, "--target", tmp_path / "site", source], check=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    yield
+    for name in [name for name in sys.modules if name.startswith("hwopt_plugin_example")]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("installed_plugin")
+def test_an_installed_pass_is_discovered_listed_applied_and_compiled():
+    assert "replace-activation" in passes.names()
+    assert passes.registry.source("replace-activation") == "hwopt-plugin-example"
+    graph = hwopt.import_model(make(SqueezeExcite), torch.randn(1, *IMAGE))
+    changed = hwopt.apply(graph, "replace-activation{by=hardswish},prune-channels")
+    assert not changed.nodes("silu") and len(changed.nodes("hardswish")) == 2
+    artifact = hwopt.compile(changed, trials=0)
+    assert artifact.manifest.passes[0] == "replace-activation{by=hardswish}"
+    x = torch.randn(1, *IMAGE)
+    assert max_difference(artifact(x), changed.to_torch().eval()(x)) <= 1e-4
+
+
+def test_a_single_file(tmp_path):
+    source = (PLUGIN / "hwopt_plugin_example" / "replace_activation.py").read_text()
+    file = tmp_path / "mine.py"
+    file.write_text(source.replace("replace-activation", "my-activation"))
+    assert passes.load_file(file) == ["my-activation"]
+    assert "my-activation" in passes.names()
+    graph = hwopt.import_model(make(SqueezeExcite), torch.randn(1, *IMAGE))
+    assert not hwopt.apply(graph, "my-activation").nodes("silu")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("1/0", "ZeroDivisionError"), ("x = 1", "defines no"), (None, "not exist")],
+)
+def test_a_bad_file_is_one_clear_sentence(tmp_path, text, message):
+    file = tmp_path / "bad.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(HwoptError, match=message):
+        passes.load_file(file)
