@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
+_PAUSE_SECONDS = 0.02
+_CALLS_AFTER_PAUSE = 3
+
+
 @dataclass(frozen=True)
 class Latency:
     """The distribution of the wall time of a call, in milliseconds.
@@ -51,8 +55,9 @@ def measure(
         threads: recorded in the result; the calls must set it themselves.
         runs: measured calls of each.
         warmup: calls of each before measuring.
-        block: consecutive calls of one before the next has its turn. The first call of a block,
-            which pays for the caches that the others took, is not measured.
+        block: consecutive calls of one before the next has its turn. Before a block there is a
+            pause, in which the other's spinning threads go to sleep, and a few calls that are not
+            measured, which fill the caches again.
 
     >>> latencies = measure({"sum": lambda: sum(range(1000))}, threads=1, runs=20)
     >>> 0 < latencies["sum"].p10_ms <= latencies["sum"].median_ms
@@ -64,7 +69,9 @@ def measure(
             call()
     while len(next(iter(samples.values()))) < runs:
         for name, call in calls.items():
-            call()
+            time.sleep(_PAUSE_SECONDS)
+            for _ in range(_CALLS_AFTER_PAUSE):
+                call()
             for _ in range(min(block, runs - len(samples[name]))):
                 start = time.perf_counter()
                 call()

@@ -1,0 +1,66 @@
+"""``hwopt compile``: a model becomes an artefact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hwopt.cli import options, progress
+
+
+@click.command("compile", help=f"Compile MODEL for a target. {options.MODEL_HELP}")
+@click.argument("model")
+@options.model_options
+@click.option("--passes", default="", help="Passes to apply first, such as fold-batch-norm.")
+@options.target_option
+@options.trials_option
+@options.seed_option
+@click.option("--output", type=click.Path(path_type=Path), help="Folder.  [default: NAME.artifact]")
+@click.option("--dry-run", is_flag=True, help="Print the graph that would be compiled.")
+@options.plugin_option
+@options.json_option
+def command(
+    model: str,
+    input_shape: tuple[int, ...] | None,
+    classes: int | None,
+    model_options: tuple[str, ...],
+    passes: str,
+    target: str,
+    trials: int | None,
+    seed: int,
+    output: Path | None,
+    dry_run: bool,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Compile a model; the help text stands above."""
+    options.load_plugins(plugins)
+    import hwopt
+    from hwopt import targets
+
+    chosen = targets.get(target)
+    graph = options.load_model(model, input_shape, classes, model_options, seed)
+    graph = hwopt.apply(graph, passes)
+    if dry_run:
+        click.echo(graph.to_text())
+        return
+    folder = output or Path(f"{graph.name}.artifact")
+    with progress.tuning_progress() as tuning:
+        artifact = hwopt.compile(
+            graph, target=chosen, trials=trials, seed=seed, output=folder, progress=tuning
+        )
+    latency = artifact.benchmark()
+    manifest = artifact.manifest
+    if as_json:
+        document = {"path": str(folder), "latency": latency.to_json()}
+        options.print_json({**document, **manifest.model_dump(mode="json")})
+        return
+    click.echo(f"{folder}: {artifact.bytes():,} bytes, {latency}")
+    click.echo(
+        f"{manifest.parameters:,} parameters, {manifest.macs / 1e6:.2f} M MACs, "
+        f"{len(manifest.kernels)} kernels, compiled in {manifest.compile_seconds:.1f} s"
+    )
+    for kernel in manifest.kernels:
+        if kernel.road == "fallback":
+            click.echo(f"note: kernel {kernel.name} has no tuned schedule (fallback)", err=True)

@@ -1,0 +1,133 @@
+"""``hwopt optimize``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwopt.cli import options, progress
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.optimize import Recipe
+
+
+@click.command("optimize")
+@click.argument("recipe", required=False, type=click.Path(path_type=Path))
+@click.option("--model", help="Instead of a recipe: the model. See hwopt compile --help.")
+@click.option("--data", help="Instead of a recipe: a data set, a folder of images or a callable.")
+@options.model_options
+@click.option("--passes", multiple=True, metavar="NAME:PASSES", help="A variant; may be repeated.")
+@click.option("--epochs", type=click.IntRange(0), help="Train first; 0 takes the weights as given.")
+@click.option("--fine-tune-epochs", type=click.IntRange(0), help="After passes that need it.")
+@click.option("--target", help="A target's name or .toml file.  [default: host]")
+@options.trials_option
+@click.option("--seed", type=click.IntRange(0), help="Of weights, training and tuning.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder.  [default: runs/NAME of the recipe]"
+)
+@click.option("--resume/--fresh", default=True, help="Go on where a job stopped, or start anew.")
+@click.option("--dry-run", is_flag=True, help="Print the recipe and the passes, compute nothing.")
+@options.plugin_option
+@options.json_option
+def command(
+    recipe: Path | None,
+    output: Path | None,
+    resume: bool,
+    dry_run: bool,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Train, compress, compile and measure a model: RECIPE is a YAML, TOML or JSON file.
+
+    Flags stand for a recipe, or change single values of one. Every step is recorded: the same
+    command run again goes on where it stopped. Ends with one table, and a report beside it.
+
+    \b
+    hwopt optimize recipes/demo.yaml
+    hwopt optimize --model resnet8 --data fashion-mnist --epochs 8 \\
+        --passes dense: --passes half:prune-channels{ratio=0.3}
+    """
+    options.load_plugins(plugins)
+    chosen = _recipe(recipe, flags)
+    folder = output or Path("runs") / (recipe.stem if recipe else _folder_name(chosen.model))
+    if dry_run:
+        options.print_json({"output": str(folder), **chosen.model_dump(mode="json")})
+        return
+    results = _run(chosen, folder, resume)
+    if as_json:
+        options.print_json(results)
+    else:
+        _print(results, folder)
+
+
+def _run(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
+    from hwopt.optimize import Job, start_fresh
+    from hwopt.report import write_report
+
+    if not resume:
+        start_fresh(folder)
+    with progress.tuning_progress() as tuning:
+        results = Job(recipe, folder, report=progress.report_step, tuning=tuning).run()
+    write_report(results, folder)
+    return results
+
+
+def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
+    from hwopt.optimize import load_recipe, make_recipe
+
+    changes = _from_flags(flags)
+    if path is not None:
+        recipe = load_recipe(path)
+        return make_recipe({**recipe.model_dump(mode="json"), **changes}) if changes else recipe
+    for key in ("model", "data"):
+        if key not in changes:
+            raise HwoptError(f"give a recipe, or at least --model and --data: --{key} is missing")
+    return make_recipe(changes, "the flags")
+
+
+def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe's keys that flags set."""
+    document = {
+        key: flags[key]
+        for key in ("model", "data", "input_shape", "target", "trials", "seed")
+        if flags[key] is not None
+    }
+    if flags["model_options"]:
+        document["model_options"] = options.parse_options(flags["model_options"])
+    if flags["classes"] is not None:
+        raise HwoptError("--classes is not for optimize: the data set says how many there are")
+    for key, flag in (("train", "epochs"), ("fine_tune", "fine_tune_epochs")):
+        if flags[flag] is not None:
+            document[key] = {"epochs": flags[flag]} if flags[flag] else None
+    if document.get("fine_tune"):
+        document["fine_tune"]["learning_rate"] = 0.1
+    if flags["passes"]:
+        document["variants"] = dict(map(_variant, flags["passes"]))
+    return document
+
+
+def _variant(text: str) -> tuple[str, str]:
+    name, separator, passes = text.partition(":")
+    if not separator:
+        raise HwoptError(f"--passes {text!r} must be NAME:PASSES, such as half:prune-channels")
+    return name, passes
+
+
+def _folder_name(model: str) -> str:
+    return Path(model).stem.replace(":", "-")
+
+
+def _print(results: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+
+    from hwopt.report import rich_table
+
+    for note in results["notes"]:
+        click.echo(f"note: {note}", err=True)
+    console = Console()
+    console.print(rich_table(results), width=None if console.is_terminal else 140)
+    click.echo(f"report: {folder / 'report.html'}; artefacts: {folder / 'artifacts'}", err=True)

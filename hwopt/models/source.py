@@ -1,0 +1,109 @@
+"""From what a user names as a model to its graph."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt.errors import HwoptError
+from hwopt.models import registry
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+
+
+def load_graph(
+    source: str,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    num_classes: int | None = None,
+    options: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> Graph:
+    """Return the graph of a model.
+
+    Args:
+        source: a name of the zoo, ``package.module:callable`` (which returns a torch module), the
+            path of a ``.pt2`` or ``.onnx`` file, or of a folder that holds a saved graph or an
+            artefact.
+        input_shape: shape of one input without the batch; needed for a callable, optional for a
+            zoo model, refused for files.
+        num_classes: for a zoo model.
+        options: keyword arguments of the zoo model or of the callable.
+        seed: of the random weights of a zoo model or a callable.
+
+    Raises:
+        HwoptError: if there is no such model, or it cannot be imported.
+
+    >>> load_graph("resnet8", input_shape=(1, 28, 28), num_classes=10).inputs
+    {'input': TensorSpec(shape=(N, 1, 28, 28), dtype='float32')}
+    """
+    path = Path(source)
+    if ":" in source and not path.exists():
+        return _from_callable(source, input_shape, options or {}, seed)
+    if path.is_dir() or path.suffix in (".pt2", ".onnx"):
+        if input_shape or options or num_classes:
+            raise HwoptError(f"{source} is a file: its shape and options are fixed, give none")
+        return _from_path(path)
+    return _from_zoo(source, input_shape, num_classes, options or {}, seed)
+
+
+def _from_path(path: Path) -> Graph:
+    from hwopt.graph import Graph, import_model
+
+    return Graph.load(path) if path.is_dir() else import_model(path)
+
+
+def _from_zoo(
+    name: str,
+    input_shape: tuple[int, ...] | None,
+    num_classes: int | None,
+    options: dict[str, Any],
+    seed: int,
+) -> Graph:
+    import torch
+
+    from hwopt.graph import import_model
+
+    arguments = {"num_classes": num_classes, "input_shape": input_shape, **options}
+    shape = registry.info(name, **arguments).input_shape
+    torch.manual_seed(seed)
+    model = registry.create(name, **arguments)
+    return import_model(model, torch.zeros(1, *shape), name=name)
+
+
+def _from_callable(
+    source: str, input_shape: tuple[int, ...] | None, options: dict[str, Any], seed: int
+) -> Graph:
+    import torch
+
+    from hwopt.graph import import_model
+
+    if input_shape is None:
+        raise HwoptError(f"model {source}: give the shape of one input, such as 3x224x224")
+    make = _find(source)
+    torch.manual_seed(seed)
+    try:
+        model = make(**options)
+    except Exception as error:  # whatever the user's callable raises
+        raise HwoptError(f"model {source} raised {type(error).__name__}: {error}") from error
+    if not isinstance(model, torch.nn.Module):
+        raise HwoptError(f"model {source} returned a {type(model).__name__}, not a torch module")
+    return import_model(model, torch.zeros(1, *input_shape), name=source.split(":")[1])
+
+
+def _find(source: str) -> Any:
+    module_name, _, attribute = source.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        # As ``python -m`` does: the user's own modules are here.
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise HwoptError(f"model {source}: cannot import {module_name!r}: {error}") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise HwoptError(f"model {source}: {module_name!r} has no callable {attribute!r}")
+    return found

@@ -1,0 +1,6 @@
+"""The main job: from a recipe to compiled, checked and measured variants of a model."""
+
+from hwopt.optimize.job import Job, start_fresh
+from hwopt.optimize.recipe import Recipe, Training, Variant, load_recipe, make_recipe
+
+__all__ = ["Job", "Recipe", "Training", "Variant", "load_recipe", "make_recipe", "start_fresh"]

@@ -1,0 +1,160 @@
+"""What ``hwopt optimize`` is to do, from a YAML, TOML or JSON file, or from flags."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from hwopt import passes
+from hwopt.errors import HwoptError, unknown_name
+
+PEERS = ("onnxruntime", "torch", "torch.compile")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(_Strict):
+    """Arguments of ``hwopt.train.fit``; see there."""
+
+    epochs: PositiveInt = 8
+    batch_size: PositiveInt = 128
+    learning_rate: float = Field(default=0.2, gt=0)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    schedule: Literal["one-cycle", "cosine", "linear", "constant"] = "one-cycle"
+    weight_decay: float = Field(default=5e-4, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    augment: Literal["shift-flip", "shift"] | None = "shift-flip"
+
+
+class Variant(_Strict):
+    """One compiled model: the passes that make it, and whether it is trained after them."""
+
+    passes: str = ""
+    fine_tune: bool = True
+
+
+class Recipe(_Strict):
+    """The whole job.
+
+    Attributes:
+        model: zoo name, ``package.module:callable``, ``.pt2``, ``.onnx`` or a saved graph.
+        model_options: keyword arguments for the first two.
+        input_shape: shape of one input without the batch; by default that of the data.
+        data: a data set's name, a folder of images or ``package.module:callable``.
+        data_fallback: use digits, and say so, if fashion-mnist cannot be had.
+        train: how to train the model first; None takes its weights as they are.
+        fine_tune: how to train a variant after passes that change the function; None does not.
+        variants: by name; the first is the one that ratios refer to.
+        target: name of a target or path of its file.
+        trials: most candidates measured for one kernel; None is the tuner's default.
+        peers: what to measure beside the artefacts, in the same run.
+        check_samples: test samples on which artefact and torch must agree.
+        runs: measured calls of each artefact and peer.
+        seed: of weights, training and tuning.
+    """
+
+    model: str
+    model_options: dict[str, int | float | str | bool] = {}
+    input_shape: tuple[PositiveInt, ...] | None = None
+    data: str
+    data_fallback: bool = False
+    train: Training | None = None
+    fine_tune: Training | None = Training(epochs=5, learning_rate=0.1)
+    variants: dict[str, Variant] = Field(default={"dense": Variant()}, min_length=1)
+    target: str = "host"
+    trials: int | None = Field(default=None, ge=0)
+    peers: tuple[Literal["onnxruntime", "torch", "torch.compile"], ...] = ("onnxruntime",)
+    check_samples: PositiveInt = 1000
+    runs: PositiveInt = 500
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def baseline(self) -> str:
+        """The variant that ratios refer to."""
+        return next(iter(self.variants))
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises:
+        HwoptError: if it cannot be read, or a key or value is wrong; the nearest key is given.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise HwoptError(f"recipe {path} cannot be read: {error.strerror}") from None
+    try:
+        if path.suffix == ".toml":
+            document = tomllib.loads(text)
+        elif path.suffix == ".json":
+            document = json.loads(text)
+        else:
+            document = yaml.safe_load(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+        first = str(error).splitlines()[0]
+        raise HwoptError(f"recipe {path} cannot be parsed: {first}") from None
+    if not isinstance(document, dict):
+        raise HwoptError(f"recipe {path} must hold keys and values, such as 'model: resnet8'")
+    return make_recipe(document, f"recipe {path}")
+
+
+def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Check a recipe given as a dictionary; a variant may be just the text of its passes.
+
+    Raises:
+        HwoptError: if a key or value is wrong; ``where`` begins the sentence.
+
+    >>> recipe = make_recipe({"model": "resnet8", "data": "digits",
+    ...     "variants": {"dense": "", "small": "prune-channels{ratio=0.3}"}})
+    >>> recipe.baseline, recipe.variants["small"].passes
+    ('dense', 'prune-channels{ratio=0.3}')
+    """
+    variants = document.get("variants")
+    if isinstance(variants, dict):
+        document = {
+            **document,
+            "variants": {
+                name: {"passes": value or ""} if isinstance(value, str | None) else value
+                for name, value in variants.items()
+            },
+        }
+    try:
+        recipe = Recipe.model_validate(document)
+    except ValidationError as error:
+        raise HwoptError(f"{where}: {_sentence(error)}") from None
+    for name, variant in recipe.variants.items():
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise HwoptError(f"{where}: variant {name!r} must be of letters, digits, '-' and '_'")
+        try:
+            passes.parse(variant.passes)
+        except HwoptError as error:
+            raise HwoptError(f"{where}: variant {name}: {error}") from None
+    return recipe
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return the first problem as a sentence."""
+    first = error.errors()[0]
+    *path, last = first["loc"]
+    if first["type"] == "extra_forbidden":
+        fields = _fields(path)
+        place = f" in {'.'.join(map(str, path))}" if path else ""
+        return f"{unknown_name('key', str(last), fields)}{place}"
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing"
+    return f"{key}: {first['msg']}, not {first['input']!r}"
+
+
+def _fields(path: list[int | str]) -> list[str]:
+    if not path:
+        return list(Recipe.model_fields)
+    return list((Variant if path[0] == "variants" else Training).model_fields)

@@ -1,0 +1,56 @@
+"""The folder of a job: every finished step is recorded, so that nothing is computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hwopt.errors import HwoptError
+from hwopt.files import read_json, write_json
+
+
+class Workspace:
+    """Steps with their results in a folder.
+
+    A step is done when its record is there and has the step's key; the key is a hash of all that
+    the result depends on, the keys of earlier steps included. A step killed in the middle leaves
+    no record and runs again.
+    """
+
+    def __init__(self, folder: Path, report: Callable[[str, bool], None] | None = None) -> None:
+        self.folder = folder
+        self._report = report or (lambda name, reused: None)
+
+    def step(self, name: str, depends_on: Any, compute: Callable[[], Any]) -> tuple[Any, str]:
+        """Return the step's JSON result and its key; ``compute`` runs only if it is not done."""
+        key = digest([name, depends_on])
+        record = self.folder / "steps" / f"{name}.json"
+        if record.exists():
+            stored = self._read(record)
+            if stored.get("key") == key:
+                self._report(name, True)
+                return stored["result"], key
+        self._report(name, False)
+        result = compute()
+        write_json(record, {"key": key, "result": result})
+        return json.loads(json.dumps(result)), key
+
+    def path(self, *parts: str) -> Path:
+        """Return a path in the folder."""
+        return self.folder.joinpath(*parts)
+
+    def _read(self, record: Path) -> dict[str, Any]:
+        try:
+            stored = read_json(record)
+        except HwoptError:
+            return {}  # a damaged record is no record: the step runs again
+        return stored if isinstance(stored, dict) else {}
+
+
+def digest(value: Any) -> str:
+    """Return 16 hex digits that stand for a JSON value."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

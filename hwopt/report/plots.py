@@ -1,0 +1,81 @@
+"""The pictures of a report: accuracy against latency, and latency by kernel."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
+_MARKERS = {"onnxruntime": "s", "torch": "^", "torch.compile": "v"}
+
+
+def accuracy_against_latency(results: dict[str, Any]) -> Figure:
+    """Plot every variant, and its peers, with the span from the 10th to the 90th percentile."""
+    figure, axes = _figure(6.4, 4.0)
+    for colour, (name, facts) in zip(_colours(results), results["variants"].items(), strict=True):
+        accuracy = 100 * (facts["accuracy"] or 0.0)
+        points = {"hwopt": facts["latency"]}
+        points |= {peer: entry["latency"] for peer, entry in facts["peers"].items()}
+        for runtime, latency in points.items():
+            median = latency["median_ms"]
+            span = [[median - latency["p10_ms"]], [latency["p90_ms"] - median]]
+            axes.errorbar(
+                median,
+                accuracy,
+                xerr=span,
+                fmt=_MARKERS.get(runtime, "o"),
+                color=colour,
+                markerfacecolor=colour if runtime == "hwopt" else "white",
+                capsize=3,
+                label=f"{name}, {runtime}",
+            )
+    axes.set_xlabel(f"latency in ms, {results['threads']} threads (median, p10–p90)")
+    axes.set_ylabel("test accuracy in %")
+    axes.set_xlim(left=0)
+    axes.margins(y=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def latency_by_kernel(results: dict[str, Any]) -> Figure:
+    """Plot the time of every kernel, as tuned by itself, stacked by variant."""
+    variants = results["variants"]
+    figure, axes = _figure(6.4, 1.2 + 0.9 * len(variants))
+    for row, facts in enumerate(variants.values()):
+        left = 0.0
+        timed = [k for k in facts["kernels"] if k["median_us"] is not None]
+        for index, kernel in enumerate(timed):
+            width = kernel["median_us"] * kernel["calls"]
+            colour = _COLOURS[index % len(_COLOURS)]
+            axes.barh(row, width, left=left, height=0.6, color=colour, edgecolor="white")
+            left += width
+        if not timed:
+            axes.text(0, row, " no kernel was measured (trials=0, or all were known)", va="center")
+    axes.set_yticks(range(len(variants)), list(variants))
+    axes.invert_yaxis()
+    axes.set_xlabel("us, each kernel measured by itself (one block a kernel, in order)")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _colours(results: dict[str, Any]) -> list[str]:
+    return [_COLOURS[i % len(_COLOURS)] for i in range(len(results["variants"]))]
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    # Not pyplot: no global state, and no window system is looked for.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes

@@ -1,0 +1,71 @@
+"""The table that a job ends with, for terminals and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Results = dict[str, Any]
+
+
+def header(results: Results) -> list[str]:
+    """Return the column titles: one more for every measured peer."""
+    titles = ["variant", "test accuracy", "parameters", "MACs", "bytes on disk"]
+    titles += ["median ms (p10–p90)", f"ratio to {results['baseline']}"]
+    return titles + [f"ratio to {peer}" for peer in measured_peers(results)]
+
+
+def rows(results: Results) -> Iterator[list[str]]:
+    """Yield one row a variant, as text."""
+    for name, facts in results["variants"].items():
+        latency = facts["latency"]
+        accuracy = facts["accuracy"]
+        yield [
+            name,
+            "–" if accuracy is None else f"{100 * accuracy:.2f} %",
+            f"{facts['parameters']:,}",
+            f"{facts['macs'] / 1e6:.2f} M",
+            f"{facts['bytes']:,}",
+            f"{latency['median_ms']:.3f} ({latency['p10_ms']:.3f}–{latency['p90_ms']:.3f})",
+            f"{facts['ratio_to_baseline']:.2f}",
+            *(f"{facts['peers'][peer]['ratio']:.2f}" for peer in measured_peers(results)),
+        ]
+
+
+def measured_peers(results: Results) -> list[str]:
+    """Return the peers that every variant was measured beside."""
+    first = next(iter(results["variants"].values()))
+    return list(first["peers"])
+
+
+def caption(results: Results) -> str:
+    """Return what one must know to read the table."""
+    target = results["target"]
+    runs = next(iter(results["variants"].values()))["latency"]["runs"]
+    return (
+        f"{results['recipe']['model']} on {results['data']}; {target['cpu']} ({target['isa']}), "
+        f"{results['threads']} threads, batch 1, {runs} runs each, alternating in one run. "
+        "A ratio below 1 is faster."
+    )
+
+
+def rich_table(results: Results) -> Table:
+    """Return the table for a terminal."""
+    from rich.table import Table
+
+    table = Table(caption=caption(results), caption_justify="left")
+    for index, title in enumerate(header(results)):
+        table.add_column(title, justify="right" if index else "left")
+    for row in rows(results):
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(results: Results) -> str:
+    """Return the table as Markdown, with its caption below."""
+    titles = header(results)
+    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *rows(results)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{caption(results)}\n"
