@@ -1,0 +1,47 @@
+# The two commands of the README are `make demo` and `make test`; both do their own set-up.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIST
+	$(VENV)/bin/hwopt optimize recipes/demo.yaml
+
+.PHONY: test
+test: $(INSTALLED) ## Run all tests
+	$(PYTHON) -m pytest
+
+.PHONY: test-fast
+test-fast: $(INSTALLED) ## Run the tests that are not marked slow
+	$(PYTHON) -m pytest -m "not slow"
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: setup
+setup: $(INSTALLED) ## Make the virtual environment only
+
+.PHONY: clean
+clean: ## Remove the virtual environment and the demo's results
+	rm -rf $(VENV) runs/demo
+
+$(INSTALLED): pyproject.toml constraints.txt
+	scripts/setup-system.sh
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hwopt needs Python 3.11 or newer")'
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable ".[bench,dev]"
+	touch $@
