@@ -1,0 +1,184 @@
+"""The command line as a user meets it: real processes, exit codes, both streams."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PLUGIN = Path(__file__).parents[1] / "plugin/hwopt_plugin_example/replace_activation.py"
+
+
+def hwopt(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hwopt.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+
+
+def refused(*arguments: object, folder: Path | None = None) -> str:
+    """Run and return the one sentence of the error."""
+    result = hwopt(*arguments, folder=folder)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(lines) == 1 and result.stderr.strip().endswith(lines[0])
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    options = ("--model-option", "width=4", "--input-shape", "1x16x16", "--classes", 3)
+    result = hwopt(
+        "compile", "resnet8", *options, "--trials", 0, "--output", folder / "a", "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["inputs"][0]["shape"] == [1, 1, 16, 16]
+    assert document["latency"]["median_ms"] > 0
+    return folder / "a"
+
+
+def test_help_is_fast_and_imports_neither_torch_nor_tvm():
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert "optimize" in hwopt("--help").stdout
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
+    code = "import sys, hwopt.cli.main as m; m.cli(['--help'], standalone_mode=False);"
+    code += "assert not {'torch', 'tvm', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bench",
+        "compile",
+        "doctor",
+        "optimize",
+        "passes",
+        "passes apply",
+        "report",
+        "run",
+        "targets",
+    ],
+)
+def test_every_command_has_help(command):
+    result = hwopt(*command.split(), "--help")
+    assert result.returncode == 0 and "Usage" in result.stdout
+
+
+def test_run_and_bench(artifact, tmp_path):
+    x = np.random.default_rng(0).standard_normal((1, 1, 16, 16)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    result = hwopt("run", artifact, tmp_path / "x.npy", "--output", tmp_path / "y.npz", "--json")
+    printed = np.array(json.loads(result.stdout)["output"], dtype="float32")
+    saved = np.load(tmp_path / "y.npz")["output"]
+    assert printed.shape == (1, 3) and np.allclose(printed, saved)
+    result = hwopt("bench", artifact, artifact, "--runs", 20, "--json")
+    assert next(iter(json.loads(result.stdout).values()))["runs"] == 20
+
+
+def test_run_refuses_wrong_input(artifact, tmp_path):
+    np.save(tmp_path / "shape.npy", np.zeros((1, 1, 8, 8), "float32"))
+    np.save(tmp_path / "dtype.npy", np.zeros((1, 1, 16, 16), "float64"))
+    (tmp_path / "bad.npy").write_text("no")
+    assert "shape [1, 1, 16, 16], not [1, 1, 8, 8]" in refused(
+        "run", artifact, tmp_path / "shape.npy"
+    )
+    assert "must be float32, not float64" in refused("run", artifact, tmp_path / "dtype.npy")
+    assert "cannot be read" in refused("run", artifact, tmp_path / "bad.npy")
+    assert "takes 1 inputs" in refused("run", artifact, *[tmp_path / "shape.npy"] * 2)
+
+
+def test_passes(tmp_path):
+    names = json.loads(hwopt("passes", "list", "--json").stdout)
+    assert names["prune-channels"] == "hwopt"
+    assert "ratio=0.5" in hwopt("passes", "show", "prune-channels").stdout
+    result = hwopt("passes", "apply", "resnet8", "prune-channels", "--output", tmp_path / "g")
+    assert result.returncode == 0 and "graph resnet8" in result.stdout
+    again = hwopt("passes", "apply", tmp_path / "g", "fold-batch-norm", "--json")
+    document = json.loads(again.stdout)
+    assert document["macs"][0] == document["macs"][1] and len(document["notes"]) == 7
+
+
+def test_a_plugin_file():
+    result = hwopt("passes", "list", "--plugin", PLUGIN)
+    assert "replace-activation" in result.stdout
+
+
+def test_targets():
+    assert hwopt("targets", "check", "host").returncode == 0
+    assert "[tvm]" in hwopt("targets", "show", "host").stdout
+    names = {entry["name"] for entry in json.loads(hwopt("targets", "list", "--json").stdout)}
+    assert {"host", "x86-avx2", "x86-avx512"} <= names
+
+
+def test_doctor():
+    findings = json.loads(hwopt("doctor", "--json").stdout)
+    states = {finding["what"]: finding for finding in findings}
+    assert states["apache-tvm / apache-tvm-ffi"]["well"]
+    assert states["threads"]["well"] and states["compiling for it"]["well"]
+
+
+def test_dry_runs_compute_nothing(tmp_path):
+    result = hwopt("compile", "resnet8", "--dry-run", folder=tmp_path)
+    assert "conv2d" in result.stdout
+    flags = ("--model", "resnet8", "--data", "digits", "--passes", "half:prune-channels")
+    result = hwopt("optimize", *flags, "--dry-run", folder=tmp_path)
+    assert json.loads(result.stdout)["variants"]["half"]["passes"] == "prune-channels"
+    assert not list(tmp_path.iterdir())
+
+
+def test_optimize_from_flags_and_report(tmp_path):
+    flags = ("--model", "resnet8", "--model-option", "width=4", "--data", "digits")
+    options = ("--epochs", 1, "--trials", 0, "--passes", "dense:", "--output", tmp_path / "run")
+    result = hwopt("optimize", *flags, *options)
+    assert result.returncode == 0, result.stderr
+    assert "test accuracy" in result.stdout and "dense" in result.stdout
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    result = hwopt("report", tmp_path / "run", "--markdown")
+    assert result.stdout.startswith("| variant |")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("optimise",), "did you mean 'optimize'"),
+        (("compile", "resnet9"), "did you mean 'resnet8'"),
+        (("compile", "resnet8", "--target", "hots"), "did you mean 'host'"),
+        (("compile", "missing.onnx"), "does not exist"),
+        (("compile", "os:getcwd"), "give the shape"),
+        (("compile", "os:getcwd", "--input-shape", "3"), "not a torch module"),
+        (("compile", "nowhere:f", "--input-shape", "3"), "cannot import"),
+        (("compile", "resnet8", "--input-shape", "3x0"), "is no shape"),
+        (("passes", "show", "prune"), "did you mean 'prune-channels'"),
+        (("run", "nowhere"), "is not an artefact"),
+        (("report", "nowhere"), "no finished job"),
+        (("optimize",), "--model is missing"),
+        (("optimize", "missing.yaml"), "cannot be read"),
+        (("optimize", "--model", "resnet8", "--data", "digitz"), "did you mean 'digits'"),
+        (("optimize", "--model", "resnet8", "--data", "digits", "--passes", "x"), "NAME:PASSES"),
+        (("passes", "list", "--plugin", "missing.py"), "does not exist"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(arguments, message, tmp_path):
+    assert message in refused(*arguments, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_be_exported_names_the_line(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n\nclass Net(torch.nn.Module):\n    def forward(self, x):\n"
+        "        if x.sum() > 0:\n            return x\n        return -x\n"
+    )
+    sentence = refused("compile", "mine:Net", "--input-shape", "3", folder=tmp_path)
+    assert "mine.py:5 (if x.sum() > 0:)" in sentence
+    assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["mine.py"]

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import hwopt
+from hwopt.errors import HwoptError
+from hwopt.files import read_json
+from hwopt.graph import Graph
+from hwopt.optimize import Job, make_recipe
+
+RECIPE = {
+    "model": "resnet8",
+    "model_options": {"width": 4},
+    "data": "digits",
+    "train": {"epochs": 2},
+    "fine_tune": {"epochs": 1, "learning_rate": 0.05},
+    "variants": {"dense": "", "half": "prune-channels{ratio=0.5}"},
+    "trials": 0,
+    "check_samples": 100,
+    "runs": 20,
+    "peers": ["onnxruntime", "torch"],
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job") / "run"
+    steps = []
+    results = Job(
+        make_recipe(RECIPE), folder, report=lambda *step: steps.append(step), bars=False
+    ).run()
+    return folder, results, steps
+
+
+def test_the_job_ends_with_every_figure(finished):
+    folder, results, _ = finished
+    dense, half = results["variants"]["dense"], results["variants"]["half"]
+    assert half["macs"] < 0.5 * dense["macs"] and half["parameters"] < 0.5 * dense["parameters"]
+    assert 0 < half["accuracy"] <= 1 and dense["test_samples"] == 360
+    assert dense["ratio_to_baseline"] == 1.0
+    for facts in (dense, half):
+        assert facts["check"]["same_label"] == 100
+        assert facts["check"]["max_difference"] <= 1e-4
+        assert facts["latency"]["runs"] == 20
+        assert set(facts["peers"]) == {"onnxruntime", "torch"}
+        ratio = facts["latency"]["median_ms"] / facts["peers"]["torch"]["latency"]["median_ms"]
+        assert facts["peers"]["torch"]["ratio"] == ratio
+    assert any("8 to 4 channels" in note for note in half["notes"])
+    artifact = hwopt.load(folder / "artifacts" / "half")
+    assert artifact.manifest.passes[0] == "prune-channels{ratio=0.5}"
+    assert artifact.manifest.macs == half["macs"]
+
+
+def test_a_finished_job_computes_nothing_again(finished):
+    folder, results, first = finished
+    steps = []
+    again = Job(make_recipe(RECIPE), folder, report=lambda *step: steps.append(step)).run()
+    assert again == results
+    assert [name for name, _ in steps] == [name for name, _ in first]
+    assert all(reused for _, reused in steps) and not any(reused for _, reused in first)
+
+
+def test_a_changed_value_repeats_only_what_depends_on_it(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    recipe = make_recipe({**RECIPE, "fine_tune": {"epochs": 1, "learning_rate": 0.01}})
+    steps = []
+    Job(recipe, folder, report=lambda *step: steps.append(step), bars=False).run()
+    repeated = {name for name, reused in steps if not reused}
+    assert repeated == {
+        "half.fine-tune",
+        "half.accuracy",
+        "half.compile",
+        "half.check",
+        "measure",
+    }
+
+
+def test_training_starts_from_the_pruned_weights_and_the_graphs_are_kept(finished):
+    folder, _, _ = finished
+    trained, pruned = (Graph.load(folder / "graphs" / name) for name in ("train", "half"))
+    tuned = Graph.load(folder / "graphs" / "half.fine-tune")
+    assert pruned.num_parameters() < trained.num_parameters()
+    assert pruned.to_text() == tuned.to_text()
+    assert not list((folder / "checkpoints").iterdir())
+
+
+def test_nan_in_training_is_one_clear_sentence(tmp_path):
+    recipe = make_recipe({**RECIPE, "train": {"epochs": 1, "learning_rate": 1e30}})
+    with pytest.raises(HwoptError, match=r"lower the learning rate|learning_rate"):
+        Job(recipe, tmp_path, bars=False).run()
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_an_artefact_that_differs_from_torch_is_never_measured(tmp_path, monkeypatch):
+    job = Job(make_recipe(RECIPE), tmp_path, bars=False)
+    monkeypatch.setattr("hwopt.optimize.job.TOLERANCE", -1.0)
+    with pytest.raises(HwoptError, match="differs from torch"):
+        job.run()
+    assert not (tmp_path / "steps" / "measure.json").exists()
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_resumes_and_ends_with_the_same_figures(finished, tmp_path):
+    """SIGKILL in the middle of anything: what is deterministic ends the same."""
+    _, expected, _ = finished
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(RECIPE))
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "hwopt.cli.main", "optimize", recipe, "--output", folder]
+    moments = random.Random(0)
+    kills = 0
+    while kills < 4:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(moments.uniform(4.0, 12.0))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills >= 1
+    subprocess.run(command, check=True, capture_output=True)
+    results = read_json(folder / "results.json")
+    for name, facts in expected["variants"].items():
+        for key in ("accuracy", "macs", "parameters", "notes", "passes"):
+            assert results["variants"][name][key] == facts[key], (name, key)
+    assert not list(folder.rglob("*.part"))
+
+
+def test_a_model_that_does_not_fit_the_data_is_refused(tmp_path):
+    recipe = make_recipe({**RECIPE, "model": "autoencoder", "model_options": {}})
+    with pytest.raises(HwoptError, match="autoencoder"):
+        Job(recipe, tmp_path, bars=False).run()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwopt.errors import HwoptError
+from hwopt.optimize import load_recipe, make_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SMALL = {"model": "resnet8", "data": "digits"}
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.iterdir()), ids=lambda path: path.name)
+def test_the_recipes_that_ship_are_valid(path):
+    assert load_recipe(path).variants
+
+
+@pytest.mark.parametrize("name", ["r.yaml", "r.toml", "r.json"])
+def test_three_file_formats(tmp_path, name):
+    texts = {
+        "r.yaml": "model: resnet8\ndata: digits\nvariants: {dense: }\n",
+        "r.toml": 'model = "resnet8"\ndata = "digits"\nvariants = { dense = "" }\n',
+        "r.json": json.dumps({**SMALL, "variants": {"dense": ""}}),
+    }
+    (tmp_path / name).write_text(texts[name])
+    assert load_recipe(tmp_path / name) == make_recipe(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modell": "x"}, "unknown key 'modell': did you mean 'model'"),
+        ({"train": {"epoch": 3}}, "did you mean 'epochs'.* in train"),
+        ({"train": {"epochs": -1}}, "train.epochs: .*greater than 0, not -1"),
+        ({"train": {"optimizer": "sdg"}}, "train.optimizer: .*'sgd'"),
+        ({"variants": {"a": {"pases": ""}}}, "did you mean 'passes'"),
+        ({"variants": {"a": "prune-chanels"}}, "variant a: unknown pass.*did you mean"),
+        ({"variants": {"a b": ""}}, "variant 'a b' must be"),
+        ({"variants": {}}, "variants"),
+        ({"trials": -1}, "trials"),
+        ({"model": None}, "model"),
+        ({"peers": ["onnx"]}, "peers.0"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_clear_sentence(change, message):
+    with pytest.raises(HwoptError, match=message) as error:
+        make_recipe({**SMALL, **change})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("r.yaml", "a: [", "cannot be parsed"),
+        ("r.yaml", "- 1", "must hold keys and values"),
+        ("r.yaml", "!!python/object/apply:os.system ['true']", "cannot be parsed"),
+        ("r.toml", "a = ", "cannot be parsed"),
+        ("r.yaml", "model: resnet8", "the key 'data' is missing"),
+        ("r.yaml", None, "cannot be read"),
+    ],
+)
+def test_bad_files(tmp_path, name, text, message):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(HwoptError, match=message):
+        load_recipe(tmp_path / name)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from hwopt.report import markdown_table, rich_table, write_report
+
+
+def latency(median):
+    return {
+        "median_ms": median,
+        "p10_ms": 0.9 * median,
+        "p90_ms": 1.2 * median,
+        "runs": 100,
+        "warmup": 10,
+        "threads": 2,
+    }
+
+
+def variant(median, accuracy, known=False):
+    return {
+        "passes": "prune-channels{ratio=0.5}",
+        "notes": ["prune-channels: changed a<b: 8 to 4 channels"],
+        "accuracy": accuracy,
+        "parameters": 1234,
+        "macs": 5_000_000,
+        "bytes": 99_999,
+        "compile_seconds": 3.0,
+        "kernels": [
+            {
+                "name": "conv",
+                "road": "search",
+                "median_us": None if known else 12.5,
+                "candidates_measured": 3,
+                "calls": 2,
+            }
+        ],
+        "check": {"samples": 10, "max_difference": 1e-6, "same_label": 10},
+        "latency": latency(median),
+        "ratio_to_baseline": median / 0.2,
+        "peers": {"onnxruntime": {"latency": latency(0.3), "ratio": median / 0.3}},
+    }
+
+
+@pytest.fixture
+def results():
+    return {
+        "hwopt": "0.1.0",
+        "recipe": {"model": "resnet8"},
+        "target": {"name": "host", "cpu": "a CPU", "isa": "avx2"},
+        "threads": 2,
+        "data": "digits",
+        "baseline": "dense",
+        "notes": ["digits were used"],
+        "variants": {"dense": variant(0.2, 0.93), "half": variant(0.1, 0.92, known=True)},
+    }
+
+
+def test_markdown(results):
+    text = markdown_table(results)
+    assert (
+        "| half | 92.00 % | 1,234 | 5.00 M | 99,999 | 0.100 (0.090–0.120) | 0.50 | 0.33 |" in text
+    )
+    assert "2 threads, batch 1, 100 runs" in text
+
+
+def test_terminal_table_has_the_same_columns(results):
+    table = rich_table(results)
+    assert len(table.columns) == 8 and table.row_count == 2
+
+
+def test_the_page_is_one_file_without_external_links(results, tmp_path):
+    page = write_report(results, tmp_path)
+    text = page.read_text()
+    assert not re.search(r"(src|href)=[\"'](?!data:)", text)
+    assert text.count("data:image/png;base64,") == 2
+    assert "a&lt;b" in text and "digits were used" in text
+    for name in ("accuracy-latency.png", "kernels.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.html",
+        "accuracy-latency.png",
+        "kernels.png",
+    }
