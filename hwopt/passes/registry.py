@@ -53,12 +53,13 @@ def load(name: str) -> type[Pass]:
     return found
 
 
-def load_file(path: Path) -> list[str]:
+def load_file(file: str | Path) -> list[str]:
     """Register every pass that a Python file defines; return their names.
 
     Raises:
         HwoptError: if the file cannot be run or defines no pass.
     """
+    path = Path(file)
     if not path.is_file():
         raise HwoptError(f"the plugin {path} does not exist")
     module_name = f"hwopt_plugin_{path.stem}"

@@ -1,0 +1,1 @@
+"""Experiments: scripts that append one JSON line a run to ``results``."""

@@ -1,0 +1,69 @@
+"""Every model of the zoo and every pass: the artefact against torch on 1,000 test images.
+
+    python -m benchmarks.equality
+
+Weights are random; batch norms first see some images, so that their statistics are not 0 and 1.
+Images are Fashion-MNIST's, scaled to the model's input. Kernels take their first choice
+(``trials=0``): correctness does not depend on tuning, see ``tests/targets`` for all candidates.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+import hwopt
+from benchmarks.records import Records
+from hwopt import data, models
+from hwopt.passes import Context
+
+PASSES = ("", "eliminate-dead-code", "fold-batch-norm", "prune-channels")
+SAMPLES = 1000
+
+
+def images(shape: tuple[int, ...], count: int) -> torch.Tensor:
+    """Return test images, scaled to the shape; for a vector, their first rows."""
+    inputs, _ = data.batch(data.load("fashion-mnist").test, torch.arange(count))
+    if len(shape) == 1:
+        return inputs.flatten(1)[:, : shape[0]]
+    resized = functional.interpolate(inputs, shape[1:], mode="bilinear")
+    return resized.expand(-1, shape[0], -1, -1).contiguous()
+
+
+def compare(name: str, passes: str) -> dict:
+    """Compile one model after one pass and compare all outputs."""
+    torch.manual_seed(0)
+    shape = models.info(name).input_shape
+    model = models.create(name)
+    with torch.no_grad():
+        model.train()(images(shape, 32))
+    graph = hwopt.import_model(model, torch.zeros(1, *shape), name=name)
+    context = Context(debug=True)
+    graph = hwopt.apply(graph, passes, context)
+    module = graph.to_torch().eval()
+    worst, same = 0.0, 0
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        artifact = hwopt.compile(graph, trials=0, output=Path(folder) / "a")
+        for batch in images(shape, SAMPLES).split(50):
+            expected = module(batch).numpy()
+            got = np.concatenate([artifact(x[None].numpy()) for x in batch])
+            worst = max(worst, float(np.abs(expected - got).max()))
+            same += int((expected.argmax(1) == got.argmax(1)).sum())
+    changed = sum(note.changed for _, note in context.notes)
+    return {"samples": SAMPLES, "max_difference": worst, "same_label": same, "changes": changed}
+
+
+def main() -> None:
+    records = Records("equality")
+    for name in models.names():
+        for passes in PASSES:
+            key = {"model": name, "passes": passes}
+            records.run(key, lambda name=name, passes=passes: compare(name, passes))
+
+
+if __name__ == "__main__":
+    main()

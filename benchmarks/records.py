@@ -1,0 +1,51 @@
+"""Results of experiments: one JSON line a run; a run that is there already is not repeated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hwopt import targets
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Records:
+    """The lines of one experiment, ``results/NAME.jsonl``."""
+
+    def __init__(self, name: str) -> None:
+        self.path = RESULTS / f"{name}.jsonl"
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all runs; a last line that a killed process left torn is ignored."""
+        if not self.path.exists():
+            return []
+        runs = []
+        for line in self.path.read_text().splitlines():
+            try:
+                runs.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return runs
+
+    def run(self, key: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the run with this key on this machine; measure and append it if it is new."""
+        key = {**key, **machine()}
+        for known in self.read():
+            if all(known.get(name) == value for name, value in key.items()):
+                print(f"known: {key}")
+                return known
+        record = {**key, **measure()}
+        RESULTS.mkdir(exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        print(json.dumps(record))
+        return record
+
+
+def machine() -> dict[str, Any]:
+    """Return what figures of different machines are told apart by."""
+    host = targets.get("host")
+    return {"cpu": host.cpu, "isa": host.isa, "threads": host.threads}
