@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import tempfile
 import time
@@ -80,7 +81,7 @@ def compile(
     batch = _batch(prepared, inputs)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-")) / "a"
     with atomic_folder(folder) as temporary:
-        library.export_library(str(temporary / LIBRARY_FILE))
+        _export(library, temporary / LIBRARY_FILE)
         prepared.save(temporary)
         manifest = Manifest(
             model=graph.name,
@@ -150,6 +151,17 @@ def _build(
         for kernel in result.kernels
     )
     return result.executable, kernels
+
+
+def _export(library: Any, path: Path) -> None:
+    """Link the library; the linker's own words become one sentence."""
+    try:
+        library.export_library(str(path))
+    except RuntimeError as error:
+        if "No space left on device" in str(error):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from error
+        reason = str(error).strip().splitlines()[-1]
+        raise HwoptError(f"the compiled model cannot be linked: {reason}; is g++ there?") from error
 
 
 def _describe(specs: dict[str, TensorSpec], batch: int) -> tuple[TensorDescription, ...]:
