@@ -17,7 +17,7 @@ def converters() -> dict[str, Converter]:
         "amax.default": _reduction(relax.op.max),
         "amin.default": _reduction(relax.op.min),
         "prod.dim_int": _reduction(relax.op.prod),
-        "native_group_norm.default": _group_norm,
+        "group_norm.default": _group_norm,
         "var.dim": _variance,
     }
 
@@ -68,17 +68,18 @@ def _variance(node: Any, importer: Any) -> relax.Var:
 
 
 def _group_norm(node: Any, importer: Any) -> relax.Var:
-    """Convert ``native_group_norm``; TVM's own converter cannot do without weight and bias."""
-    value, weight, bias, _, channels, _, groups, epsilon = node.args
-    x = importer.env[value]
-    dtype = str(value.meta["val"].dtype).removeprefix("torch.")
+    """Convert ``group_norm``; TVM's own converter cannot do without weight and bias."""
+    names = ("num_groups", "weight", "bias", "eps")
+    x, groups, weight, bias, epsilon = _arguments(node, importer, names)
+    example = node.args[0].meta["val"]
+    channels, dtype = example.shape[1], str(example.dtype).removeprefix("torch.")
     gamma, beta = (
         relax.const(np.full(channels, default, dtype)) if given is None else importer.env[given]
         for given, default in ((weight, 1), (bias, 0))
     )
-    axes = list(range(2, value.meta["val"].dim()))
+    axes = list(range(2, example.dim()))
     return importer.block_builder.emit(
-        relax.op.nn.group_norm(x, gamma, beta, groups, 1, axes, epsilon)
+        relax.op.nn.group_norm(x, gamma, beta, groups, 1, axes, epsilon or 1e-5)
     )
 
 

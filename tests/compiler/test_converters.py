@@ -34,6 +34,7 @@ class Call(nn.Module):
         lambda x: nn.functional.pad(x, (1, 2, 2, 1), mode="replicate"),
         lambda x: nn.functional.instance_norm(x),
         lambda x: nn.functional.group_norm(x, 2),
+        lambda x: nn.functional.group_norm(x, 2, torch.arange(4.0), torch.ones(4)),
         lambda x: torch.roll(x, (1, -2), (2, 3)),
     ],
 )
