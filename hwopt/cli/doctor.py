@@ -97,14 +97,12 @@ def _host() -> Iterator[Finding]:
 
 
 def _data() -> Finding:
-    from hwopt import data
-    from hwopt.errors import HwoptError
+    from hwopt.data import fashion_mnist
+    from hwopt.files import user_folder
 
-    try:
-        found = data.find("fashion-mnist")
-    except HwoptError as error:
-        return Finding("data fashion-mnist", "missing", False, str(error))
-    return Finding("data fashion-mnist", str(found), True)
+    found = fashion_mnist.installed(user_folder() / "data")
+    advice = "apt-get install dataset-fashion-mnist, or let the first run download it"
+    return Finding("data fashion-mnist", str(found or "missing"), found is not None, advice)
 
 
 def _peer() -> Finding:

@@ -122,12 +122,9 @@ def _folder_name(model: str) -> str:
 
 
 def _print(results: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
-
-    from hwopt.report import rich_table
+    from hwopt.report import print_table
 
     for note in results["notes"]:
         click.echo(f"note: {note}", err=True)
-    console = Console()
-    console.print(rich_table(results), width=None if console.is_terminal else 140)
+    print_table(results)
     click.echo(f"report: {folder / 'report.html'}; artefacts: {folder / 'artifacts'}", err=True)

@@ -16,11 +16,9 @@ from hwopt.errors import HwoptError
 @options.json_option
 def command(folder: Path, markdown: bool, as_json: bool) -> None:
     """Write report.html and the plots of the job in FOLDER, and print its table."""
-    from rich.console import Console
-
     from hwopt.files import read_json
     from hwopt.optimize.job import RESULTS_FILE
-    from hwopt.report import markdown_table, rich_table, write_report
+    from hwopt.report import markdown_table, print_table, write_report
 
     path = folder / RESULTS_FILE
     if not path.exists():
@@ -35,6 +33,5 @@ def command(folder: Path, markdown: bool, as_json: bool) -> None:
     elif markdown:
         click.echo(markdown_table(results), nl=False)
     else:
-        console = Console()
-        console.print(rich_table(results), width=None if console.is_terminal else 140)
+        print_table(results)
         click.echo(f"report: {page}", err=True)

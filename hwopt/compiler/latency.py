@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-
 _PAUSE_SECONDS = 0.02
 _CALLS_AFTER_PAUSE = 3
 

@@ -21,7 +21,10 @@ class _Strict(BaseModel):
 
 
 class Training(_Strict):
-    """Arguments of ``hwopt.train.fit``; see there."""
+    """Arguments of ``hwopt.train.fit``; see there.
+
+    ``bfloat16: auto`` uses it where the processor has instructions for it.
+    """
 
     epochs: PositiveInt = 8
     batch_size: PositiveInt = 128
@@ -30,7 +33,8 @@ class Training(_Strict):
     schedule: Literal["one-cycle", "cosine", "linear", "constant"] = "one-cycle"
     weight_decay: float = Field(default=5e-4, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    augment: Literal["shift-flip", "shift"] | None = "shift-flip"
+    augment: Literal["flip", "shift", "shift-flip"] | None = "flip"
+    bfloat16: bool | Literal["auto"] = "auto"
 
 
 class Variant(_Strict):

@@ -52,6 +52,16 @@ def caption(results: Results) -> str:
     )
 
 
+def print_table(results: Results) -> None:
+    """Print the table: fitted to a terminal, and as wide as it needs to be anywhere else."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(rich_table(results))
+
+
 def rich_table(results: Results) -> Table:
     """Return the table for a terminal."""
     from rich.table import Table

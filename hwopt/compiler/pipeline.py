@@ -1,0 +1,147 @@
+"""The compiler, from Relax to machine code, phase by phase."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+import tvm
+from tvm import relax, tirx
+
+from hwopt.targets import Target, templates, tuner, tvm_build
+
+CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelReport:
+    """What became of one kernel.
+
+    Attributes:
+        name: The kernel's name in the compiled library.
+        road: ``template:NAME``, ``search`` or ``fallback``.
+        median_us: Time of one call by itself in microseconds; None if it was never measured.
+        candidates_measured: Schedules measured for it in this run.
+        calls: How often one inference calls it.
+    """
+
+    name: str
+    road: str
+    median_us: float | None
+    candidates_measured: int
+    calls: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildResult:
+    """A relax VM executable (it has ``export_library``) and a report on its kernels."""
+
+    executable: Any
+    kernels: tuple[KernelReport, ...]
+
+
+def build(
+    mod: tvm.IRModule,
+    target: Target,
+    *,
+    trials: int | None = None,
+    seed: int = 0,
+    progress: tuner.Progress | None = None,
+) -> BuildResult:
+    """Compile a Relax module for ``target``.
+
+    Args:
+        mod: What :func:`hwopt.compiler.lower.lower` returns.
+        target: The device to compile and measure for.
+        trials: Most candidates to measure for one kernel; 0 measures none, None leaves the
+            number to the tuner.
+        seed: For the search of kernels that no template covers.
+        progress: Called as ``progress(done, total, kernel_name, best_us)``.
+
+    Raises:
+        HwoptError: if TVM cannot generate code for the target.
+    """
+    tvm_build.check_target(target)
+    with tvm_build.tvm_target(target), tvm_build.pass_context():
+        # 1. Simplify: inference forms of operators, one name a value, constants computed now.
+        mod = _run(
+            mod,
+            relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.FoldConstant(),
+        )
+        # 2. Layout: channels last, so that a vector holds neighbouring channels of one pixel.
+        mod = _channels_last(mod)
+        # 3. Kernels: operators become loops (those of the templates with packed weights), and
+        #    chains of them become one function each.
+        mod = _run(
+            mod,
+            relax.transform.LegalizeOps(templates.legalizations(target)),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FoldConstant(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(),
+        )
+        # 4. Schedules: each kernel takes the fastest known, measured here if need be.
+        kernels = {
+            var.name_hint: func
+            for var, func in mod.functions.items()
+            if isinstance(func, tirx.PrimFunc)
+        }
+        choices = tuner.choose(kernels, target, trials=trials, seed=seed, progress=progress)
+        for name, choice in choices.items():
+            mod.update_func(mod.get_global_var(name), choice.func)
+        # 5. Machine code, and a program for the virtual machine that calls the kernels.
+        executable = relax.build(mod, tvm_build.tvm_target(target), exec_mode="bytecode")
+    calls = _count_calls(mod)
+    reports = tuple(
+        KernelReport(name, c.road, c.median_us, c.candidates_measured, calls[name])
+        for name, c in choices.items()
+    )
+    return BuildResult(executable, reports)
+
+
+def _run(mod: tvm.IRModule, *passes: Any) -> tvm.IRModule:
+    return tvm.transform.Sequential(list(passes))(mod)
+
+
+def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
+    """Turn 2-d convolutions and what surrounds them to channels last."""
+    if not any(name == "relax.nn.conv2d" for name in _operators(mod)):
+        return mod  # TVM's pass cannot take some operators, and has nothing to do here
+    try:
+        converted = relax.transform.ConvertLayout(CHANNELS_LAST)(mod)
+    except tvm.error.InternalError:
+        return mod  # slower, and right
+    return _run(converted, relax.transform.FoldConstant())
+
+
+def _operators(mod: tvm.IRModule) -> set[str]:
+    """Return the names of the Relax operators that the module calls."""
+    found: set[str] = set()
+
+    def visit(node: Any) -> None:
+        if isinstance(node, relax.Call) and isinstance(node.op, tvm.ir.Op):
+            found.add(str(node.op.name))
+
+    for func in mod.functions.values():
+        if isinstance(func, relax.Function):
+            relax.analysis.post_order_visit(func, visit)
+    return found
+
+
+def _count_calls(mod: tvm.IRModule) -> collections.Counter[str]:
+    """Count how often the Relax functions call each kernel."""
+    calls: collections.Counter[str] = collections.Counter()
+
+    def visit(node: Any) -> None:
+        if isinstance(node, relax.Call) and isinstance(node.op, tvm.ir.Op) and node.args:
+            if isinstance(node.args[0], tvm.ir.GlobalVar):
+                calls[node.args[0].name_hint] += 1
+
+    for func in mod.functions.values():
+        if isinstance(func, relax.Function):
+            relax.analysis.post_order_visit(func, visit)
+    return calls

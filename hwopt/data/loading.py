@@ -1,0 +1,101 @@
+"""From what the user names to a data set."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from hwopt import files
+from hwopt.data.dataset import DataSet, from_datasets
+from hwopt.errors import HwoptError, unknown_name
+
+_NAMES = ("digits", "fashion-mnist")
+
+
+def names() -> list[str]:
+    """Return the names of the built-in data sets, sorted."""
+    return list(_NAMES)
+
+
+def load(
+    name_or_path: str | Path | DataSet,
+    root: Path | None = None,
+    *,
+    fallback: bool = False,
+    image_size: tuple[int, int] | None = None,
+) -> DataSet:
+    """Load a data set.
+
+    Args:
+        name_or_path: one of :func:`names`; a folder of images; ``package.module:callable``, where
+            the callable takes nothing and returns a :class:`DataSet` or a pair (train, test) of
+            torch data sets; or a :class:`DataSet`, which is returned as it is.
+        root: where built-in sets are kept and downloaded to; ``~/.cache/hwopt/data`` if None
+            (``$HWOPT_HOME/data`` where that is set).
+        fallback: if fashion-mnist cannot be had, use digits, and say so in the result's ``note``
+            and on the error stream.
+        image_size: (height, width) that the images of a folder are resized to.
+
+    Raises:
+        HwoptError: if there is no such set, or it cannot be had, or is damaged.
+
+    >>> data = load("digits")
+    >>> len(data.train_full), len(data.train), len(data.validation), len(data.test)
+    (1437, 1318, 119, 360)
+    """
+    if isinstance(name_or_path, DataSet):
+        return name_or_path
+    name = str(name_or_path)
+    if name == "digits":
+        from hwopt.data import digits
+
+        return digits.load()
+    if name == "fashion-mnist":
+        return _fashion_mnist(root or files.user_folder() / "data", fallback)
+    if Path(name).is_dir():
+        from hwopt.data import folder
+
+        return folder.load(Path(name), image_size)
+    if ":" in name:
+        return _call(name)
+    if "/" in name:
+        raise HwoptError(f"data folder {name} does not exist")
+    raise unknown_name("data set", name, _NAMES)
+
+
+def _fashion_mnist(root: Path, fallback: bool) -> DataSet:
+    """Load Fashion-MNIST, or digits in its place if that is allowed and there is no other way."""
+    from hwopt.data import digits, fashion_mnist
+
+    try:
+        return fashion_mnist.load(root)
+    except fashion_mnist.Unavailable as error:
+        if not fallback:
+            raise
+        note = f"digits (1,797 images of scikit-learn) were used instead: {error}"
+        print(f"warning: {note}", file=sys.stderr)
+        return digits.load(note)
+
+
+def _call(reference: str) -> DataSet:
+    """Load the user's own data set from ``package.module:callable``."""
+    module_name, _, function_name = reference.partition(":")
+    try:
+        function: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise HwoptError(f"data set {reference}: cannot import {module_name} ({error})") from error
+    for part in function_name.split("."):
+        if not hasattr(function, part):
+            raise HwoptError(f"data set {reference}: {module_name} has no {function_name}")
+        function = getattr(function, part)
+    result = function() if callable(function) else function
+    if isinstance(result, DataSet):
+        return result
+    if isinstance(result, tuple) and len(result) == 2:
+        return from_datasets(reference, *result)
+    raise HwoptError(
+        f"data set {reference} returned {type(result).__name__}: a DataSet or a pair "
+        "(train, test) of torch data sets is needed"
+    )

@@ -1,0 +1,14 @@
+"""The model zoo: plain PyTorch modules, created by name.
+
+Listing and describing models does not import torch; creating one does.
+
+>>> from hwopt import models
+>>> models.names()
+['autoencoder', 'ds_cnn', 'mobilenet_v1', 'mobilenet_v1_025', 'resnet18', 'resnet8']
+>>> models.info("resnet8").input_shape
+(3, 32, 32)
+"""
+
+from hwopt.models.registry import ModelInfo, create, info, names
+
+__all__ = ["ModelInfo", "create", "info", "names"]

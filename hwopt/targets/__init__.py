@@ -1,0 +1,72 @@
+"""Devices, and the kernels that are best on them.
+
+>>> from hwopt import targets
+>>> targets.get("x86-avx2").float_lanes
+8
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hwopt.errors import HwoptError, unknown_name
+from hwopt.files import user_folder
+from hwopt.targets import host
+from hwopt.targets.target import Target
+
+__all__ = ["Target", "check", "get", "names"]
+
+HOST = "host"
+BUILTIN_FOLDER = Path(__file__).parent / "builtin"
+
+
+def get(name_or_path: str | Path) -> Target:
+    """Return the target of that name, or the one that a ``.toml`` file describes.
+
+    Raises:
+        HwoptError: if there is no such target, or its file is wrong.
+    """
+    name = str(name_or_path)
+    if name.endswith(".toml"):
+        return Target.from_file(Path(name), host.machine_facts())
+    if name == HOST:
+        return host.detect()
+    files = _files()
+    if name not in files:
+        raise unknown_name("target", name, names())
+    return Target.from_file(files[name], {**host.machine_facts(), "name": name})
+
+
+def names() -> list[str]:
+    """Return the names that :func:`get` knows: this machine, the built-in ones, the user's."""
+    return [HOST, *sorted(_files())]
+
+
+def check(target: Target) -> list[str]:
+    """Return what stands in the way of using ``target`` here; nothing if all is well."""
+    problems = []
+    if target.runner == "local" and not host.supports(target.isa):
+        problems.append(
+            f"this machine has no {target.isa} (its widest is {host.host_isa()}): kernels can be "
+            "built but not measured or run here"
+        )
+    if target.runner == "local" and target.threads > host.usable_cores():
+        problems.append(
+            f"{target.threads} threads on {host.usable_cores()} usable cores: they will wait for "
+            "each other"
+        )
+    try:
+        from hwopt.targets import tvm_build
+
+        tvm_build.check_target(target)
+    except HwoptError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _files() -> dict[str, Path]:
+    """Return the target files by name; a user's file wins over a built-in one."""
+    files: dict[str, Path] = {}
+    for folder in (BUILTIN_FOLDER, user_folder() / "targets"):
+        files.update({path.stem: path for path in folder.glob("*.toml")})
+    return files

@@ -1,0 +1,137 @@
+"""The generic search, TVM's MetaSchedule, for kernels that no template covers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tvm
+import tvm_ffi
+from tvm import tirx
+from tvm.s_tir import meta_schedule as ms
+
+from hwopt.targets import tvm_build
+from hwopt.targets.target import Target
+
+# Recorded by MetaSchedule in place of the time of a candidate that failed.
+FAILED_SECONDS = 1e9
+LARGEST_ROUND = 16
+# With fewer candidates the cost model has nothing to learn from.
+MODEL_FROM = 64
+# Generous: the first candidate also waits for its process to import TVM.
+BUILD_SECONDS, RUN_SECONDS = 120, 60
+
+
+class Found(NamedTuple):
+    """The best schedule found: the kernel, its time, and the candidates measured just now."""
+
+    func: tirx.PrimFunc | None
+    median_us: float | None
+    measured: int
+
+
+def search(
+    func: tirx.PrimFunc, name: str, target: Target, folder: Path, *, trials: int, seed: int
+) -> Found:
+    """Search a schedule for ``func``, or take the best of an earlier search.
+
+    Args:
+        func: An unscheduled kernel.
+        name: Its name, for TVM's log.
+        target: The device; its threads are set for TVM's measuring processes.
+        folder: Where MetaSchedule's records are kept. TVM looks them up by the kernel alone, so
+            the folder must belong to this target.
+        trials: Most candidates to measure; 0 measures none.
+        seed: Seed of the search.
+
+    Returns:
+        The best of the valid records; without one, no kernel and no time.
+    """
+    module = tvm.IRModule({"main": _plain(func)})
+    folder.mkdir(parents=True, exist_ok=True)
+    with _quiet(), _threads(target.threads):
+        database = ms.database.JSONDatabase(
+            str(folder / "workloads.json"), str(folder / "tuning_records.json")
+        )
+        known = _records(database, module)
+        missing = max(0, trials - len(known))
+        if missing:
+            with tempfile.TemporaryDirectory() as logs:
+                ms.tune_tir(
+                    module,
+                    tvm_build.tvm_target(target),
+                    logs,
+                    max_trials_global=missing,
+                    num_trials_per_iter=min(missing, LARGEST_ROUND),
+                    # One builder: two of them wait for each other until they time out.
+                    builder=ms.builder.LocalBuilder(max_workers=1, timeout_sec=BUILD_SECONDS),
+                    runner=ms.runner.LocalRunner(timeout_sec=RUN_SECONDS),
+                    cost_model="xgb" if missing >= MODEL_FROM else "random",
+                    database=database,
+                    seed=seed,
+                )
+        records = _records(database, module)
+        best = min(_valid(records), key=_seconds, default=None)
+        if best is None:
+            return Found(None, None, len(records) - len(known))
+        schedule = tvm.s_tir.Schedule(module)
+        best.trace.apply_to_schedule(schedule, remove_postproc=False)
+    scheduled = schedule.mod["main"].with_attr(tvm_build.SCHEDULED, True)
+    return Found(scheduled, _seconds(best) * 1e6, len(records) - len(known))
+
+
+def _plain(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Return the kernel under one name for all models, so that its records are found again."""
+    return func.without_attr("op_pattern").with_attr("global_symbol", "main")
+
+
+def _records(database: Any, module: tvm.IRModule) -> list[Any]:
+    if not database.has_workload(module):
+        return []
+    workload = database.commit_workload(module)
+    return [
+        record
+        for record in database.get_all_tuning_records()
+        if record.workload.same_as(workload)
+        or tvm_ffi.structural_equal(record.workload.mod, workload.mod)
+    ]
+
+
+def _valid(records: list[Any]) -> list[Any]:
+    return [record for record in records if record.run_secs and _seconds(record) < FAILED_SECONDS]
+
+
+def _seconds(record: Any) -> float:
+    times = sorted(float(value) for value in record.run_secs)
+    return times[len(times) // 2]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MetaSchedule's log to its warnings."""
+    logger = logging.getLogger("tvm.s_tir.meta_schedule")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Set the threads of the processes that TVM starts for measuring."""
+    before = os.environ.get("TVM_NUM_THREADS")
+    os.environ["TVM_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TVM_NUM_THREADS"]
+        else:
+            os.environ["TVM_NUM_THREADS"] = before

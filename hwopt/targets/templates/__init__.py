@@ -1,0 +1,66 @@
+"""Kernel templates: families of schedules with small spaces, found by the kernels they match.
+
+A new family is one module and one entry in :data:`TEMPLATES`; the first one that matches wins.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tvm import tirx
+
+from hwopt.errors import unknown_name
+from hwopt.targets.target import Target
+from hwopt.targets.templates import analysis, conv2d, dense
+from hwopt.targets.templates.base import Config, Legalization, Template
+from hwopt.targets.templates.loops import Loops
+from hwopt.targets.templates.register_tile import RegisterTile
+
+__all__ = ["TEMPLATES", "Config", "Template", "by_name", "find"]
+
+TEMPLATES: tuple[Template, ...] = (RegisterTile(), Loops())
+
+LEGALIZATIONS: dict[str, Legalization] = {
+    "relax.nn.conv2d": conv2d.legalize,
+    "relax.matmul": dense.legalize,
+}
+
+
+def find(func: tirx.PrimFunc, target: Target) -> Template | None:
+    """Return the template for an unscheduled kernel, or None if it needs a search."""
+    return next((template for template in TEMPLATES if template.matches(func, target)), None)
+
+
+def by_name(name: str) -> Template:
+    """Return the template called ``name``.
+
+    Raises:
+        HwoptError: if there is none.
+    """
+    for template in TEMPLATES:
+        if template.name == name:
+            return template
+    raise unknown_name("kernel template", name, [template.name for template in TEMPLATES])
+
+
+def legalizations(target: Target) -> dict[str, Any]:
+    """Return the rewritings of Relax operators that lead to kernels of these templates."""
+    return {
+        operator: functools.partial(_legalize, rewrite, target)
+        for operator, rewrite in LEGALIZATIONS.items()
+    }
+
+
+def _legalize(rewrite: Legalization, target: Target, builder: Any, call: Any) -> Any:
+    """Rewrite a call, or do to it what TVM does by default."""
+    rewritten = rewrite(builder, call, target)
+    return call.op.get_attr("FLegalize")(builder, call) if rewritten is None else rewritten
+
+
+def default_schedule(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
+    """Return ``func`` under a schedule that is right for any loops, or as it is if it has none."""
+    if not analysis.is_static(func):
+        return func
+    loops = Loops()
+    return loops.schedule(func, loops.space(func, target)[0], target)

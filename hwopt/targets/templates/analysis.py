@@ -1,0 +1,132 @@
+"""Questions about the blocks of an unscheduled kernel."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.ir.expr import TensorLoad, Var
+
+SPATIAL, REDUCTION = tirx.IterVar.DataPar, tirx.IterVar.CommReduce
+
+
+def blocks(schedule: s_tir.Schedule) -> list[Any]:
+    """Return the computing blocks, producers before consumers."""
+    root = schedule.get_sblock("root")
+    return list(schedule.get_child_blocks(root))
+
+
+def names(schedule: s_tir.Schedule) -> list[str]:
+    """Return the names of :func:`blocks`."""
+    return [str(schedule.get(block).name_hint) for block in blocks(schedule)]
+
+
+def iterations(schedule: s_tir.Schedule, block: Any, kind: int | None = None) -> int:
+    """Return how often the block runs, counting only iterators of ``kind`` if given."""
+    return math.prod(
+        int(var.dom.extent)
+        for var in schedule.get(block).iter_vars
+        if kind is None or var.iter_type == kind
+    )
+
+
+def is_reduction(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Return whether the block sums, maximises, ... over some iterator."""
+    return any(var.iter_type == REDUCTION for var in schedule.get(block).iter_vars)
+
+
+def is_contraction(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Return whether the block sums products of two tensors, as matmul and convolution do."""
+    if not is_reduction(schedule, block):
+        return False
+    written = {region.source for region in schedule.get(block).writes}
+    found = False
+
+    def visit(product: Any) -> None:
+        nonlocal found
+        loaded = [loads(side) - written for side in (product.a, product.b)]
+        found = found or (all(loaded) and loaded[0] != loaded[1])
+
+    tvm_ffi.structural_walk(schedule.get(block).body, (tirx.Mul, visit), order="post")
+    return found
+
+
+def loads(expression: Any) -> set[Any]:
+    """Return the buffers that an expression reads."""
+    found: set[Any] = set()
+
+    tvm_ffi.structural_walk(
+        expression, (TensorLoad, lambda load: found.add(load.source)), order="post"
+    )
+    return found
+
+
+def work(func: tirx.PrimFunc) -> int:
+    """Return the number of block runs in the whole kernel."""
+    schedule = s_tir.Schedule(func)
+    return sum(iterations(schedule, block) for block in blocks(schedule))
+
+
+def is_static(func: tirx.PrimFunc) -> bool:
+    """Return whether every shape is a number and every block has plain loops of its own.
+
+    Operators written by hand in TVM (sort, scatter, ...) are one opaque block; no template
+    changes those.
+    """
+    schedule = s_tir.Schedule(func)
+    for block in blocks(schedule):
+        statement = schedule.get(block)
+        kinds = {var.iter_type for var in statement.iter_vars}
+        if not kinds <= {SPATIAL, REDUCTION} or len(statement.writes) != 1:
+            return False
+        if not all(isinstance(var.dom.extent, tirx.IntImm) for var in statement.iter_vars):
+            return False
+        if len(schedule.get_loops(block)) != len(statement.iter_vars):
+            return False
+    return bool(blocks(schedule))
+
+
+def start_sums(schedule: s_tir.Schedule) -> s_tir.Schedule:
+    """Set every sum to its start before its outermost reduction loop, vectorised.
+
+    Call this last. TVM's checks know no block that is half of a reduction, so from here on they
+    are off.
+    """
+    unchecked = s_tir.Schedule(schedule.mod, enable_check=False)
+    for name in names(unchecked):
+        block = unchecked.get_sblock(name)
+        if unchecked.get(block).init is None:
+            continue
+        first = _outermost_reduction_loop(unchecked, block)
+        if first is None:
+            continue
+        start = unchecked.decompose_reduction(block, first)
+        loops = unchecked.get_loops(start)
+        if unchecked.get(unchecked.get_loops(block)[-1]).kind == tirx.ForKind.VECTORIZED:
+            unchecked.vectorize(loops[-1])
+    return unchecked
+
+
+def _outermost_reduction_loop(schedule: s_tir.Schedule, block: Any) -> Any:
+    """Return the first loop around ``block`` that a reduction iterator depends on."""
+    realize = next(
+        child
+        for child in _realizes(schedule.mod["main"].body)
+        if child.block.name_hint == schedule.get(block).name_hint
+    )
+    reduction: set[Any] = set()
+    for var, value in zip(schedule.get(block).iter_vars, realize.iter_values, strict=True):
+        if var.iter_type == REDUCTION:
+            tvm_ffi.structural_walk(value, (Var, reduction.add), order="post")
+    return next(
+        (loop for loop in schedule.get_loops(block) if schedule.get(loop).loop_var in reduction),
+        None,
+    )
+
+
+def _realizes(body: Any) -> list[Any]:
+    found: list[Any] = []
+    tvm_ffi.structural_walk(body, (s_tir.SBlockRealize, found.append), order="post")
+    return found

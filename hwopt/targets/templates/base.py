@@ -1,0 +1,35 @@
+"""What a kernel template is, and the ones that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tvm import tirx
+
+from hwopt.targets.target import Target
+
+Config = dict[str, int]
+
+
+class Template(Protocol):
+    """A family of schedules for kernels of one shape, with a small space of choices."""
+
+    name: str
+
+    def matches(self, func: tirx.PrimFunc, target: Target) -> bool:
+        """Return whether the template can schedule ``func``, an unscheduled kernel."""
+        ...
+
+    def space(self, func: tirx.PrimFunc, target: Target) -> list[Config]:
+        """Return the choices, the best guess first; never empty for a kernel that matches."""
+        ...
+
+    def schedule(self, func: tirx.PrimFunc, config: Config, target: Target) -> tirx.PrimFunc:
+        """Return the kernel scheduled by ``config``, marked ``tirx.is_scheduled``."""
+        ...
+
+
+# A rewriting of one Relax call into kernels that a template knows how to schedule. It gets the
+# block builder, the call and the target, and returns None to leave the call to TVM.
+Legalization = Callable[[Any, Any, Target], Any]

@@ -1,0 +1,160 @@
+"""Direct 2-d convolutions with constant weights, as kernels for the register tile."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from tvm import relax, te, tirx
+from tvm.ir.expr import GenericConst
+
+from hwopt.targets.target import Target
+from hwopt.targets.templates.register_tile import lanes_for
+from hwopt.targets.templates.register_tile_space import (
+    GROUPED,
+    OUT_ELEMENTWISE_FUSABLE,
+    PADDED,
+    SUMS,
+    UNPACKED,
+)
+
+
+class Geometry(NamedTuple):
+    """Strides, padding (top, left, bottom, right) and dilation of a convolution."""
+
+    strides: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def result(self, shape: Any, kernel_h: int, kernel_w: int) -> tuple[int, int, int]:
+        """Return batch, rows and columns of the result for an NHWC input ``shape``."""
+        batch, height, width = (int(n) for n in list(shape)[:3])
+        top, left, bottom, right = self.padding
+        rows = height + top + bottom - self.dilation[0] * (kernel_h - 1) - 1
+        columns = width + left + right - self.dilation[1] * (kernel_w - 1) - 1
+        return batch, rows // self.strides[0] + 1, columns // self.strides[1] + 1
+
+    def source(self, row: Any, column: Any, ky: Any, kx: Any) -> tuple[Any, Any]:
+        """Return where in the padded input a tap of the kernel reads."""
+        return (
+            row * self.strides[0] + ky * self.dilation[0],
+            column * self.strides[1] + kx * self.dilation[1],
+        )
+
+
+def legalize(builder: Any, call: Any, target: Target) -> Any:
+    """Rewrite a channels-last ``relax.nn.conv2d`` with constant float32 weights; else None."""
+    data, weight = call.args
+    attrs = call.attrs
+    supported = (
+        isinstance(weight, GenericConst)
+        and attrs.data_layout == attrs.out_layout == "NHWC"
+        and attrs.kernel_layout == "HWIO"
+        and data.ty.dtype.dtype == weight.ty.dtype.dtype == call.ty.dtype.dtype == "float32"
+    )
+    if not supported:
+        return None
+    groups = int(attrs.groups)
+    kernel = weight.value.numpy()
+    _, _, inputs, outputs = kernel.shape
+    geometry = Geometry(
+        tuple(int(n) for n in attrs.strides),
+        tuple(int(n) for n in attrs.padding),
+        tuple(int(n) for n in attrs.dilation),
+    )
+    if groups == outputs and inputs == 1:
+        packed = pack(kernel, 1, lanes_for(outputs, target))[:, :, :, 0]
+        describe = functools.partial(depthwise, channels=outputs, geometry=geometry)
+        name = "depthwise_conv2d"
+    else:
+        packed = pack(kernel, groups, lanes_for(outputs // groups, target))
+        describe = functools.partial(
+            convolution, channels=outputs, groups=groups, geometry=geometry
+        )
+        name = "conv2d"
+    return builder.call_te(
+        describe,
+        data,
+        relax.const(packed),
+        primfunc_name_hint=name,
+        primfunc_attrs={"op_pattern": OUT_ELEMENTWISE_FUSABLE},
+    )
+
+
+def pack(kernel: np.ndarray, groups: int, lanes: int) -> np.ndarray:
+    """Pack HWIO weights as ``[groups * blocks, H, W, I, lanes]``, zeros where channels end."""
+    height, width, inputs, outputs = kernel.shape
+    per_group = outputs // groups
+    blocks = math.ceil(per_group / lanes)
+    split = kernel.reshape(height, width, inputs, groups, per_group)
+    padding = [(0, 0)] * 4 + [(0, blocks * lanes - per_group)]
+    split = np.pad(split, padding).reshape(height, width, inputs, groups * blocks, lanes)
+    return np.ascontiguousarray(split.transpose(3, 0, 1, 2, 4))
+
+
+def convolution(
+    data: te.Tensor, packed: te.Tensor, channels: int, groups: int, geometry: Geometry
+) -> te.Tensor:
+    """Describe the convolution of NHWC ``data`` with packed weights; the result is NHWC."""
+    blocks, kernel_h, kernel_w, inputs, lanes = (int(n) for n in packed.shape)
+    batch, rows, columns = geometry.result(data.shape, kernel_h, kernel_w)
+    per_group, group_blocks = channels // groups, blocks // groups
+    source = _pad(data, geometry.padding, int(data.shape[3]))
+    ky = te.reduce_axis((0, kernel_h), name="ky")
+    kx = te.reduce_axis((0, kernel_w), name="kx")
+    ci = te.reduce_axis((0, inputs), name="ci")
+
+    def multiply(n: Any, h: Any, w: Any, b: Any, v: Any) -> Any:
+        y, x = geometry.source(h, w, ky, kx)
+        channel = (b // group_blocks) * inputs + ci if groups > 1 else ci
+        return te.sum(source[n, y, x, channel] * packed[b, ky, kx, ci, v], axis=[ky, kx, ci])
+
+    def unpack(n: Any, h: Any, w: Any, c: Any) -> Any:
+        if groups == 1:
+            return sums[n, h, w, c // lanes, c % lanes]
+        block = (c // per_group) * group_blocks + (c % per_group) // lanes
+        return sums[n, h, w, block, (c % per_group) % lanes]
+
+    sums = te.compute((batch, rows, columns, blocks, lanes), multiply, name=SUMS)
+    name = UNPACKED if groups == 1 else GROUPED
+    return te.compute((batch, rows, columns, channels), unpack, name=name)
+
+
+def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geometry) -> te.Tensor:
+    """Describe the convolution of each channel with its own weights ``[block, H, W, lanes]``."""
+    blocks, kernel_h, kernel_w, lanes = (int(n) for n in packed.shape)
+    batch, rows, columns = geometry.result(data.shape, kernel_h, kernel_w)
+    source = _pad(data, geometry.padding, blocks * lanes)
+    ky = te.reduce_axis((0, kernel_h), name="ky")
+    kx = te.reduce_axis((0, kernel_w), name="kx")
+
+    def multiply(n: Any, h: Any, w: Any, b: Any, v: Any) -> Any:
+        y, x = geometry.source(h, w, ky, kx)
+        return te.sum(source[n, y, x, b * lanes + v] * packed[b, ky, kx, v], axis=[ky, kx])
+
+    sums = te.compute((batch, rows, columns, blocks, lanes), multiply, name=SUMS)
+    return te.compute(
+        (batch, rows, columns, channels),
+        lambda n, h, w, c: sums[n, h, w, c // lanes, c % lanes],
+        name=UNPACKED,
+    )
+
+
+def _pad(data: te.Tensor, padding: tuple[int, ...], channels: int) -> te.Tensor:
+    """Surround ``data`` with zeros and extend it to ``channels``, if either is needed."""
+    batch, height, width, inputs = (int(n) for n in data.shape)
+    top, left, bottom, right = padding
+    if not any(padding) and channels == inputs:
+        return data
+
+    def value(n: Any, h: Any, w: Any, c: Any) -> Any:
+        inside = [h >= top, h < height + top, w >= left, w < width + left]
+        if channels > inputs:
+            inside.append(c < inputs)
+        zero = tirx.const(0.0, "float32")
+        return tirx.if_then_else(tirx.all(*inside), data[n, h - top, w - left, c], zero)
+
+    shape = (batch, height + top + bottom, width + left + right, channels)
+    return te.compute(shape, value, name=PADDED)

@@ -1,0 +1,162 @@
+"""Convolutions and matrix products with constant weights: a tile of sums kept in registers.
+
+The weights are packed at compile time as ``[block, ..., v]``: blocks of ``v`` output channels,
+so that one vector load reads the weights of ``v`` neighbouring channels. Channels that do not
+fill the last block are padded with zeros inside the packed weights and the sums only: the
+activations keep their exact shape.
+
+The scheduled loops, outermost first: chunks of output rows or of channel blocks (in parallel),
+the padded input of one chunk, tiles of (channel blocks, rows, columns), the reduction, and inside
+it the tile's sums, unrolled and vectorised. What follows the sum (bias, residual, activation) is
+applied to the finished tile before it is stored. Where channels do not fill their blocks, the
+tiles of one chunk are stored first and what follows is applied to the whole chunk: a partly
+filled vector inside the tile would turn all of it into scalar code.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from hwopt.targets import tvm_build
+from hwopt.targets.target import Target
+from hwopt.targets.templates import analysis
+from hwopt.targets.templates.base import Config
+from hwopt.targets.templates.loops import inline_maps
+from hwopt.targets.templates.register_tile_space import (
+    PADDED,
+    SUMS,
+    Shape,
+    as_three,
+    configs,
+)
+
+
+def lanes_for(channels: int, target: Target) -> int:
+    """Return the block length ``v`` that wastes least on ``channels`` output channels.
+
+    Half and quarter vectors are considered, at a price: they need more instructions.
+    """
+    full = target.float_lanes
+    price = {full: 1.0, full // 2: 1.15, full // 4: 1.6}
+    lanes = [length for length in price if length >= 4] or [full]
+    return min(lanes, key=lambda length: math.ceil(channels / length) * length * price[length])
+
+
+class RegisterTile:
+    """The schedule described above, for kernels made by the legalizations of this package."""
+
+    name = "register-tile"
+
+    def matches(self, func: tirx.PrimFunc, target: Target) -> bool:
+        """Accept kernels with a packed sum whose result keeps its shape to the end."""
+        return Shape.of(func) is not None
+
+    def space(self, func: tirx.PrimFunc, target: Target) -> list[Config]:
+        """List tile sizes that fit the registers, likely best first."""
+        return configs(_shape(func), target)
+
+    def schedule(self, func: tirx.PrimFunc, config: Config, target: Target) -> tirx.PrimFunc:
+        """Tile, order, unroll and vectorise as the module describes."""
+        shape = _shape(func)
+        schedule = s_tir.Schedule(func)
+        inline_maps(schedule, keep=(PADDED, SUMS))
+        names = analysis.names(schedule)
+        last = schedule.get_sblock(names[-1])
+        padded = schedule.get_sblock(PADDED) if PADDED in names else None
+        if shape.exact:
+            outer, tile_loop = _tile_result(schedule, last, shape, config)
+        else:
+            outer, tile_loop = _tile_sums(schedule, last, shape, config, target)
+        _keep_in_registers(schedule, tile_loop)
+        if padded is not None:
+            schedule.compute_at(padded, outer)
+            schedule.vectorize(schedule.get_loops(padded)[-1])
+        if config["chunks"] > 1:
+            schedule.parallel(outer)
+        return tvm_build.mark_scheduled(analysis.start_sums(schedule))
+
+
+def _tile_result(
+    schedule: s_tir.Schedule, last: Any, shape: Shape, config: Config
+) -> tuple[Any, Any]:
+    """Tile the last block itself; returns the parallel loop and the loop over tiles."""
+    batch, row, column, channel = _four_loops(schedule, last)
+    by_blocks = config["by_blocks"]
+    chunk, row = schedule.split(row, [1 if by_blocks else config["chunks"], None])
+    row_tile, row = _cut(schedule, row, config["rows"])
+    column_tile, column = _cut(schedule, column, config["columns"])
+    block_tile, channel = schedule.split(channel, [None, config["blocks"] * shape.lanes])
+    schedule.reorder(batch, chunk, block_tile, row_tile, column_tile, row, column, channel)
+    outer = schedule.fuse(batch, chunk, *([block_tile] if by_blocks else []))
+    schedule.vectorize(channel)
+    schedule.unroll(row)
+    schedule.unroll(column)
+    return outer, column_tile
+
+
+def _tile_sums(
+    schedule: s_tir.Schedule, last: Any, shape: Shape, config: Config, target: Target
+) -> tuple[Any, Any]:
+    """Tile a copy of the sums, and run the last block over each chunk of it."""
+    batch, row, column, channel = _four_loops(schedule, last)
+    chunk, row = schedule.split(row, [config["chunks"], None])
+    schedule.reorder(batch, chunk, row, column, channel)
+    outer = schedule.fuse(batch, chunk)
+    if shape.one_group:
+        _, vector = _cut(schedule, channel, min(target.float_lanes, shape.channels))
+        schedule.vectorize(vector)
+    copy = schedule.cache_write(schedule.get_sblock(SUMS), 0, "local")
+    schedule.compute_at(copy, outer, preserve_unit_loops=True)
+    row, column, block, lane = schedule.get_loops(copy)[-4:]
+    row_tile, row = _cut(schedule, row, config["rows"])
+    column_tile, column = _cut(schedule, column, config["columns"])
+    block_tile, block = _cut(schedule, block, config["blocks"])
+    schedule.reorder(block_tile, row_tile, column_tile, row, column, block, lane)
+    schedule.vectorize(lane)
+    for loop in (row, column, block):
+        schedule.unroll(loop)
+    return outer, column_tile
+
+
+def _four_loops(schedule: s_tir.Schedule, block: Any) -> list[Any]:
+    """Return loops over batch, rows, columns and channels, new ones of length 1 where absent."""
+    *leading, channel = schedule.get_loops(block)
+    three = as_three(leading, unit=None)
+    units = [schedule.add_unit_loop(block) for loop in three if loop is None]
+    return [loop if loop is not None else units.pop() for loop in three] + [channel]
+
+
+def _keep_in_registers(schedule: s_tir.Schedule, tile_loop: Any) -> None:
+    """Compute the sums of one tile in local memory, the reduction outside of the tile."""
+    sums = schedule.get_sblock(SUMS)
+    schedule.compute_at(sums, tile_loop, preserve_unit_loops=True)
+    schedule.set_scope(sums, 0, "local")
+    kinds = [var.iter_type for var in schedule.get(sums).iter_vars]
+    loops = schedule.get_loops(sums)[-len(kinds) :]
+    reduction = [
+        loop for loop, kind in zip(loops, kinds, strict=True) if kind == analysis.REDUCTION
+    ]
+    spatial = loops[1 : len(kinds) - len(reduction)]
+    schedule.reorder(*reduction, *spatial)
+    schedule.vectorize(spatial[-1])
+    for loop in spatial[:-1]:
+        schedule.unroll(loop)
+
+
+def _cut(schedule: s_tir.Schedule, loop: Any, length: int) -> tuple[Any, Any]:
+    """Split ``loop`` into pieces of ``length``; a shorter last piece becomes code of its own."""
+    extent = int(schedule.get(loop).extent)
+    pieces, piece = schedule.split(loop, [None, length])
+    if extent % length:
+        schedule.annotate(pieces, tvm_build.PARTITION, True)
+    return pieces, piece
+
+
+def _shape(func: tirx.PrimFunc) -> Shape:
+    shape = Shape.of(func)
+    if shape is None:
+        raise ValueError("the kernel has no packed sum: ask matches() first")
+    return shape

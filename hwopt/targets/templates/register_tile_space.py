@@ -1,0 +1,179 @@
+"""The choices of the register tile, and a cost model that ranks them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from hwopt.targets.target import Target
+from hwopt.targets.templates import analysis
+from hwopt.targets.templates.base import Config
+
+# Names of blocks: the padded input, the sums, and their unpacking, without and with groups.
+PADDED, SUMS = "hwopt_padded", "hwopt_sums"
+UNPACKED, GROUPED = "hwopt_unpacked", "hwopt_unpacked_groups"
+# How TVM's fusion sees such kernels: elementwise operators may follow in the same function.
+OUT_ELEMENTWISE_FUSABLE = 4
+# A fused multiply-add takes about 4 cycles, and two start in each: fewer sums than this wait.
+BUSY_SUMS = 8
+# Multiply-adds below which one thread is faster than waking the others.
+PARALLEL_FROM = 60_000
+# Copying one vector into the padded buffer costs about as much as this many multiply-adds.
+COPY_COST = 4
+LARGEST_TILE = 28
+MOST_CANDIDATES = 48
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Sizes of a kernel: the result is ``[batch, rows, columns, channels]``."""
+
+    batch: int
+    rows: int
+    columns: int
+    blocks: int
+    lanes: int
+    steps: int
+    channels: int
+    padded: tuple[int, ...]
+    one_group: bool  # channels of one group are neighbours in the packed sums
+
+    @classmethod
+    def of(cls, func: tirx.PrimFunc) -> Shape | None:
+        """Read the sizes off an unscheduled kernel; None if it has no packed sum to tile."""
+        schedule = s_tir.Schedule(func)
+        names = analysis.names(schedule)
+        if SUMS not in names or any(
+            name not in (SUMS, PADDED)
+            and analysis.is_reduction(schedule, schedule.get_sblock(name))
+            for name in names
+        ):
+            return None
+        extents = {
+            name: [int(v.dom.extent) for v in schedule.get(schedule.get_sblock(name)).iter_vars]
+            for name in names
+        }
+        batch, rows, columns, blocks, lanes, *reduction = extents[SUMS]
+        *leading, channels = extents[names[-1]]
+        if as_three(leading) != [batch, rows, columns]:
+            return None
+        return cls(
+            batch,
+            rows,
+            columns,
+            blocks,
+            lanes,
+            math.prod(reduction),
+            channels,
+            tuple(extents.get(PADDED, ())),
+            GROUPED not in names,
+        )
+
+    @property
+    def exact(self) -> bool:
+        """Whether the channels fill all blocks, so that a tile is stored without a rest."""
+        return self.one_group and self.blocks * self.lanes == self.channels
+
+
+def as_three(leading: list[Any], unit: Any = 1) -> list[Any]:
+    """Return the dimensions before the channels as [batch, rows, columns], ``unit`` where absent.
+
+    A matrix product has its rows as rows, so that they are shared among the threads.
+    """
+    return {
+        0: [unit, unit, unit],
+        1: [unit, *leading, unit],
+        2: [*leading, unit],
+        3: leading,
+    }.get(len(leading), [])
+
+
+def configs(shape: Shape, target: Target) -> list[Config]:
+    """Return tilings that fit the registers, the cheapest by the model first.
+
+    ``rows``, ``columns``, ``blocks``: the tile. ``chunks``: parts that run in parallel.
+    ``by_blocks``: whether the parts are channel blocks instead of rows.
+    """
+    found: list[tuple[float, Config]] = []
+    most_rows = 4 if shape.columns > 1 else LARGEST_TILE
+    most_blocks = 6 if shape.rows * shape.columns > 1 else LARGEST_TILE
+    tiles = itertools.product(
+        _sizes(shape.rows, most_rows),
+        _sizes(shape.columns, LARGEST_TILE),
+        _sizes(shape.blocks, most_blocks),
+    )
+    for rows, columns, blocks in tiles:
+        sums = rows * columns * blocks
+        if sums > LARGEST_TILE or sums + blocks + 1 > target.vector_registers:
+            continue
+        if shape.exact and shape.blocks % blocks:
+            continue
+        for by_blocks, chunks in _partitions(shape, rows, blocks, target):
+            config = {
+                "rows": rows,
+                "columns": columns,
+                "blocks": blocks,
+                "chunks": chunks,
+                "by_blocks": by_blocks,
+            }
+            found.append((_cost(shape, config, target), config))
+    found.sort(key=lambda item: item[0])
+    return [config for _, config in found[:MOST_CANDIDATES]]
+
+
+def _partitions(shape: Shape, rows: int, blocks: int, target: Target) -> list[tuple[int, int]]:
+    """Return ways to share the work: (by blocks?, number of parts), parts of equal size."""
+    macs = shape.batch * shape.rows * shape.columns * shape.blocks * shape.lanes * shape.steps
+    if target.threads == 1 or macs < PARALLEL_FROM:
+        return [(0, 1)]
+    by_rows = [
+        chunks
+        for chunks in range(1, shape.rows + 1)
+        if shape.rows % chunks == 0
+        and shape.batch * chunks >= target.threads
+        and shape.rows // chunks >= rows
+    ][:3]
+    found = [(0, chunks) for chunks in by_rows]
+    block_tiles = shape.blocks // blocks
+    if shape.blocks % blocks == 0 and shape.exact and block_tiles >= target.threads:
+        found.append((1, block_tiles))
+    return found or [(0, 1)]
+
+
+def _cost(shape: Shape, config: Config, target: Target) -> float:
+    """Estimate the time in vector multiply-adds of one thread."""
+    rows, columns, blocks = config["rows"], config["columns"], config["blocks"]
+    chunks = config["chunks"]
+    row_chunks = 1 if config["by_blocks"] else chunks
+    chunk_rows = shape.rows // row_chunks
+    computed = (
+        row_chunks
+        * _round_up(chunk_rows, rows)
+        * _round_up(shape.columns, columns)
+        * _round_up(shape.blocks, blocks)
+    )
+    sums = rows * columns * blocks
+    loads = (rows * columns + blocks) / sums
+    work = computed * shape.steps * max(1.0, BUSY_SUMS / sums) * (1 + loads / 4)
+    copies = 0.0
+    if shape.padded:
+        _, height, width, channels = shape.padded
+        step = (height - 1) // max(shape.rows, 1) or 1
+        halo = max(0, height - shape.rows * step)
+        copied_rows = (chunk_rows * step + halo) * chunks
+        copies = copied_rows * width * math.ceil(channels / target.float_lanes) * COPY_COST
+    parts = shape.batch * chunks
+    share = math.ceil(parts / target.threads) / parts
+    return (work + copies) * share * shape.batch
+
+
+def _sizes(size: int, largest: int) -> list[int]:
+    return [n for n in range(1, min(size, largest) + 1) if size % n == 0 or n in (4, 6, 8)]
+
+
+def _round_up(size: int, step: int) -> int:
+    return math.ceil(size / step) * step

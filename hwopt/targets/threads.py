@@ -1,0 +1,25 @@
+"""The number of threads that TVM runs kernels with, set explicitly."""
+
+from __future__ import annotations
+
+import os
+
+from hwopt.targets.host import usable_cores
+
+#: TVM's name for cores of the fast kind; on machines with one kind it means all of them.
+_BIG_CORES = 1
+
+
+def use_threads(count: int) -> int:
+    """Let TVM run kernels with ``count`` threads in this process; return what it grants.
+
+    TVM sizes its pool once, when the first kernel runs, and by itself to half of the processors
+    it sees. The pool is therefore asked for all usable cores, and ``count`` of them are used.
+    The grant is smaller than ``count`` where the pool exists already or cores are missing.
+    """
+    os.environ.setdefault("TVM_NUM_THREADS", str(max(count, usable_cores())))
+    import tvm  # noqa: F401  (registers the two functions)
+    from tvm_ffi import get_global_func
+
+    get_global_func("runtime.config_threadpool")(_BIG_CORES, count)
+    return int(get_global_func("runtime.NumThreads")())

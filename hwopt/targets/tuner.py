@@ -1,0 +1,176 @@
+"""Choose a schedule for every kernel: from the database, a template, a search, or a default."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import tvm
+from tvm import tirx
+
+from hwopt.targets import templates
+from hwopt.targets.database import KernelDatabase, Record, kernel_key
+from hwopt.targets.measurer import Measurer
+from hwopt.targets.target import Target
+from hwopt.targets.templates import Template
+
+# Told after each kernel and candidate: kernels done, kernels in all, the current kernel's name,
+# and its best time so far in microseconds (None before one is measured).
+Progress = Callable[[int, int, str, float | None], None]
+
+TEMPLATE_TRIALS = 16
+SEARCH_TRIALS = 16
+# The fastest candidates are timed again, longer: the first timing is short and noisy.
+FINALISTS = 3
+REPEATS, REPEAT_MS = 7, 2
+FINAL_REPEATS, FINAL_REPEAT_MS = 15, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A scheduled kernel and how it was found.
+
+    Attributes:
+        func: The scheduled kernel; the unscheduled one where nothing can schedule it.
+        road: ``template:NAME``, ``search`` (MetaSchedule) or ``fallback`` (a default).
+        median_us: Measured time of one call in microseconds; None if it was not measured.
+        candidates_measured: How many schedules were measured for it in this run.
+    """
+
+    func: tirx.PrimFunc
+    road: str
+    median_us: float | None
+    candidates_measured: int
+
+
+def choose(
+    kernels: dict[str, tirx.PrimFunc],
+    target: Target,
+    *,
+    trials: int | None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    database: KernelDatabase | None = None,
+) -> dict[str, Choice]:
+    """Return a choice for each of the named kernels.
+
+    Args:
+        kernels: Unscheduled kernels by name.
+        target: The device; its database is used and extended.
+        trials: Most candidates to measure for one kernel, those already in the database counted;
+            0 measures none, None leaves it to this module.
+        seed: For the search of kernels that no template covers.
+        progress: Told how far the work is.
+        database: Another database than the target's own.
+    """
+    database = database or KernelDatabase(target)
+    choices: dict[str, Choice] = {}
+    with Measurer(target) as measurer:
+        for name, func in kernels.items():
+
+            def report(best: float | None, name: str = name) -> None:
+                if progress:
+                    progress(len(choices), len(kernels), name, best)
+
+            report(None)
+            template = templates.find(func, target)
+            if template is None:
+                count = SEARCH_TRIALS if trials is None else trials
+                choices[name] = _search(func, name, target, database, count, seed)
+            else:
+                count = TEMPLATE_TRIALS if trials is None else trials
+                tuning = _Tuning(func, name, template, target, database, measurer, report)
+                choices[name] = tuning.run(count)
+            report(choices[name].median_us)
+    return choices
+
+
+def _search(
+    func: tirx.PrimFunc,
+    name: str,
+    target: Target,
+    database: KernelDatabase,
+    trials: int,
+    seed: int,
+) -> Choice:
+    """Search for a kernel without a template; without a valid record, take the default."""
+    from hwopt.targets.search import search  # MetaSchedule is slow to import
+
+    found = search(func, name, target, database.folder, trials=trials, seed=seed)
+    if found.func is not None:
+        return Choice(found.func, "search", found.median_us, found.measured)
+    default = templates.default_schedule(func, target)
+    return Choice(default, "fallback", None, found.measured)
+
+
+@dataclasses.dataclass
+class _Tuning:
+    """The choice among the candidates of a template for one kernel."""
+
+    func: tirx.PrimFunc
+    name: str
+    template: Template
+    target: Target
+    database: KernelDatabase
+    measurer: Measurer
+    report: Callable[[float | None], None]
+
+    def __post_init__(self) -> None:
+        self.key = kernel_key(self.func)
+        self.measured = 0
+
+    def run(self, trials: int) -> Choice:
+        """Measure what the database lacks of the first ``trials`` candidates; take the best."""
+        space = self.template.space(self.func, self.target)
+        candidates = space[:trials] if len(space) > 1 else []
+        known = [record.config for record in self._records()]
+        for config in candidates:
+            if config not in known:
+                self._measure(config, REPEATS, REPEAT_MS)
+        if candidates:
+            self._measure_finalists()
+        best = self.database.best(self.key, self.template.name)
+        config = best.config if best and best.config in space else space[0]
+        return Choice(
+            self.template.schedule(self.func, config, self.target),
+            f"template:{self.template.name}",
+            best.median_us if best and best.config == config else None,
+            self.measured,
+        )
+
+    def _records(self) -> list[Record]:
+        return self.database.candidates(self.key, self.template.name)
+
+    def _measure_finalists(self) -> None:
+        timed = [record for record in self._records() if record.fastest_us is not None]
+        timed.sort(key=lambda record: record.fastest_us or 0.0)
+        for record in timed[:FINALISTS]:
+            if record.runs < FINAL_REPEATS:
+                self._measure(record.config, FINAL_REPEATS, FINAL_REPEAT_MS)
+
+    def _measure(self, config: dict[str, int], repeats: int, repeat_ms: int) -> None:
+        """Time one candidate and keep the result, a failure included."""
+        times = [r.fastest_us for r in self._records() if r.fastest_us is not None]
+        answer = self.measurer.measure(
+            tvm.ir.save_json(tvm.IRModule({"main": self.func})),
+            self.template.name,
+            config,
+            repeats=repeats,
+            repeat_ms=repeat_ms,
+            best_us=min(times, default=None) if repeats == REPEATS else None,
+        )
+        fastest = answer.get("fastest_us")
+        self.database.add(
+            Record(
+                kernel=self.key,
+                name=self.name,
+                template=self.template.name,
+                config=config,
+                median_us=answer.get("median_us"),
+                fastest_us=fastest,
+                runs=answer.get("runs", 0),
+            )
+        )
+        self.measured += repeats == REPEATS
+        times += [fastest] if fastest is not None else []
+        self.report(min(times, default=None))

@@ -1,0 +1,50 @@
+"""Training: a small loop with checkpoints and resume, evaluation, and recipes that are measured.
+
+The names are looked up when they are first used, so that importing this package does not import
+torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwopt.train.augment import flip, shift, shift_and_flip
+    from hwopt.train.evaluation import Evaluation, evaluate
+    from hwopt.train.history import EpochStats, History
+    from hwopt.train.loop import fit
+    from hwopt.train.recipes import FINE_TUNE, TRAIN
+
+__all__ = [
+    "FINE_TUNE",
+    "TRAIN",
+    "EpochStats",
+    "Evaluation",
+    "History",
+    "evaluate",
+    "fit",
+    "flip",
+    "shift",
+    "shift_and_flip",
+]
+
+_MODULES = {
+    "FINE_TUNE": "recipes",
+    "TRAIN": "recipes",
+    "EpochStats": "history",
+    "Evaluation": "evaluation",
+    "History": "history",
+    "evaluate": "evaluation",
+    "fit": "loop",
+    "flip": "augment",
+    "shift": "augment",
+    "shift_and_flip": "augment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines ``name``."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,301 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+from hwopt.data import DataSet, batch
+from hwopt.errors import HwoptError
+from hwopt.train import augment as augmentations
+from hwopt.train import checkpoint as checkpoints
+from hwopt.train import optimizers, schedules
+from hwopt.train.evaluation import Loss, check_output, count_correct, evaluate
+from hwopt.train.history import EpochStats, History
+from hwopt.train.progress import TrainingProgress
+
+
+def fit(
+    model: nn.Module,
+    data: DataSet | Dataset[Any],
+    *,
+    epochs: int = 7,
+    batch_size: int = 128,
+    learning_rate: float = 0.2,
+    optimizer: str | optimizers.OptimizerFactory = "sgd",
+    schedule: str | schedules.Schedule = "one-cycle",
+    weight_decay: float = 5e-4,
+    label_smoothing: float = 0.1,
+    loss: Loss | None = None,
+    augment: str | augmentations.Augment | None = None,
+    bfloat16: bool = False,
+    seed: int = 0,
+    threads: int | None = None,
+    validate: Dataset[Any] | None = None,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[EpochStats], None] | None = None,
+) -> History:
+    """Train ``model`` in place, and leave it in evaluation mode.
+
+    The same seed gives the same weights, bit for bit, on the same machine, torch and number of
+    threads, also when the training was killed and resumed from its checkpoint.
+
+    Args:
+        model: maps a batch of inputs to one output, such as logits float32 (N, classes).
+        data: of a :class:`hwopt.data.DataSet` the ``train`` split is used; for training on all
+            samples before the final test, give ``data.train_full``.
+        epochs: passes over the data; incomplete batches at their end are left out.
+        batch_size: samples a step.
+        learning_rate: the highest one of the schedule.
+        optimizer: "sgd", "adamw", or a function from parameters and learning rate to any torch
+            optimizer.
+        schedule: "one-cycle", "cosine", "linear", "constant", or a function from the progress
+            (0 to 1) to a factor of the learning rate.
+        weight_decay: of the named optimizers; biases and batch norms are spared.
+        label_smoothing: of the cross entropy.
+        loss: a function of outputs and targets, in place of the cross entropy.
+        augment: "flip", "shift", "shift-flip", None, or a function from a batch of images and a
+            generator to images. Choose what leaves the label right.
+        bfloat16: on a processor with instructions for it (AVX512-BF16, AMX), run the forward and
+            backward pass under autocast; elsewhere it would be slower, and nothing changes.
+            Weights stay float32.
+        seed: of shuffling, augmentation, and random layers such as dropout.
+        threads: of torch, during the call; None leaves them as they are.
+        validate: evaluated after every epoch.
+        checkpoint: file to write after every epoch, and to resume from if it exists.
+        progress: show a bar on a terminal, else a line an epoch, on the error stream.
+        on_epoch: called after every epoch, when its checkpoint is written.
+
+    Raises:
+        HwoptError: if the loss is no longer finite, the model does not fit the data, an argument
+            is unknown, or the checkpoint is damaged or of another training.
+
+    >>> from hwopt import data, models
+    >>> digits = data.load("digits")
+    >>> model = models.create("resnet8", input_shape=digits.input_shape, width=4)
+    >>> history = fit(model, digits, epochs=2, augment="shift", progress=False)
+    >>> [stats.epoch for stats in history.epochs]
+    [1, 2]
+    """
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "optimizer": _name(optimizer),
+        "schedule": _name(schedule),
+        "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
+        "loss": _name(loss),
+        "augment": _name(augment),
+        "bfloat16": bfloat16 and has_bfloat16(),
+        "seed": seed,
+    }
+    dataset = data.train if isinstance(data, DataSet) else data
+    _check(settings, dataset)
+    trainer = _Trainer(
+        model=model,
+        dataset=dataset,
+        optimizer=optimizers.build(optimizer, model, learning_rate, weight_decay),
+        schedule=schedules.find(schedule),
+        loss=loss or functools.partial(functional.cross_entropy, label_smoothing=label_smoothing),
+        augment=augmentations.find(augment),
+        settings=settings | {"samples": len(dataset)},  # type: ignore[arg-type]
+        steps=max(1, len(dataset) // batch_size),  # type: ignore[arg-type]
+    )
+    with _threads(threads), _channels_last(model):
+        done = trainer.resume(checkpoint) if checkpoint and checkpoint.exists() else []
+        resumed_from = len(done)
+        with TrainingProgress(epochs, trainer.steps, resumed_from, progress) as shown:
+            for epoch in range(resumed_from + 1, epochs + 1):
+                stats = trainer.epoch(epoch, shown)
+                if validate is not None:
+                    result = evaluate(model, validate, loss=loss)
+                    stats = dataclasses.replace(
+                        stats,
+                        validation_loss=result.loss,
+                        validation_accuracy=result.accuracy,
+                    )
+                done.append(stats)
+                if checkpoint:
+                    trainer.save(checkpoint, done)
+                shown.epoch(stats)
+                if on_epoch:
+                    on_epoch(stats)
+    model.eval()
+    return History(tuple(done), resumed_from)
+
+
+@dataclasses.dataclass
+class _Trainer:
+    """A model, what trains it, and how to save and resume the two."""
+
+    model: nn.Module
+    dataset: Dataset[Any]
+    optimizer: Optimizer
+    schedule: schedules.Schedule
+    loss: Loss
+    augment: augmentations.Augment | None
+    settings: dict[str, Any]
+    steps: int
+
+    def __post_init__(self) -> None:
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    def epoch(self, epoch: int, shown: TrainingProgress) -> EpochStats:
+        """Train one epoch, counted from 1."""
+        # All randomness starts anew from the seed and the epoch: nothing of it needs saving.
+        generator = torch.Generator().manual_seed(self.settings["seed"] * 1_000_003 + epoch)
+        order = torch.randperm(self.settings["samples"], generator=generator)
+        size = self.settings["batch_size"]
+        total_loss, correct, samples, classified = 0.0, 0, 0, True
+        start = time.perf_counter()
+        self.model.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            for step in range(self.steps):
+                inputs, targets = batch(self.dataset, order[step * size : (step + 1) * size])
+                if self.augment:
+                    inputs = self.augment(inputs, generator)
+                value, hits = self._step(inputs, targets, epoch, step)
+                total_loss += value * len(targets)
+                classified = hits is not None
+                correct += hits or 0
+                samples += len(targets)
+                figures = functools.partial(_figures, total_loss, correct, samples, start)
+                shown.step(epoch, step + 1, figures)
+        seconds = time.perf_counter() - start
+        accuracy = correct / samples if classified else None
+        return EpochStats(epoch, total_loss / samples, accuracy, seconds, samples / seconds)
+
+    def _step(
+        self, inputs: Tensor, targets: Tensor, epoch: int, step: int
+    ) -> tuple[float, int | None]:
+        """Take one optimizer step; return the loss and the number of right answers."""
+        progress = ((epoch - 1) * self.steps + step) / (self.settings["epochs"] * self.steps)
+        factor = self.schedule(progress)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings["bfloat16"]):
+            outputs = self._forward(inputs) if step == 0 else self.model(inputs)
+        if step == 0:
+            check_output(outputs, targets, self.loss)
+        outputs = outputs.float()
+        loss = self.loss(outputs, targets)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise HwoptError(
+                f"the loss became {value} in epoch {epoch} at step {step + 1} of {self.steps}: "
+                f"lower the learning rate (its highest is {self.settings['learning_rate']})"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return value, count_correct(outputs, targets)
+
+    def _forward(self, inputs: Tensor) -> Any:
+        """Run the model, and say what was wrong if it does not take the inputs."""
+        try:
+            return self.model(inputs)
+        except (RuntimeError, ValueError) as error:
+            shape = tuple(inputs.shape)
+            raise HwoptError(f"the model does not take inputs of shape {shape}: {error}") from error
+
+    def save(self, path: Path, done: list[EpochStats]) -> None:
+        """Write the checkpoint after the epochs ``done``."""
+        content = {
+            "settings": self.settings,
+            "epochs": [dataclasses.asdict(stats) for stats in done],
+            "model": dict(self.model.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        checkpoints.save(path, content)
+
+    def resume(self, path: Path) -> list[EpochStats]:
+        """Read the checkpoint and return the epochs that were done."""
+        content = checkpoints.load(path)
+        for key, value in self.settings.items():
+            saved = content["settings"].get(key)
+            if saved != value:
+                raise HwoptError(
+                    f"checkpoint {path} is of a training with {key}={saved!r}, not {value!r}: "
+                    "delete it or choose another file"
+                )
+        try:
+            self.model.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise HwoptError(f"checkpoint {path} is of another model: {error}") from None
+        for parameter, state in self.optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    # As they were: strides like those of the weights.
+                    state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        return [EpochStats(**stats) for stats in content["epochs"]]
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _check(settings: dict[str, Any], dataset: Dataset[Any]) -> None:
+    """Refuse settings that make no training."""
+    for key in ("epochs", "batch_size", "learning_rate"):
+        if not settings[key] > 0:
+            raise HwoptError(f"{key} must be positive, not {settings[key]}")
+    if len(dataset) == 0:  # type: ignore[arg-type]
+        raise HwoptError("the data set to train on is empty")
+
+
+def _name(value: Any) -> str | None:
+    """Return what stands for a choice in a checkpoint: its name."""
+    if value is None or isinstance(value, str):
+        return value
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _figures(total_loss: float, correct: int, samples: int, start: float) -> str:
+    """Return the text beside the bar."""
+    rate = samples / (time.perf_counter() - start)
+    accuracy = f"  accuracy {100 * correct / samples:.2f} %" if correct else ""
+    return f"loss {total_loss / samples:.4f}{accuracy}  {rate:.0f} images/s"
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Set torch's threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _channels_last(model: nn.Module) -> Iterator[None]:
+    """Keep the 4-D weights in channels-last order for a while: convolutions run faster."""
+    weights = [p for p in model.parameters() if p.dim() == 4]
+    for weight in weights:
+        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.data = weight.data.contiguous()

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+import tvm
+from torch import nn
+from tvm import relax
+
+from hwopt import targets
+from hwopt.compiler.lower import lower
+from hwopt.compiler.pipeline import build
+from hwopt.targets.database import RECORDS
+
+HOST = targets.get("host")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
+    return tmp_path
+
+
+class Residual(nn.Module):
+    """A convolutional net with odd channel counts, a shortcut and a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 13, 3, 1, 1)
+        self.left = nn.Conv2d(13, 24, 3, 2, 1)
+        self.right = nn.Conv2d(13, 24, 1, 2)
+        self.depthwise = nn.Conv2d(24, 24, 3, 1, 1, groups=24)
+        self.grouped = nn.Conv2d(24, 12, 3, 1, 1, groups=2)
+        self.classify = nn.Linear(12, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.relu(self.left(x) + self.right(x))
+        x = nn.functional.hardswish(self.depthwise(x))
+        x = nn.functional.max_pool2d(self.grouped(x), 2)
+        return self.classify(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class Several(nn.Module):
+    """Several inputs, an integer one among them, and several outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x, y, k):
+        z = torch.cat([x, y], 1)
+        return self.linear(z).softmax(-1), k * 2 + 1, z.sum()
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(50, 32)
+        self.layer = nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True)
+
+    def forward(self, tokens):
+        return self.layer(self.embed(tokens)).mean(1)
+
+
+def conv1d():
+    return nn.Sequential(nn.Conv1d(3, 12, 5, 2, 2), nn.Sigmoid(), nn.Conv1d(12, 7, 3, dilation=2))
+
+
+def autoencoder():
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8), nn.Linear(8, 64))
+
+
+MODELS = {
+    "residual": (Residual, lambda: (torch.randn(1, 3, 20, 20),)),
+    "residual, batch 3": (Residual, lambda: (torch.randn(3, 3, 9, 9),)),
+    "several": (Several, lambda: (torch.randn(3, 5), torch.randn(3, 3), torch.arange(7))),
+    "encoder": (Encoder, lambda: (torch.randint(0, 50, (2, 9)),)),
+    "conv1d": (conv1d, lambda: (torch.randn(2, 3, 50),)),
+    "autoencoder": (autoencoder, lambda: (torch.randn(1, 64),)),
+}
+
+
+def execute(result, inputs):
+    machine = relax.VirtualMachine(result.executable, tvm.cpu())
+    outputs = machine["main"](*[tvm.runtime.tensor(value.numpy()) for value in inputs])
+    return [output.numpy() for output in outputs]
+
+
+def compare(module, result, inputs):
+    with torch.inference_mode():
+        expected = module.eval()(*inputs)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    actual = execute(result, inputs)
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_compiled_equals_torch(name):
+    torch.manual_seed(0)
+    create, make_inputs = MODELS[name]
+    module, inputs = create(), make_inputs()
+    result = build(lower(module, inputs), HOST, trials=0)
+    compare(module, result, inputs)
+    assert all(kernel.candidates_measured == 0 for kernel in result.kernels)
+    assert all(kernel.calls >= 1 for kernel in result.kernels)
+
+
+def test_convolutions_take_a_template_and_reports_say_so():
+    inputs = (torch.randn(1, 3, 20, 20),)
+    result = build(lower(Residual(), inputs), HOST, trials=0)
+    roads = {kernel.name: kernel.road for kernel in result.kernels}
+    convolutions = {road for name, road in roads.items() if "conv2d" in name or "dense" in name}
+    assert convolutions == {"template:register-tile"}
+
+
+def test_a_full_database_measures_nothing(own_folder):
+    inputs = (torch.randn(1, 3, 8, 8),)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    calls = []
+    first = build(lower(module, inputs), HOST, trials=2, progress=lambda *a: calls.append(a))
+    measured = {kernel.name: kernel.candidates_measured for kernel in first.kernels}
+    assert max(measured.values()) == 2
+    assert all(k.median_us for k in first.kernels if "conv2d" in k.name)
+    assert calls[-1][:2] == (len(first.kernels), len(first.kernels))
+    (records,) = own_folder.glob(f"kernels/*/{RECORDS}")
+    before = records.read_text()
+    # Other weights, another object, the same shapes: the same kernels.
+    again = build(lower(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), inputs), HOST, trials=2)
+    assert sum(kernel.candidates_measured for kernel in again.kernels) == 0
+    assert records.read_text() == before
+    assert [k.median_us for k in again.kernels] == [k.median_us for k in first.kernels]
+
+
+class Product(nn.Module):
+    def forward(self, x, y):
+        return torch.matmul(x, y)
+
+
+@pytest.mark.slow
+def test_kernels_without_a_template_are_searched_and_remembered():
+    inputs = (torch.randn(64, 64), torch.randn(64, 64))
+    first = build(lower(Product(), inputs), HOST, trials=4)
+    (kernel,) = first.kernels
+    assert kernel.road == "search"
+    assert 1 <= kernel.candidates_measured <= 4
+    compare(Product(), first, inputs)
+    (again,) = build(lower(Product(), inputs), HOST, trials=4).kernels
+    assert again.candidates_measured == 0
+    assert again.median_us == kernel.median_us
+
+
+def test_kernels_without_a_valid_record_are_reported():
+    inputs = (torch.randn(64, 64), torch.randn(64, 64))
+    (kernel,) = build(lower(Product(), inputs), HOST, trials=0).kernels
+    assert (kernel.road, kernel.median_us) == ("fallback", None)

@@ -1,0 +1,63 @@
+import dataclasses
+
+import pytest
+from tvm import te
+
+from hwopt import targets
+from hwopt.targets.database import RECORDS, KernelDatabase, Record, kernel_key
+
+RECORD = Record("0" * 16, "conv", "loops", {"parallel": 1}, 6.0, 5.0, 7)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "kernels"
+
+
+def open_database(folder):
+    return KernelDatabase(targets.get("x86-avx2"), folder)
+
+
+def test_records_survive_reopening(folder):
+    open_database(folder).add(RECORD)
+    assert open_database(folder).candidates(RECORD.kernel, "loops") == [RECORD]
+
+
+def test_a_torn_last_line_is_passed_over_and_later_lines_are_kept(folder):
+    open_database(folder).add(RECORD)
+    path = folder / RECORDS
+    path.write_text(path.read_text() + '{"kernel": "1234", "na')
+    other = dataclasses.replace(RECORD, config={"parallel": 0})
+    database = open_database(folder)
+    assert database.candidates(RECORD.kernel, "loops") == [RECORD]
+    database.add(other)
+    assert open_database(folder).candidates(RECORD.kernel, "loops") == [RECORD, other]
+
+
+def test_best_is_the_fastest_of_those_timed_longest(folder):
+    database = open_database(folder)
+    quick = dataclasses.replace(RECORD, config={"parallel": 0}, fastest_us=1.0, runs=3)
+    failed = dataclasses.replace(RECORD, config={"parallel": 2}, median_us=None, fastest_us=None, runs=0)
+    for record in (failed, quick, RECORD):
+        database.add(record)
+    assert database.best(RECORD.kernel, "loops") == RECORD
+    assert database.best(RECORD.kernel, "other") is None
+
+
+def test_a_database_belongs_to_one_target(monkeypatch, tmp_path):
+    monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
+    host = targets.get("host")
+    other = dataclasses.replace(host, threads=host.threads + 1)
+    assert KernelDatabase(host).folder != KernelDatabase(other).folder
+
+
+def relu_of_sum(shape, name):
+    x = te.placeholder(shape, "float32", name=f"{name}_x")
+    y = te.compute(shape, lambda i, j: x[i, j] + x[i, j], name=name)
+    return te.create_prim_func([x, y])
+
+
+def test_the_key_ignores_names_and_sees_shapes():
+    first = relu_of_sum((4, 8), "first")
+    assert kernel_key(first) == kernel_key(first.with_attr("global_symbol", "renamed"))
+    assert kernel_key(first) != kernel_key(relu_of_sum((8, 4), "first"))

@@ -1,0 +1,99 @@
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from hwopt import targets
+from hwopt.errors import HwoptError
+from hwopt.targets.target import Target
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HWOPT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_host_has_the_lanes_of_its_registers():
+    host = targets.get("host")
+    assert host.float_lanes == host.vector_bits // 32
+    assert host.cores >= 1
+    assert host.tvm["num-cores"] == host.cores
+    assert targets.check(host) == []
+
+
+@pytest.mark.parametrize("name", ["host", "x86-avx2", "x86-avx512"])
+def test_toml_round_trips(name, tmp_path):
+    target = targets.get(name)
+    path = tmp_path / "copy.toml"
+    path.write_text(target.to_toml())
+    assert targets.get(path) == target
+
+
+def test_user_targets_are_listed_and_found(own_folder):
+    folder = own_folder / "targets"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text(targets.get("x86-avx2").to_toml().replace("x86-avx2", "mine"))
+    assert "mine" in targets.names()
+    assert targets.get("mine").name == "mine"
+
+
+def test_unknown_target_names_the_nearest():
+    with pytest.raises(HwoptError, match="did you mean 'x86-avx2'"):
+        targets.get("x86-avx")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("threads =", "thread ="), "did you mean 'threads'"),
+        (("threads = ", "threads = true #"), "'threads' must be of type int, not bool"),
+        (("vector_bits = 256", "vector_bits = 0"), "'vector_bits' must be at least 1"),
+        (('runner = "local"', 'runner = "remote"'), "unknown runner 'remote'"),
+        (('kind = "llvm"', ""), "needs the key 'kind'"),
+        (("[tvm]", "[tvm"), "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path, change, message):
+    path = tmp_path / "bad.toml"
+    path.write_text(targets.get("x86-avx2").to_toml().replace(*change))
+    with pytest.raises(HwoptError, match=message):
+        targets.get(path)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(HwoptError, match="does not exist"):
+        targets.get(tmp_path / "none.toml")
+
+
+def test_fingerprint_changes_with_what_changes_kernels():
+    target = targets.get("x86-avx2")
+    same = dataclasses.replace(target, name="other", description="other")
+    assert same.fingerprint() == target.fingerprint()
+    for changed in (
+        dataclasses.replace(target, threads=target.threads + 1),
+        dataclasses.replace(target, cpu="another"),
+        dataclasses.replace(target, tvm={**target.tvm, "mcpu": "x86-64"}),
+    ):
+        assert changed.fingerprint() != target.fingerprint()
+
+
+def test_check_names_every_problem():
+    wrong = dataclasses.replace(
+        targets.get("host"), isa="sve", threads=10_000, tvm={"kind": "no-such-kind"}
+    )
+    assert len(targets.check(wrong)) == 3
+
+
+def test_the_facade_imports_neither_tvm_nor_torch():
+    code = (
+        "import sys, hwopt.targets as t; t.get('host'); t.names(); "
+        "assert not {'tvm', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_targets_are_values():
+    assert isinstance(targets.get("host"), Target)
+    assert targets.get("host") == targets.get("host")
