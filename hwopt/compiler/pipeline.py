@@ -93,7 +93,9 @@ def build(
         choices = tuner.choose(kernels, target, trials=trials, seed=seed, progress=progress)
         for name, choice in choices.items():
             mod.update_func(mod.get_global_var(name), choice.func)
-        # 5. Machine code, and a program for the virtual machine that calls the kernels.
+        # 5. Machine code, and a program for the virtual machine that calls the kernels. Its
+        #    compiled form gained nothing measurable on ResNet-8 (same minimum, 157 us, beside
+        #    each other on a loaded machine), so the simpler bytecode stays.
         executable = relax.build(mod, tvm_build.tvm_target(target), exec_mode="bytecode")
     calls = _count_calls(mod)
     reports = tuple(
@@ -137,9 +139,9 @@ def _count_calls(mod: tvm.IRModule) -> collections.Counter[str]:
     calls: collections.Counter[str] = collections.Counter()
 
     def visit(node: Any) -> None:
-        if isinstance(node, relax.Call) and isinstance(node.op, tvm.ir.Op) and node.args:
-            if isinstance(node.args[0], tvm.ir.GlobalVar):
-                calls[node.args[0].name_hint] += 1
+        called = node.args[0] if isinstance(node, relax.Call) and node.args else None
+        if isinstance(called, tvm.ir.GlobalVar):
+            calls[called.name_hint] += 1
 
     for func in mod.functions.values():
         if isinstance(func, relax.Function):

@@ -157,7 +157,7 @@ class Job:
                 threads=self.target.threads,
                 checkpoint=checkpoint,
                 progress=self.bars,
-                **_arguments(training),
+                **training.model_dump(),
             )
             seconds = round(time.perf_counter() - start, 1)
             graph.with_weights_of(module).save(trained)
@@ -258,16 +258,6 @@ class Job:
             "notes": [*([self.data.note] if self.data.note else []), *notes],
             "variants": variants,
         }
-
-
-def _arguments(training: Training) -> dict[str, Any]:
-    """Return what ``train.fit`` takes."""
-    import torch
-
-    arguments = training.model_dump()
-    if arguments["bfloat16"] == "auto":
-        arguments["bfloat16"] = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return arguments
 
 
 def start_fresh(folder: Path) -> None:

@@ -21,20 +21,17 @@ class _Strict(BaseModel):
 
 
 class Training(_Strict):
-    """Arguments of ``hwopt.train.fit``; see there.
+    """Arguments of ``hwopt.train.fit``; see there."""
 
-    ``bfloat16: auto`` uses it where the processor has instructions for it.
-    """
-
-    epochs: PositiveInt = 8
+    epochs: PositiveInt = 7
     batch_size: PositiveInt = 128
     learning_rate: float = Field(default=0.2, gt=0)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     schedule: Literal["one-cycle", "cosine", "linear", "constant"] = "one-cycle"
     weight_decay: float = Field(default=5e-4, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    augment: Literal["flip", "shift", "shift-flip"] | None = "flip"
-    bfloat16: bool | Literal["auto"] = "auto"
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    augment: Literal["flip", "shift", "shift-flip"] | None = None
+    bfloat16: bool = False
 
 
 class Variant(_Strict):

@@ -59,7 +59,7 @@ class Measurer:
         repeat_ms: int,
         best_us: float | None,
     ) -> dict[str, Any]:
-        """Return ``median_us``, ``fastest_us`` and ``runs``, or ``error`` if the candidate failed."""
+        """Return ``median_us``, ``fastest_us`` and ``runs``, or ``error`` if it failed."""
         request = {
             "module": module,
             "target": dataclasses.asdict(self._target),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
+import sys
 import tempfile
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +57,7 @@ def search(
     """
     module = tvm.IRModule({"main": _plain(func)})
     folder.mkdir(parents=True, exist_ok=True)
+    _import_intrinsics()
     with _quiet(), _threads(target.threads):
         database = ms.database.JSONDatabase(
             str(folder / "workloads.json"), str(folder / "tuning_records.json")
@@ -68,8 +72,9 @@ def search(
                     logs,
                     max_trials_global=missing,
                     num_trials_per_iter=min(missing, LARGEST_ROUND),
-                    # One builder: two of them wait for each other until they time out.
-                    builder=ms.builder.LocalBuilder(max_workers=1, timeout_sec=BUILD_SECONDS),
+                    builder=ms.builder.LocalBuilder(
+                        max_workers=target.threads, timeout_sec=BUILD_SECONDS, f_build=_build
+                    ),
                     runner=ms.runner.LocalRunner(timeout_sec=RUN_SECONDS),
                     cost_model="xgb" if missing >= MODEL_FROM else "random",
                     database=database,
@@ -81,8 +86,30 @@ def search(
             return Found(None, None, len(records) - len(known))
         schedule = tvm.s_tir.Schedule(module)
         best.trace.apply_to_schedule(schedule, remove_postproc=False)
-    scheduled = schedule.mod["main"].with_attr(tvm_build.SCHEDULED, True)
+    scheduled = tvm_build.mark_scheduled(schedule).without_attr("global_symbol")
     return Found(scheduled, _seconds(best) * 1e6, len(records) - len(known))
+
+
+def _import_intrinsics() -> None:
+    """Register TVM's tensor intrinsics for CPUs, and none of those for GPUs.
+
+    MetaSchedule imports all of them, and parsing the text of those for CUDA takes the better part
+    of a minute. The package is entered by hand, so that its own list of imports does not run.
+    """
+    name = "tvm.s_tir.tensor_intrin"
+    if name in sys.modules:
+        return
+    package = types.ModuleType(name)
+    package.__path__ = [str(Path(tvm.s_tir.__file__).parent / "tensor_intrin")]
+    sys.modules[name] = package
+    for cpu in ("x86", "arm_cpu"):
+        importlib.import_module(f"{name}.{cpu}")
+
+
+def _build(module: tvm.IRModule, target: Any, _params: Any) -> Any:
+    """Build a candidate in a process of MetaSchedule's, without importing any intrinsics."""
+    plain = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
+    return tvm.tirx.build(plain, target=target, pipeline="s_tir")
 
 
 def _plain(func: tirx.PrimFunc) -> tirx.PrimFunc:

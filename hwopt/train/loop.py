@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from hwopt.errors import HwoptError
 from hwopt.train import augment as augmentations
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train import optimizers, schedules
+from hwopt.train.cpu import channels_last, has_bfloat16, set_threads
 from hwopt.train.evaluation import Loss, check_output, count_correct, evaluate
 from hwopt.train.history import EpochStats, History
 from hwopt.train.progress import TrainingProgress
@@ -115,7 +115,7 @@ def fit(
         settings=settings | {"samples": len(dataset)},  # type: ignore[arg-type]
         steps=max(1, len(dataset) // batch_size),  # type: ignore[arg-type]
     )
-    with _threads(threads), _channels_last(model):
+    with set_threads(threads), channels_last(model):
         done = trainer.resume(checkpoint) if checkpoint and checkpoint.exists() else []
         resumed_from = len(done)
         with TrainingProgress(epochs, trainer.steps, resumed_from, progress) as shown:
@@ -248,12 +248,6 @@ class _Trainer:
         return [EpochStats(**stats) for stats in content["epochs"]]
 
 
-def has_bfloat16() -> bool:
-    """Whether this processor has instructions for bfloat16."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-
-
 def _check(settings: dict[str, Any], dataset: Dataset[Any]) -> None:
     """Refuse settings that make no training."""
     for key in ("epochs", "batch_size", "learning_rate"):
@@ -275,27 +269,3 @@ def _figures(total_loss: float, correct: int, samples: int, start: float) -> str
     rate = samples / (time.perf_counter() - start)
     accuracy = f"  accuracy {100 * correct / samples:.2f} %" if correct else ""
     return f"loss {total_loss / samples:.4f}{accuracy}  {rate:.0f} images/s"
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Set torch's threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _channels_last(model: nn.Module) -> Iterator[None]:
-    """Keep the 4-D weights in channels-last order for a while: convolutions run faster."""
-    weights = [p for p in model.parameters() if p.dim() == 4]
-    for weight in weights:
-        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.data = weight.data.contiguous()

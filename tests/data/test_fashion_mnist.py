@@ -30,6 +30,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
     return contents
 
 
+def find(root: Path) -> Path:
+    """Return where the files are, after a download if they are nowhere."""
+    folder = fashion_mnist.installed(root)
+    return folder or fashion_mnist._downloaded(root / "fashion-mnist")
+
+
 def publish(folder: Path, contents: dict[str, bytes]) -> None:
     """Write compressed files as a mirror has them."""
     folder.mkdir()
@@ -52,8 +58,8 @@ def test_the_real_set(tmp_path: Path) -> None:
 
 def test_downloads_to_the_user_folder(tiny: dict[str, bytes], tmp_path: Path) -> None:
     publish(tmp_path / "mirror", tiny)
-    folder = fashion_mnist._find(tmp_path / "user")
-    assert folder == tmp_path / "user"
+    folder = find(tmp_path)
+    assert folder == tmp_path / "fashion-mnist"
     assert sorted(path.name for path in folder.iterdir()) == ["images.gz", "labels.gz"]
     images = fashion_mnist._read(folder, fashion_mnist._FILES[0])
     assert images.tolist() == list(range(4, 20))
@@ -61,24 +67,24 @@ def test_downloads_to_the_user_folder(tiny: dict[str, bytes], tmp_path: Path) ->
 
 def test_downloads_only_what_is_missing(tiny: dict[str, bytes], tmp_path: Path) -> None:
     publish(tmp_path / "mirror", {"labels": tiny["labels"]})
-    (tmp_path / "user").mkdir()
-    (tmp_path / "user" / "images").write_bytes(tiny["images"])
-    folder = fashion_mnist._find(tmp_path / "user")
+    (tmp_path / "fashion-mnist").mkdir()
+    (tmp_path / "fashion-mnist" / "images").write_bytes(tiny["images"])
+    folder = find(tmp_path)
     assert fashion_mnist._read(folder, fashion_mnist._FILES[0]).tolist() == list(range(4, 20))
 
 
 def test_debian_package_comes_before_the_download(tiny: dict[str, bytes], tmp_path: Path) -> None:
     publish(tmp_path / "debian", tiny)
-    assert fashion_mnist._find(tmp_path / "user") == tmp_path / "debian"
-    publish(tmp_path / "user", tiny)
-    assert fashion_mnist._find(tmp_path / "user") == tmp_path / "user"
+    assert find(tmp_path) == tmp_path / "debian"
+    publish(tmp_path / "fashion-mnist", tiny)
+    assert find(tmp_path) == tmp_path / "fashion-mnist"
 
 
 def test_a_forged_download_is_not_kept(tiny: dict[str, bytes], tmp_path: Path) -> None:
     publish(tmp_path / "mirror", {name: content + b"x" for name, content in tiny.items()})
     with pytest.raises(HwoptError, match=r"mirror/images\.gz is not the published file"):
-        fashion_mnist._find(tmp_path / "user")
-    assert not (tmp_path / "user").exists()
+        find(tmp_path)
+    assert not (tmp_path / "fashion-mnist").exists()
 
 
 def test_the_next_mirror_is_asked(
@@ -88,17 +94,19 @@ def test_the_next_mirror_is_asked(
     publish(tmp_path / "right", tiny)
     mirrors = tuple(f"{(tmp_path / name).as_uri()}/" for name in ("none", "forged", "right"))
     monkeypatch.setattr(fashion_mnist, "MIRRORS", mirrors)
-    folder = fashion_mnist._find(tmp_path / "user")
+    folder = find(tmp_path)
     assert fashion_mnist._read(folder, fashion_mnist._FILES[1]).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-12], lambda b: b[:-1], lambda b: b"\x1f\x8bxx"])
 def test_a_damaged_file_is_named(tiny: dict[str, bytes], tmp_path: Path, damage: object) -> None:
-    publish(tmp_path / "user", tiny)
-    path = tmp_path / "user" / "images.gz"
+    publish(tmp_path / "fashion-mnist", tiny)
+    path = tmp_path / "fashion-mnist" / "images.gz"
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
-    with pytest.raises(HwoptError, match=r"user/images\.gz is not the published file .*delete"):
-        fashion_mnist._read(tmp_path / "user", fashion_mnist._FILES[0])
+    with pytest.raises(
+        HwoptError, match=r"fashion-mnist/images\.gz is not the published file .*delete"
+    ):
+        fashion_mnist._read(tmp_path / "fashion-mnist", fashion_mnist._FILES[0])
 
 
 def test_without_network_says_what_to_do(tiny: dict[str, bytes], tmp_path: Path) -> None:

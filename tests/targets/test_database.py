@@ -37,7 +37,9 @@ def test_a_torn_last_line_is_passed_over_and_later_lines_are_kept(folder):
 def test_best_is_the_fastest_of_those_timed_longest(folder):
     database = open_database(folder)
     quick = dataclasses.replace(RECORD, config={"parallel": 0}, fastest_us=1.0, runs=3)
-    failed = dataclasses.replace(RECORD, config={"parallel": 2}, median_us=None, fastest_us=None, runs=0)
+    failed = dataclasses.replace(
+        RECORD, config={"parallel": 2}, median_us=None, fastest_us=None, runs=0
+    )
     for record in (failed, quick, RECORD):
         database.add(record)
     assert database.best(RECORD.kernel, "loops") == RECORD

@@ -43,6 +43,15 @@ def _crop(image: torch.Tensor, y: int, x: int, flip: bool) -> torch.Tensor:
     return crop.flip(2) if flip else crop
 
 
+def test_flip_mirrors_about_half() -> None:
+    images = torch.randn(200, 2, 3, 5)
+    result = train.flip(images, torch.Generator().manual_seed(0))
+    kept = [torch.equal(a, b) for a, b in zip(images, result, strict=True)]
+    mirrored = [torch.equal(a.flip(2), b) for a, b in zip(images, result, strict=True)]
+    assert all(a != b for a, b in zip(kept, mirrored, strict=True))
+    assert 70 < sum(mirrored) < 130
+
+
 def test_shift_never_mirrors() -> None:
     images = torch.arange(50.0).expand(100, 1, 3, 50)
     moved = train.shift(images, torch.Generator().manual_seed(0))
