@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 _PAUSE_SECONDS = 0.02
-_CALLS_AFTER_PAUSE = 3
+_WARM_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def measure(
     threads: int,
     runs: int = 200,
     warmup: int = 20,
-    block: int = 10,
+    block: int = 50,
 ) -> dict[str, Latency]:
     """Time several calls side by side, in alternating blocks, so that noise hits all alike.
 
@@ -55,8 +55,8 @@ def measure(
         runs: measured calls of each.
         warmup: calls of each before measuring.
         block: consecutive calls of one before the next has its turn. Before a block there is a
-            pause, in which the other's spinning threads go to sleep, and a few calls that are not
-            measured, which fill the caches again.
+            pause, in which the other's spinning threads go to sleep, and a time of calls that are
+            not measured: caches fill, and the scheduler gives every thread a core of its own.
 
     >>> latencies = measure({"sum": lambda: sum(range(1000))}, threads=1, runs=20)
     >>> 0 < latencies["sum"].p10_ms <= latencies["sum"].median_ms
@@ -69,7 +69,8 @@ def measure(
     while len(next(iter(samples.values()))) < runs:
         for name, call in calls.items():
             time.sleep(_PAUSE_SECONDS)
-            for _ in range(_CALLS_AFTER_PAUSE):
+            warm = time.perf_counter() + _WARM_SECONDS
+            while time.perf_counter() < warm:
                 call()
             for _ in range(min(block, runs - len(samples[name]))):
                 start = time.perf_counter()

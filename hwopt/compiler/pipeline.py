@@ -94,8 +94,7 @@ def build(
         for name, choice in choices.items():
             mod.update_func(mod.get_global_var(name), choice.func)
         # 5. Machine code, and a program for the virtual machine that calls the kernels. Its
-        #    compiled form gained nothing measurable on ResNet-8 (same minimum, 157 us, beside
-        #    each other on a loaded machine), so the simpler bytecode stays.
+        #    compiled form gained nothing that could be measured on ResNet-8: bytecode is simpler.
         executable = relax.build(mod, tvm_build.tvm_target(target), exec_mode="bytecode")
     calls = _count_calls(mod)
     reports = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ class Workspace:
 
     def __init__(self, folder: Path, report: Callable[[str, bool], None] | None = None) -> None:
         self.folder = folder
+        for left in folder.rglob("*.part"):
+            # What a killed process was writing under a temporary name.
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         self._report = report or (lambda name, reused: None)
 
     def step(self, name: str, depends_on: Any, compute: Callable[[], Any]) -> tuple[Any, str]:

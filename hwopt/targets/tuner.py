@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import tvm
-from tvm import tirx
+from tvm import s_tir, tirx
 
 from hwopt.targets import templates
 from hwopt.targets.database import KernelDatabase, Record, kernel_key
@@ -130,13 +130,16 @@ class _Tuning:
         if candidates:
             self._measure_finalists()
         best = self.database.best(self.key, self.template.name)
-        config = best.config if best and best.config in space else space[0]
-        return Choice(
-            self.template.schedule(self.func, config, self.target),
-            f"template:{self.template.name}",
-            best.median_us if best and best.config == config else None,
-            self.measured,
-        )
+        preferred = [best.config] if best and best.config in space else []
+        for config in [*preferred, *space]:
+            try:
+                func = self.template.schedule(self.func, config, self.target)
+            except s_tir.ScheduleError:
+                continue  # costs this candidate, not the run
+            median = best.median_us if best and config == best.config else None
+            return Choice(func, f"template:{self.template.name}", median, self.measured)
+        default = templates.default_schedule(self.func, self.target)
+        return Choice(default, "fallback", None, self.measured)
 
     def _records(self) -> list[Record]:
         return self.database.candidates(self.key, self.template.name)

@@ -91,8 +91,10 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, parallel: bool, target
         if reduction:
             _accumulate_locally(schedule, block, outer)
         schedule.vectorize(vector)
-    if parallel and outer:
-        schedule.parallel(schedule.fuse(*outer))
+    # The loop that is cut into a vectorised part and a rest cannot be fused: it stays inside.
+    plain = [loop for loop in outer if not schedule.get(loop).annotations]
+    if parallel and plain:
+        schedule.parallel(schedule.fuse(*plain))
 
 
 def _vector_loop(
