@@ -67,7 +67,7 @@ def main_job() -> Iterator[str]:
             f"{run['seconds']['train']:.0f} s",
             f"{run['seconds']['pruned.fine-tune']:.0f} s",
             f"{100 * run['variants']['dense']['accuracy']:.2f} %",
-            f"{100 * (run['variants']['dense']['accuracy'] - run['variants']['pruned']['accuracy']):+.2f}",
+            f"{lost(run):+.2f}",
             f"{run['variants']['pruned']['macs'] / run['variants']['dense']['macs']:.2f}",
             f"{run['variants']['pruned']['ratio_to_baseline']:.2f}",
         ]
@@ -144,7 +144,7 @@ def kills() -> Iterator[str]:
         calm, killed = run["ratios_to_dense"]
         yield (
             "Accuracy, parameters, MACs, passes and notes equal those of the undisturbed job: "
-            f"**{'yes' if run['same_table'] else 'no'}**. Ratio of the pruned latency to the dense: "
+            f"**{'yes' if run['same_table'] else 'no'}**. Latency of the pruned to the dense: "
             f"{calm:.2f} undisturbed, {killed:.2f} killed. Files left half-written: "
             f"{len(run['half_written_files'])}."
         )
