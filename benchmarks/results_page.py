@@ -163,12 +163,24 @@ def cost() -> Iterator[str]:
         )
 
 
+_SECTIONS = {
+    "main_job": main_job,
+    "resnet8_peers": peers,
+    "equality": equality,
+    "kill_resume": kills,
+    "demo_cost": cost,
+}
+
+
 def main() -> None:
     parts = [
         "# Results\n\nWritten by `python -m benchmarks.results_page` from `benchmarks/results`."
     ]
-    for section in (main_job, peers, equality, kills, cost):
-        parts += section()
+    for name, section in _SECTIONS.items():
+        if Records(name).read():
+            parts += section()
+        else:
+            parts.append(f"Not measured yet: `python -m benchmarks.{name}`.")
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

@@ -73,7 +73,8 @@ class Graph:
         Raises:
             HwoptError: if an argument is unknown, missing or of the wrong kind.
         """
-        self._insert(Node(name, op, operands, complete(name, op, operands, attributes or {})))
+        completed = operators.get(op).complete(name, operands, attributes or {})
+        self._insert(Node(name, op, operands, completed))
         return Value(name)
 
     def replace_node(self, node: Node) -> None:
@@ -314,35 +315,6 @@ class Graph:
                     raise ValueError(f"node {node.name!r} reads {value}, which is not in the graph")
                 key = f"{role}.{position}"
                 self._network.add_edge(value.node, node.name, key=key, output=value.output)
-
-
-def complete(
-    name: str, op: str, operands: Mapping[str, Operands], attributes: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the attributes with defaults filled in, in the order of the schema.
-
-    Raises:
-        HwoptError: if an argument is unknown, missing or of the wrong kind.
-    """
-    operator = operators.get(op)
-    for given in (*operands, *attributes):
-        if operator.argument(given) is None:
-            valid = ", ".join(a.name for a in operator.arguments)
-            raise HwoptError(f"node {name!r}: {op} has no argument {given!r} (it has: {valid})")
-    completed = {}
-    for argument in operator.arguments:
-        if argument.name in operands:
-            continue
-        if argument.name == operator.mode and not attributes.get(argument.name):
-            continue
-        if argument.name in attributes:
-            value = attributes[argument.name]
-        elif argument.default is not None or not argument.is_tensor:
-            value = argument.default
-        else:
-            continue
-        completed[argument.name] = tuple(value) if isinstance(value, list) else value
-    return completed
 
 
 def _positions(operands: Operands) -> Iterator[tuple[int, Value]]:

@@ -11,7 +11,7 @@ import torch
 
 from hwopt.errors import HwoptError
 from hwopt.graph import mac_counts
-from hwopt.graph.types import Node
+from hwopt.graph.types import Node, Operands
 
 if TYPE_CHECKING:
     from hwopt.graph.graph import Graph
@@ -71,6 +71,29 @@ class Operator:
     def argument(self, name: str) -> Argument | None:
         """Return the argument with this name, or None."""
         return next((a for a in self.arguments if a.name == name), None)
+
+    def complete(
+        self, node: str, operands: Mapping[str, Operands], attributes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return a node's attributes with defaults filled in, in the order of the schema.
+
+        Raises:
+            HwoptError: if an argument is not one of the operator's; the node is named.
+        """
+        for given in (*operands, *attributes):
+            if self.argument(given) is None:
+                valid = ", ".join(a.name for a in self.arguments)
+                message = f"node {node!r}: {self.name} has no argument {given!r}"
+                raise HwoptError(f"{message} (it has: {valid})")
+        completed = {}
+        for argument in self.arguments:
+            follows_mode = argument.name == self.mode and not attributes.get(argument.name)
+            if argument.name in operands or follows_mode:
+                continue
+            value = attributes.get(argument.name, argument.default)
+            if value is not None or not argument.is_tensor:
+                completed[argument.name] = tuple(value) if isinstance(value, list) else value
+        return completed
 
 
 @dataclass(frozen=True)
