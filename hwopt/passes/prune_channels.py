@@ -32,6 +32,7 @@ class PruneChannels(Pass):
         multiple: the number of channels kept is rounded up to a multiple of this, where the
             group is as large; a target's vector length makes pruned layers fast.
         minimum: no group keeps fewer channels than this.
+        layers: only groups with a layer whose name begins with one of these; all if empty.
 
     Raises:
         HwoptError: if an option is out of range.
@@ -46,6 +47,7 @@ class PruneChannels(Pass):
     criterion: Literal["l1", "l2"] = "l2"
     multiple: int = 1
     minimum: int = 1
+    layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
@@ -62,7 +64,7 @@ class PruneChannels(Pass):
         scores = self._scores(graph, labels, classes)
         removed: set[int] = set()
         notes = []
-        for group in groups(labels.slices, classes):
+        for group in filter(self._is_meant, groups(labels.slices, classes)):
             free = [c for c in group.classes if c not in pinned]
             if not free:
                 reason = f"not prunable: {pinned[group.classes[0]]}"
@@ -76,6 +78,8 @@ class PruneChannels(Pass):
             if not weakest:
                 message = f"all {left} channels stay: ratio, multiple and minimum ask for them"
             notes.append(Note(_layers(group), message, changed=bool(weakest)))
+        if not notes:
+            notes.append(Note(",".join(self.layers), "no layer has such a name", changed=False))
         if not removed:
             return PassResult(graph, modified=False, notes=tuple(notes))
         return PassResult(_remove(graph, labels, classes, removed), True, tuple(notes))
@@ -84,6 +88,9 @@ class PruneChannels(Pass):
         """Return this pass with those of the ratios 0.1, 0.2, ... 0.8 that remove something."""
         instances = [dataclasses.replace(self, ratio=tenths / 10) for tenths in range(1, 9)]
         return [one for one in instances if one.apply(graph, context).modified]
+
+    def _is_meant(self, group: ChannelGroup) -> bool:
+        return not self.layers or any(layer.startswith(self.layers) for layer in group.layers)
 
     def _channels_to_keep(self, channels: int) -> int:
         # The small subtraction keeps 10 x (1 - 0.7) from becoming 4.

@@ -158,3 +158,14 @@ def test_how_many_channels_stay(options, kept):
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 2, 1))
     graph = hwopt.import_model(model, torch.randn(1, *IMAGE))
     assert channels(hwopt.apply(graph, f"prune-channels{{{options}}}"), "0") == kept
+
+
+def test_only_the_named_layers():
+    graph = hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
+    pruned = hwopt.apply(graph, "prune-channels{layers=[conv1]}")
+    assert (channels(pruned, "stem"), channels(pruned, "conv1")) == (8, 4)
+    context = Context()
+    assert hwopt.apply(graph, "prune-channels{layers=[nothing,like.this]}", context) is graph
+    assert str(context.notes[0][1]) == "kept nothing,like.this: no layer has such a name"
+    (instance,) = hwopt.passes.parse("prune-channels{layers=[nothing,like.this]}")
+    assert hwopt.passes.parse(str(instance)) == [instance]
