@@ -73,11 +73,11 @@ def _onnxruntime(graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, fol
 
 
 def _torch(graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, *, compiled: bool) -> Call:
-    module: Any = graph.to_torch().eval()
-    if compiled:
-        # The interpreter of the graph is traced away here; batch norm is folded by inductor.
-        module = torch.compile(module)
     tensors = tuple(torch.from_numpy(x) for x in inputs)
+    # Exported first: no part of hwopt stands between torch and its operators.
+    module: Any = torch.export.export(graph.to_torch().eval(), tensors).module()
+    if compiled:
+        module = torch.compile(module)
 
     def call() -> Any:
         with torch.inference_mode():
