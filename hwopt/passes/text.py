@@ -112,10 +112,11 @@ def _parse(where: str, expected: Any, text: str) -> Any:
         return text == "true"
     if expected is str and _WORD.fullmatch(text):
         return text
-    if expected in (int, float):
-        try:
-            return expected(text)
-        except ValueError:
-            pass
     kind = {int: "a whole number", float: "a number", bool: "true or false"}.get(expected, "a name")
-    raise HwoptError(f"{where} must be {kind}, not {text!r}")
+    refusal = HwoptError(f"{where} must be {kind}, not {text!r}")
+    if expected not in (int, float):
+        raise refusal
+    try:
+        return expected(text)
+    except ValueError:
+        raise refusal from None
