@@ -1,4 +1,4 @@
-"""Shared fixtures: golden texts, and a user folder that is not the user's."""
+"""Shared fixtures: golden texts."""
 
 from __future__ import annotations
 
