@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 from typing import Any
 
 import tvm
 from tvm import relax, tirx
 
 from hwopt.targets import Target, templates, tuner, tvm_build
+
+log = logging.getLogger("hwopt.compiler")
 
 CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
@@ -114,8 +117,10 @@ def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
         return mod  # TVM's pass cannot take some operators, and has nothing to do here
     try:
         converted = relax.transform.ConvertLayout(CHANNELS_LAST)(mod)
-    except tvm.error.InternalError:
-        return mod  # slower, and right
+    except tvm.error.InternalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        log.warning("convolutions stay channels first, which is slower: TVM says %s", reason)
+        return mod
     return _run(converted, relax.transform.FoldConstant())
 
 
