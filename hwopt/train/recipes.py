@@ -1,7 +1,7 @@
 """Arguments of :func:`hwopt.train.fit` to begin with, for small image classifiers.
 
-They were picked by a few trainings of ResNet-8 on Fashion-MNIST, one seed each, by their accuracy on
-the test set, and no experiment in ``benchmarks`` compares them with others yet.
+They were picked by a few trainings of ResNet-8 on Fashion-MNIST, one seed each, by their accuracy
+on the test set, and no experiment in ``benchmarks`` compares them with others yet.
 """
 
 from __future__ import annotations
