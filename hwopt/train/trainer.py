@@ -1,0 +1,141 @@
+"""What trains a model: one epoch at a time, with everything that a checkpoint must hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+from hwopt.data import batch
+from hwopt.errors import HwoptError
+from hwopt.train import augment as augmentations
+from hwopt.train import checkpoint as checkpoints
+from hwopt.train import schedules
+from hwopt.train.evaluation import Loss, check_output, count_correct
+from hwopt.train.history import EpochStats
+from hwopt.train.progress import TrainingProgress
+
+
+@dataclasses.dataclass
+class Trainer:
+    """A model, what trains it, and how to save and resume the two."""
+
+    model: nn.Module
+    dataset: Dataset[Any]
+    optimizer: Optimizer
+    schedule: schedules.Schedule
+    loss: Loss
+    augment: augmentations.Augment | None
+    settings: dict[str, Any]
+    steps: int
+
+    def __post_init__(self) -> None:
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    def epoch(self, epoch: int, shown: TrainingProgress) -> EpochStats:
+        """Train one epoch, counted from 1."""
+        # All randomness starts anew from the seed and the epoch: nothing of it needs saving.
+        generator = torch.Generator().manual_seed(self.settings["seed"] * 1_000_003 + epoch)
+        order = torch.randperm(self.settings["samples"], generator=generator)
+        size = self.settings["batch_size"]
+        total_loss, correct, samples, classified = 0.0, 0, 0, True
+        start = time.perf_counter()
+        self.model.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            for step in range(self.steps):
+                inputs, targets = batch(self.dataset, order[step * size : (step + 1) * size])
+                if self.augment:
+                    inputs = self.augment(inputs, generator)
+                value, hits = self._step(inputs, targets, epoch, step)
+                total_loss += value * len(targets)
+                classified = hits is not None
+                correct += hits or 0
+                samples += len(targets)
+                figures = functools.partial(_figures, total_loss, correct, samples, start)
+                shown.step(epoch, step + 1, figures)
+        seconds = time.perf_counter() - start
+        accuracy = correct / samples if classified else None
+        return EpochStats(epoch, total_loss / samples, accuracy, seconds, samples / seconds)
+
+    def _step(
+        self, inputs: Tensor, targets: Tensor, epoch: int, step: int
+    ) -> tuple[float, int | None]:
+        """Take one optimizer step; return the loss and the number of right answers."""
+        progress = ((epoch - 1) * self.steps + step) / (self.settings["epochs"] * self.steps)
+        factor = self.schedule(progress)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings["bfloat16"]):
+            outputs = self._forward(inputs) if step == 0 else self.model(inputs)
+        if step == 0:
+            check_output(outputs, targets, self.loss)
+        outputs = outputs.float()
+        loss = self.loss(outputs, targets)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise HwoptError(
+                f"the loss became {value} in epoch {epoch} at step {step + 1} of {self.steps}: "
+                f"lower the learning rate (its highest is {self.settings['learning_rate']})"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return value, count_correct(outputs, targets)
+
+    def _forward(self, inputs: Tensor) -> Any:
+        """Run the model, and say what was wrong if it does not take the inputs."""
+        try:
+            return self.model(inputs)
+        except (RuntimeError, ValueError) as error:
+            shape = tuple(inputs.shape)
+            raise HwoptError(f"the model does not take inputs of shape {shape}: {error}") from error
+
+    def save(self, path: Path, done: list[EpochStats]) -> None:
+        """Write the checkpoint after the epochs ``done``."""
+        content = {
+            "settings": self.settings,
+            "epochs": [dataclasses.asdict(stats) for stats in done],
+            "model": dict(self.model.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        checkpoints.save(path, content)
+
+    def resume(self, path: Path) -> list[EpochStats]:
+        """Read the checkpoint and return the epochs that were done."""
+        content = checkpoints.load(path)
+        for key, value in self.settings.items():
+            saved = content["settings"].get(key)
+            if saved != value:
+                raise HwoptError(
+                    f"checkpoint {path} is of a training with {key}={saved!r}, not {value!r}: "
+                    "delete it or choose another file"
+                )
+        try:
+            self.model.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise HwoptError(f"checkpoint {path} is of another model: {error}") from None
+        for parameter, state in self.optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    # As they were: strides like those of the weights.
+                    state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        return [EpochStats(**stats) for stats in content["epochs"]]
+
+
+def _figures(total_loss: float, correct: int, samples: int, start: float) -> str:
+    """Return the text beside the bar."""
+    rate = samples / (time.perf_counter() - start)
+    accuracy = f"  accuracy {100 * correct / samples:.2f} %" if correct else ""
+    return f"loss {total_loss / samples:.4f}{accuracy}  {rate:.0f} images/s"
