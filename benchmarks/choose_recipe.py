@@ -1,4 +1,4 @@
-"""How the demo's training and pruning were chosen: on held-out training images, not on the test set.
+"""How the demo's training and pruning were chosen: on images held out from training.
 
     python -m benchmarks.choose_recipe
 

@@ -1,4 +1,4 @@
-"""Shared fixtures: golden texts."""
+"""Shared fixtures: golden texts, and a kernel database that is not the user's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden texts")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home_of_its_own(tmp_path_factory):
+    """Tests, and the processes they start, neither read nor change what the user has tuned."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWOPT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwopt import peers
 from hwopt.cli import options
+
+if TYPE_CHECKING:
+    from hwopt.compiler import Artifact
+    from hwopt.compiler.profile import KernelProfile
 
 
 @click.command("bench")
@@ -14,15 +21,24 @@ from hwopt.cli import options
 @click.option("--runs", type=click.IntRange(1), default=500, show_default=True)
 @click.option(
     "--peer",
-    "peers",
+    "peer_names",
     multiple=True,
-    type=click.Choice(["onnxruntime", "torch", "torch.compile"]),
+    type=click.Choice(peers.names()),
     help="Measure the same graph elsewhere in the same run; may be repeated.",
 )
-@click.option("--kernels", is_flag=True, help="List the kernels and how each was scheduled.")
+@click.option(
+    "--profile",
+    "with_profile",
+    is_flag=True,
+    help="Time every kernel beside the machine's limits, and name the largest losses.",
+)
 @options.json_option
 def command(
-    artifacts: tuple[Path, ...], runs: int, peers: tuple[str, ...], kernels: bool, as_json: bool
+    artifacts: tuple[Path, ...],
+    runs: int,
+    peer_names: tuple[str, ...],
+    with_profile: bool,
+    as_json: bool,
 ) -> None:
     """Measure ARTIFACTS in one run, alternating; ratios are to the first one."""
     import functools
@@ -30,35 +46,46 @@ def command(
 
     import hwopt
     from hwopt.compiler import measure
-    from hwopt.optimize import peers as peer_calls
+    from hwopt.report import largest_losses, print_table, profile_table
 
     loaded = {str(path): hwopt.load(path) for path in artifacts}
     threads = next(iter(loaded.values())).threads
     with tempfile.TemporaryDirectory() as folder:
-        calls: dict[str, peer_calls.Call] = {}
+        calls: dict[str, peers.Call] = {}
         for name, artifact in loaded.items():
             inputs = artifact.random_inputs()
             calls[name] = functools.partial(artifact, *inputs)
-            for peer in peers:
+            for peer in peer_names:
                 where = Path(folder) / Path(name).name
-                calls[f"{name}, {peer}"] = peer_calls.make(
+                calls[f"{name}, {peer}"] = peers.make(
                     peer, artifact.graph(), inputs, threads, where
                 )
         latencies = measure(calls, threads=threads, runs=runs)
+    profiles = {name: _profile(a) for name, a in loaded.items()} if with_profile else {}
     first = next(iter(latencies.values())).median_ms
     if as_json:
-        options.print_json(
-            {
-                name: {**latency.to_json(), "ratio": latency.median_ms / first}
-                for name, latency in latencies.items()
-            }
-        )
+        document: dict[str, Any] = {
+            name: {**latency.to_json(), "ratio": latency.median_ms / first}
+            for name, latency in latencies.items()
+        }
+        for name, kernels in profiles.items():
+            document[name]["kernels"] = [dataclasses.asdict(kernel) for kernel in kernels]
+        options.print_json(document)
         return
     for name, latency in latencies.items():
         click.echo(f"{name}: {latency}, ratio {latency.median_ms / first:.2f}")
-    if kernels:
-        for name, artifact in loaded.items():
-            click.echo(f"\n{name}")
-            for kernel in artifact.manifest.kernels:
-                time = "not measured" if kernel.median_us is None else f"{kernel.median_us:.2f} us"
-                click.echo(f"  {kernel.name}: {kernel.road}, {time}, {kernel.calls} calls")
+    for name, kernels in profiles.items():
+        click.echo(f"\n{name}")
+        print_table(profile_table(kernels))
+        for loss in largest_losses(kernels):
+            click.echo(loss)
+
+
+def _profile(artifact: Artifact) -> tuple[KernelProfile, ...]:
+    """Time the kernels beside this machine's limits with the artefact's threads."""
+    from hwopt import targets
+    from hwopt.compiler.profile import profile
+    from hwopt.targets.peak import measure_peak
+
+    target = dataclasses.replace(targets.get("host"), threads=artifact.threads)
+    return profile(artifact, measure_peak(target))

@@ -122,9 +122,9 @@ def _folder_name(model: str) -> str:
 
 
 def _print(results: dict[str, Any], folder: Path) -> None:
-    from hwopt.report import print_table
+    from hwopt.report import print_table, rich_table
 
     for note in results["notes"]:
         click.echo(f"note: {note}", err=True)
-    print_table(results)
+    print_table(rich_table(results))
     click.echo(f"report: {folder / 'report.html'}; artefacts: {folder / 'artifacts'}", err=True)

@@ -18,7 +18,7 @@ def command(folder: Path, markdown: bool, as_json: bool) -> None:
     """Write report.html and the plots of the job in FOLDER, and print its table."""
     from hwopt.files import read_json
     from hwopt.optimize.job import RESULTS_FILE
-    from hwopt.report import markdown_table, print_table, write_report
+    from hwopt.report import markdown_table, print_table, rich_table, write_report
 
     path = folder / RESULTS_FILE
     if not path.exists():
@@ -33,5 +33,5 @@ def command(folder: Path, markdown: bool, as_json: bool) -> None:
     elif markdown:
         click.echo(markdown_table(results), nl=False)
     else:
-        print_table(results)
+        print_table(rich_table(results))
         click.echo(f"report: {page}", err=True)

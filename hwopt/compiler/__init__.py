@@ -3,5 +3,6 @@
 from hwopt.compiler.artifact import Artifact, load
 from hwopt.compiler.compile_model import compile
 from hwopt.compiler.latency import Latency, measure
+from hwopt.compiler.manifest import record_figures
 
-__all__ = ["Artifact", "Latency", "compile", "load", "measure"]
+__all__ = ["Artifact", "Latency", "compile", "load", "measure", "record_figures"]

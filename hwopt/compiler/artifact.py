@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +73,8 @@ class Artifact:
         return Graph.load(self.path)
 
     def bytes(self) -> int:
-        """Return the size of all files of the artefact on disk, in bytes."""
-        return sum(file.stat().st_size for file in self.path.iterdir())
+        """Return the size on disk of library, graph and weights, in bytes."""
+        return sum((self.path / name).stat().st_size for name in self.manifest.files)
 
     def random_inputs(self, seed: int = 0) -> tuple[np.ndarray, ...]:
         """Return inputs that fit: standard normal floats, zeros and ones for other dtypes."""
@@ -85,6 +85,17 @@ class Artifact:
             else generator.integers(0, 2, spec.shape).astype(spec.dtype)
             for spec in self.manifest.inputs
         )
+
+    def instrumented(self, instrument: Callable[..., int]) -> Artifact:
+        """Return another instance of this artefact that tells every call inside it.
+
+        Args:
+            instrument: called with (function, name, before the call?, result, *arguments);
+                returns 0.
+        """
+        other = Artifact(self.path, self.manifest)
+        other._machine.set_instrument(instrument)
+        return other
 
     def benchmark(
         self, inputs: Sequence[Any] | None = None, *, runs: int = 200, warmup: int = 20

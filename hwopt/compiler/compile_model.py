@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import importlib.metadata
 import tempfile
@@ -140,16 +141,7 @@ def _build(
 
     module = lower(graph.to_torch().eval(), inputs)
     result = build(module, target, trials=trials, seed=seed, progress=progress)
-    kernels = tuple(
-        KernelDescription(
-            name=kernel.name,
-            road=kernel.road,
-            median_us=kernel.median_us,
-            candidates_measured=kernel.candidates_measured,
-            calls=kernel.calls,
-        )
-        for kernel in result.kernels
-    )
+    kernels = tuple(KernelDescription(**dataclasses.asdict(kernel)) for kernel in result.kernels)
     return result.executable, kernels
 
 

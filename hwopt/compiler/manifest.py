@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwopt.errors import HwoptError
-from hwopt.files import read_json, sha256
+from hwopt.files import read_json, sha256, write_json
 
 MANIFEST_FILE = "manifest.json"
 LIBRARY_FILE = "model.so"
@@ -24,7 +24,7 @@ class TensorDescription(BaseModel):
 
 
 class KernelDescription(BaseModel):
-    """A compiled kernel and how its schedule was found."""
+    """A compiled kernel, how its schedule was found, and what one call computes and touches."""
 
     model_config = ConfigDict(extra="forbid")
     name: str
@@ -32,6 +32,8 @@ class KernelDescription(BaseModel):
     median_us: float | None
     candidates_measured: int
     calls: int
+    macs: int
+    bytes: int
 
 
 class TargetDescription(BaseModel):
@@ -62,6 +64,7 @@ class Manifest(BaseModel):
     macs: int
     parameters: int
     compile_seconds: float
+    measured: dict[str, Any] = {}
     files: dict[str, str]
 
 
@@ -92,3 +95,16 @@ def read_manifest(folder: Path) -> Manifest:
             message = f"artefact {folder} is damaged or was changed: the hash of {name} is wrong"
             raise HwoptError(f"{message}; compile again")
     return manifest
+
+
+def record_figures(folder: Path, figures: dict[str, Any]) -> None:
+    """Keep figures measured with the artefact (accuracy, latency, ...) in its manifest.
+
+    Figures of the same name are replaced; all else stays as it is.
+
+    Raises:
+        HwoptError: if the folder is no artefact, or damaged.
+    """
+    manifest = read_manifest(folder)
+    updated = manifest.model_copy(update={"measured": manifest.measured | figures})
+    write_json(folder / MANIFEST_FILE, updated.model_dump(mode="json"))

@@ -27,6 +27,8 @@ class KernelReport:
         median_us: Time of one call by itself in microseconds; None if it was never measured.
         candidates_measured: Schedules measured for it in this run.
         calls: How often one inference calls it.
+        macs: Multiply-accumulates of one call.
+        bytes: Size of its inputs, weights and outputs.
     """
 
     name: str
@@ -34,6 +36,8 @@ class KernelReport:
     median_us: float | None
     candidates_measured: int
     calls: int
+    macs: int
+    bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +105,16 @@ def build(
         executable = relax.build(mod, tvm_build.tvm_target(target), exec_mode="bytecode")
     calls = _count_calls(mod)
     reports = tuple(
-        KernelReport(name, c.road, c.median_us, c.candidates_measured, calls[name])
-        for name, c in choices.items()
+        KernelReport(
+            name,
+            choice.road,
+            choice.median_us,
+            choice.candidates_measured,
+            calls[name],
+            templates.macs(kernels[name], target),
+            templates.touched_bytes(kernels[name]),
+        )
+        for name, choice in choices.items()
     )
     return BuildResult(executable, reports)
 

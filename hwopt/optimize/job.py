@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt import __version__, data, models, passes, targets, train
+from hwopt import __version__, data, models, passes, peers, targets, train
 from hwopt.compiler import compile as compile_model
-from hwopt.compiler import load, measure
+from hwopt.compiler import load, measure, record_figures
 from hwopt.errors import HwoptError
 from hwopt.files import sha256, write_json
 from hwopt.graph import Graph
 from hwopt.models.source import load_graph
-from hwopt.optimize import peers
 from hwopt.optimize.recipe import Recipe, Training, Variant
+from hwopt.optimize.results import MEASURED, compare
 from hwopt.optimize.workspace import Workspace, digest
 
 if TYPE_CHECKING:
@@ -73,9 +73,28 @@ class Job:
         latencies, _ = self.work.step(
             "measure", [keys, measured_peers, self.recipe.runs], self.measured
         )
-        results = self.results(variants, latencies)
+        table = compare(variants, latencies, self.recipe)
+        for name, facts in table.items():
+            figures = {key: facts[key] for key in MEASURED}
+            record_figures(self.work.path("artifacts", name), figures)
+        results = {
+            "hwopt": __version__,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "target": {"name": self.target.name, "cpu": self.target.cpu, "isa": self.target.isa},
+            "threads": self.target.threads,
+            "data": self.data.name,
+            "baseline": self.recipe.baseline,
+            "notes": self._notes(),
+            "variants": table,
+        }
         write_json(self.work.path(RESULTS_FILE), results)
         return results
+
+    def _notes(self) -> list[str]:
+        """Return what the reader of the results must be told."""
+        missing = [peer for peer in self.recipe.peers if not peers.available(peer)]
+        notes = [f"{p} was not measured: {peers.install_hint(p)}" for p in missing]
+        return [*([self.data.note] if self.data.note else []), *notes]
 
     # -- the steps -------------------------------------------------------------------------
 
@@ -228,36 +247,6 @@ class Job:
                 )
         latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
         return {name: latency.to_json() for name, latency in latencies.items()}
-
-    def results(
-        self, variants: dict[str, dict[str, Any]], latencies: dict[str, dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Put everything together; ratios are of medians from the same run."""
-        baseline = latencies[self.recipe.baseline]["median_ms"]
-        for name, facts in variants.items():
-            facts["latency"] = latencies[name]
-            median = latencies[name]["median_ms"]
-            facts["ratio_to_baseline"] = median / baseline
-            facts["peers"] = {
-                peer: {
-                    "latency": latencies[f"{name}/{peer}"],
-                    "ratio": median / latencies[f"{name}/{peer}"]["median_ms"],
-                }
-                for peer in self.recipe.peers
-                if f"{name}/{peer}" in latencies
-            }
-        missing = [peer for peer in self.recipe.peers if not peers.available(peer)]
-        notes = [f"{p} was not measured: it is not installed (hwopt[bench])" for p in missing]
-        return {
-            "hwopt": __version__,
-            "recipe": self.recipe.model_dump(mode="json"),
-            "target": {"name": self.target.name, "cpu": self.target.cpu, "isa": self.target.isa},
-            "threads": self.target.threads,
-            "data": self.data.name,
-            "baseline": self.recipe.baseline,
-            "notes": [*([self.data.note] if self.data.note else []), *notes],
-            "variants": variants,
-        }
 
 
 def start_fresh(folder: Path) -> None:

@@ -10,10 +10,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from hwopt import passes
+from hwopt import passes, peers
 from hwopt.errors import HwoptError, unknown_name
-
-PEERS = ("onnxruntime", "torch", "torch.compile")
 
 
 class _Strict(BaseModel):
@@ -71,7 +69,7 @@ class Recipe(_Strict):
     variants: dict[str, Variant] = Field(default={"dense": Variant()}, min_length=1)
     target: str = "host"
     trials: int | None = Field(default=None, ge=0)
-    peers: tuple[Literal["onnxruntime", "torch", "torch.compile"], ...] = ("onnxruntime",)
+    peers: tuple[str, ...] = ("onnxruntime",)
     check_samples: PositiveInt = 1000
     runs: PositiveInt = 500
     seed: int = Field(default=0, ge=0)
@@ -138,6 +136,9 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
             passes.parse(variant.passes)
         except HwoptError as error:
             raise HwoptError(f"{where}: variant {name}: {error}") from None
+    for peer in recipe.peers:
+        if peer not in peers.names():
+            raise HwoptError(f"{where}: {unknown_name('peer', peer, peers.names())}")
     return recipe
 
 

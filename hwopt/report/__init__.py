@@ -1,6 +1,14 @@
 """Tables, plots and pages from the results of a job."""
 
 from hwopt.report.page import write_report
+from hwopt.report.profile import largest_losses, profile_table
 from hwopt.report.table import markdown_table, print_table, rich_table
 
-__all__ = ["markdown_table", "print_table", "rich_table", "write_report"]
+__all__ = [
+    "largest_losses",
+    "markdown_table",
+    "print_table",
+    "profile_table",
+    "rich_table",
+    "write_report",
+]

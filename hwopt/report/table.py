@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,25 +52,32 @@ def caption(results: Results) -> str:
     )
 
 
-def print_table(results: Results) -> None:
-    """Print the table: fitted to a terminal, and as wide as it needs to be anywhere else."""
+def print_table(table: Table) -> None:
+    """Print a table: fitted to a terminal, and as wide as it needs to be anywhere else."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    console.print(rich_table(results))
+    console.print(table)
 
 
 def rich_table(results: Results) -> Table:
-    """Return the table for a terminal."""
+    """Return the table of a job for a terminal."""
+    return make_table(header(results), rows(results), caption(results))
+
+
+def make_table(
+    titles: Iterable[str], lines: Iterable[Iterable[str]], caption: str | None = None
+) -> Table:
+    """Return a table for a terminal; all but the first column are aligned to the right."""
     from rich.table import Table
 
-    table = Table(caption=caption(results), caption_justify="left")
-    for index, title in enumerate(header(results)):
+    table = Table(caption=caption, caption_justify="left")
+    for index, title in enumerate(titles):
         table.add_column(title, justify="right" if index else "left")
-    for row in rows(results):
-        table.add_row(*row)
+    for line in lines:
+        table.add_row(*line)
     return table
 
 

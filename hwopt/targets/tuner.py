@@ -127,7 +127,7 @@ class _Tuning:
         for config in candidates:
             if config not in known:
                 self._measure(config, REPEATS, REPEAT_MS)
-        if candidates:
+        if self.measured:
             self._measure_finalists()
         best = self.database.best(self.key, self.template.name)
         preferred = [best.config] if best and best.config in space else []

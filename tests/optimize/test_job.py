@@ -57,6 +57,8 @@ def test_the_job_ends_with_every_figure(finished):
     artifact = hwopt.load(folder / "artifacts" / "half")
     assert artifact.manifest.passes[0] == "prune-channels"
     assert artifact.manifest.macs == half["macs"]
+    measured = artifact.manifest.measured
+    assert measured["latency"] == half["latency"] and measured["accuracy"] == half["accuracy"]
 
 
 def test_a_finished_job_computes_nothing_again(finished):

@@ -41,7 +41,7 @@ def test_three_file_formats(tmp_path, name):
         ({"variants": {}}, "variants"),
         ({"trials": -1}, "trials"),
         ({"model": None}, "model"),
-        ({"peers": ["onnx"]}, "peers.0"),
+        ({"peers": ["onnxruntme"]}, "unknown peer.*did you mean 'onnxruntime'"),
     ],
 )
 def test_a_wrong_key_or_value_is_one_clear_sentence(change, message):

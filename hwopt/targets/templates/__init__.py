@@ -16,10 +16,11 @@ from hwopt.targets.templates import analysis, conv2d, dense
 from hwopt.targets.templates.base import Config, Legalization, Template
 from hwopt.targets.templates.loops import Loops
 from hwopt.targets.templates.register_tile import RegisterTile
+from hwopt.targets.templates.winograd_tile import Winograd
 
 __all__ = ["TEMPLATES", "Config", "Template", "by_name", "find"]
 
-TEMPLATES: tuple[Template, ...] = (RegisterTile(), Loops())
+TEMPLATES: tuple[Template, ...] = (Winograd(), RegisterTile(), Loops())
 
 LEGALIZATIONS: dict[str, Legalization] = {
     "relax.nn.conv2d": conv2d.legalize,
@@ -42,6 +43,17 @@ def by_name(name: str) -> Template:
         if template.name == name:
             return template
     raise unknown_name("kernel template", name, [template.name for template in TEMPLATES])
+
+
+def macs(func: tirx.PrimFunc, target: Target) -> int:
+    """Return the multiply-accumulates of one call of an unscheduled kernel."""
+    template = find(func, target)
+    return template.macs(func) if template else analysis.macs(func)
+
+
+def touched_bytes(func: tirx.PrimFunc) -> int:
+    """Return the size of what a kernel reads and writes, each buffer once; 0 if it is dynamic."""
+    return sum(analysis.buffer_bytes(param) for param in func.params)
 
 
 def legalizations(target: Target) -> dict[str, Any]:

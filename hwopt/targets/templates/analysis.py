@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import tvm_ffi
@@ -67,6 +68,26 @@ def work(func: tirx.PrimFunc) -> int:
     """Return the number of block runs in the whole kernel."""
     schedule = s_tir.Schedule(func)
     return sum(iterations(schedule, block) for block in blocks(schedule))
+
+
+def macs(func: tirx.PrimFunc) -> int:
+    """Return how many products of two tensors the kernel sums."""
+    if not is_static(func):
+        return 0
+    schedule = s_tir.Schedule(func)
+    return sum(
+        iterations(schedule, block) for block in blocks(schedule) if is_contraction(schedule, block)
+    )
+
+
+def buffer_bytes(param: Any) -> int:
+    """Return the size of a kernel's parameter in bytes; 0 if its shape is no number."""
+    shape = getattr(param.ty, "shape", None)
+    if shape is None or not all(isinstance(size, tirx.IntImm) for size in shape):
+        return 0
+    dtype = str(getattr(param.ty.dtype, "dtype", param.ty.dtype))
+    bits = int(re.sub(r"\D", "", dtype.split("x")[0]) or 8)
+    return math.prod(int(size) for size in shape) * max(bits, 8) // 8
 
 
 def is_static(func: tirx.PrimFunc) -> bool:

@@ -29,6 +29,10 @@ class Template(Protocol):
         """Return the kernel scheduled by ``config``, marked ``tirx.is_scheduled``."""
         ...
 
+    def macs(self, func: tirx.PrimFunc) -> int:
+        """Return the multiply-accumulates of one call, as the model's operators define them."""
+        ...
+
 
 # A rewriting of one Relax call into kernels that a template knows how to schedule. It gets the
 # block builder, the call and the target, and returns None to leave the call to TVM.

@@ -7,15 +7,16 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from tvm import relax, te, tirx
+from tvm import relax, te
 from tvm.ir.expr import GenericConst
 
 from hwopt.targets.target import Target
+from hwopt.targets.templates import winograd
+from hwopt.targets.templates.padding import pad
 from hwopt.targets.templates.register_tile import lanes_for
 from hwopt.targets.templates.register_tile_space import (
     GROUPED,
     OUT_ELEMENTWISE_FUSABLE,
-    PADDED,
     SUMS,
     UNPACKED,
 )
@@ -35,6 +36,10 @@ class Geometry(NamedTuple):
         rows = height + top + bottom - self.dilation[0] * (kernel_h - 1) - 1
         columns = width + left + right - self.dilation[1] * (kernel_w - 1) - 1
         return batch, rows // self.strides[0] + 1, columns // self.strides[1] + 1
+
+    def is_plain(self) -> bool:
+        """Return whether neighbouring results read neighbouring inputs."""
+        return set(self.strides) == set(self.dilation) == {1}
 
     def source(self, row: Any, column: Any, ky: Any, kx: Any) -> tuple[Any, Any]:
         """Return where in the padded input a tap of the kernel reads."""
@@ -64,7 +69,11 @@ def legalize(builder: Any, call: Any, target: Target) -> Any:
         tuple(int(n) for n in attrs.padding),
         tuple(int(n) for n in attrs.dilation),
     )
-    if groups == outputs and inputs == 1:
+    if groups == 1 and geometry.is_plain() and winograd.applies(kernel.shape, target):
+        packed = winograd.pack(kernel, target.float_lanes)
+        describe = functools.partial(winograd.convolution, padding=geometry.padding)
+        name = "winograd_conv2d"
+    elif groups == outputs and inputs == 1:
         packed = pack(kernel, 1, lanes_for(outputs, target))[:, :, :, 0]
         describe = functools.partial(depthwise, channels=outputs, geometry=geometry)
         name = "depthwise_conv2d"
@@ -101,7 +110,7 @@ def convolution(
     blocks, kernel_h, kernel_w, inputs, lanes = (int(n) for n in packed.shape)
     batch, rows, columns = geometry.result(data.shape, kernel_h, kernel_w)
     per_group, group_blocks = channels // groups, blocks // groups
-    source = _pad(data, geometry.padding, int(data.shape[3]))
+    source = pad(data, geometry.padding, int(data.shape[3]))
     ky = te.reduce_axis((0, kernel_h), name="ky")
     kx = te.reduce_axis((0, kernel_w), name="kx")
     ci = te.reduce_axis((0, inputs), name="ci")
@@ -126,7 +135,7 @@ def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geome
     """Describe the convolution of each channel with its own weights ``[block, H, W, lanes]``."""
     blocks, kernel_h, kernel_w, lanes = (int(n) for n in packed.shape)
     batch, rows, columns = geometry.result(data.shape, kernel_h, kernel_w)
-    source = _pad(data, geometry.padding, blocks * lanes)
+    source = pad(data, geometry.padding, blocks * lanes)
     ky = te.reduce_axis((0, kernel_h), name="ky")
     kx = te.reduce_axis((0, kernel_w), name="kx")
 
@@ -140,21 +149,3 @@ def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geome
         lambda n, h, w, c: sums[n, h, w, c // lanes, c % lanes],
         name=UNPACKED,
     )
-
-
-def _pad(data: te.Tensor, padding: tuple[int, ...], channels: int) -> te.Tensor:
-    """Surround ``data`` with zeros and extend it to ``channels``, if either is needed."""
-    batch, height, width, inputs = (int(n) for n in data.shape)
-    top, left, bottom, right = padding
-    if not any(padding) and channels == inputs:
-        return data
-
-    def value(n: Any, h: Any, w: Any, c: Any) -> Any:
-        inside = [h >= top, h < height + top, w >= left, w < width + left]
-        if channels > inputs:
-            inside.append(c < inputs)
-        zero = tirx.const(0.0, "float32")
-        return tirx.if_then_else(tirx.all(*inside), data[n, h - top, w - left, c], zero)
-
-    shape = (batch, height + top + bottom, width + left + right, channels)
-    return te.compute(shape, value, name=PADDED)

@@ -58,6 +58,10 @@ class Loops:
             _schedule_block(schedule, schedule.get_sblock(name), bool(config["parallel"]), target)
         return tvm_build.mark_scheduled(analysis.start_sums(schedule))
 
+    def macs(self, func: tirx.PrimFunc) -> int:
+        """Count the products of two tensors that are summed."""
+        return analysis.macs(func)
+
 
 def inline_maps(schedule: s_tir.Schedule, keep: tuple[str, ...] = ()) -> None:
     """Compute every block that maps values inside its consumer, if it has exactly one.

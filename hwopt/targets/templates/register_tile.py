@@ -25,8 +25,8 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
+from hwopt.targets.templates.padding import PADDED
 from hwopt.targets.templates.register_tile_space import (
-    PADDED,
     SUMS,
     Shape,
     as_three,
@@ -78,6 +78,11 @@ class RegisterTile:
             schedule.parallel(outer)
         return tvm_build.mark_scheduled(analysis.start_sums(schedule))
 
+    def macs(self, func: tirx.PrimFunc) -> int:
+        """Count the channels that there are, not those that fill the last block."""
+        shape = _shape(func)
+        return shape.batch * shape.rows * shape.columns * shape.channels * shape.steps
+
 
 def _tile_result(
     schedule: s_tir.Schedule, last: Any, shape: Shape, config: Config
@@ -86,8 +91,8 @@ def _tile_result(
     batch, row, column, channel = _four_loops(schedule, last)
     by_blocks = config["by_blocks"]
     chunk, row = schedule.split(row, [1 if by_blocks else config["chunks"], None])
-    row_tile, row = _cut(schedule, row, config["rows"])
-    column_tile, column = _cut(schedule, column, config["columns"])
+    row_tile, row = cut(schedule, row, config["rows"])
+    column_tile, column = cut(schedule, column, config["columns"])
     block_tile, channel = schedule.split(channel, [None, config["blocks"] * shape.lanes])
     schedule.reorder(batch, chunk, block_tile, row_tile, column_tile, row, column, channel)
     outer = schedule.fuse(batch, chunk, *([block_tile] if by_blocks else []))
@@ -106,14 +111,14 @@ def _tile_sums(
     schedule.reorder(batch, chunk, row, column, channel)
     outer = schedule.fuse(batch, chunk)
     if shape.one_group:
-        _, vector = _cut(schedule, channel, min(target.float_lanes, shape.channels))
+        _, vector = cut(schedule, channel, min(target.float_lanes, shape.channels))
         schedule.vectorize(vector)
     copy = schedule.cache_write(schedule.get_sblock(SUMS), 0, "local")
     schedule.compute_at(copy, outer, preserve_unit_loops=True)
     row, column, block, lane = schedule.get_loops(copy)[-4:]
-    row_tile, row = _cut(schedule, row, config["rows"])
-    column_tile, column = _cut(schedule, column, config["columns"])
-    block_tile, block = _cut(schedule, block, config["blocks"])
+    row_tile, row = cut(schedule, row, config["rows"])
+    column_tile, column = cut(schedule, column, config["columns"])
+    block_tile, block = cut(schedule, block, config["blocks"])
     schedule.reorder(block_tile, row_tile, column_tile, row, column, block, lane)
     schedule.vectorize(lane)
     for loop in (row, column, block):
@@ -146,7 +151,7 @@ def _keep_in_registers(schedule: s_tir.Schedule, tile_loop: Any) -> None:
         schedule.unroll(loop)
 
 
-def _cut(schedule: s_tir.Schedule, loop: Any, length: int) -> tuple[Any, Any]:
+def cut(schedule: s_tir.Schedule, loop: Any, length: int) -> tuple[Any, Any]:
     """Split ``loop`` into pieces of ``length``; a shorter last piece becomes code of its own."""
     extent = int(schedule.get(loop).extent)
     pieces, piece = schedule.split(loop, [None, length])

@@ -12,9 +12,10 @@ from tvm import s_tir, tirx
 from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
+from hwopt.targets.templates.padding import PADDED
 
-# Names of blocks: the padded input, the sums, and their unpacking, without and with groups.
-PADDED, SUMS = "hwopt_padded", "hwopt_sums"
+# Names of blocks: the sums, and their unpacking, without and with groups.
+SUMS = "hwopt_sums"
 UNPACKED, GROUPED = "hwopt_unpacked", "hwopt_unpacked_groups"
 # How TVM's fusion sees such kernels: elementwise operators may follow in the same function.
 OUT_ELEMENTWISE_FUSABLE = 4

@@ -1,0 +1,127 @@
+"""Latency of the zoo beside every peer, and what compiling costs from an empty database.
+
+    python -m benchmarks.peers                       # all nets, with 2 threads and with 1
+    python -m benchmarks.peers resnet8 --threads 2   # one of them
+    python -m benchmarks.peers --isa avx2            # hwopt, OpenVINO and torch held to 256 bits
+
+A run is one process with a kernel database of its own. Artefact and peers alternate in it, batch 1,
+equal threads, the same weights and input; all outputs are compared with the artefact's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import Records
+
+NETS = ("resnet8", "ds_cnn", "mobilenet_v1_025", "mobilenet_v1", "resnet18")
+FLOAT32 = ("onnxruntime", "openvino", "executorch", "torch", "torch.compile")
+SLOW_TO_MAKE = ("torch.compile-max-autotune", "tvm")
+LOWER_PRECISION = ("openvino-bf16", "openvino-int8", "onnxruntime-int8")
+#: ONNX Runtime and ExecuTorch have no switch that holds them to an instruction set.
+HELD_TO_AVX2 = ("openvino", "torch", "torch.compile")
+HOLD_TO_AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+
+
+def measure_here(model: str, threads: int, isa: str | None, peer_names: list[str]) -> dict:
+    """Compile and measure one net in this process, whose user folder is empty."""
+    import torch
+
+    import hwopt
+    from hwopt import models, peers, targets
+    from hwopt.compiler import measure
+
+    torch.manual_seed(0)
+    shape = models.info(model).input_shape
+    graph = hwopt.import_model(models.create(model), torch.zeros(1, *shape), name=model)
+    target = dataclasses.replace(targets.get(f"x86-{isa}" if isa else "host"), threads=threads)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = {}
+        for name in ("hwopt", "hwopt again"):
+            start = time.perf_counter()
+            artifact = hwopt.compile(graph, target=target, output=Path(folder) / "artifact")
+            seconds[name] = round(time.perf_counter() - start, 1)
+        inputs = artifact.random_inputs()
+        expected = artifact(*inputs)
+        calls: dict[str, Any] = {"hwopt": functools.partial(artifact, *inputs)}
+        differences = {}
+        for peer in filter(peers.available, peer_names):
+            start = time.perf_counter()
+            calls[peer] = peers.make(peer, artifact.graph(), inputs, threads, Path(folder) / peer)
+            difference = abs(torch.as_tensor(calls[peer]()[0]).numpy() - expected).max()
+            seconds[peer] = round(time.perf_counter() - start, 1)
+            differences[peer] = float(difference)
+        latencies = measure(calls, threads=artifact.threads, runs=300)
+    median = latencies["hwopt"].median_ms
+    ratios = {peer: median / latencies[peer].median_ms for peer in differences}
+    return {
+        "ratio_to_fastest": max(ratio for peer, ratio in ratios.items() if _is_float32(peer)),
+        "ratios": ratios,
+        "seconds_to_compile": seconds,
+        "max_difference": differences,
+        "latencies": {name: latency.to_json() for name, latency in latencies.items()},
+        "kernels": [kernel.model_dump() for kernel in artifact.manifest.kernels],
+    }
+
+
+def _is_float32(peer: str) -> bool:
+    return not peer.endswith(("bf16", "int8"))
+
+
+def in_a_new_process(model: str, threads: int, isa: str | None, peer_names: list[str]) -> dict:
+    """Run ``measure_here`` with an empty kernel database."""
+    with tempfile.TemporaryDirectory() as home:
+        arguments = json.dumps([model, threads, isa, peer_names])
+        environment = {
+            **os.environ,
+            "HWOPT_HOME": home,
+            "OMP_NUM_THREADS": str(threads),
+            **(HOLD_TO_AVX2 if isa == "avx2" else {}),
+        }
+        output = subprocess.run(
+            [sys.executable, "-m", "benchmarks.peers", "--here", arguments],
+            env=environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("nets", nargs="*", default=NETS)
+    parser.add_argument("--threads", type=int, action="append")
+    parser.add_argument("--isa", choices=["avx2"])
+    parser.add_argument("--runs", type=int, default=1, help="runs of each, each tuned anew")
+    parser.add_argument("--fast", action="store_true", help="only the peers that are made quickly")
+    parser.add_argument("--here", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.here:
+        print(json.dumps(measure_here(*json.loads(arguments.here))))
+        return
+    names = HELD_TO_AVX2 if arguments.isa else (*FLOAT32, *LOWER_PRECISION, *SLOW_TO_MAKE)
+    names = tuple(name for name in names if not (arguments.fast and name in SLOW_TO_MAKE))
+    records = Records("peers")
+    for run in range(arguments.runs):
+        for net in arguments.nets:
+            for threads in arguments.threads or (2, 1):
+                key = {"net": net, "used_threads": threads, "held_to": arguments.isa, "run": run}
+                measure = functools.partial(
+                    in_a_new_process, net, threads, arguments.isa, list(names)
+                )
+                records.run({**key, "peers": list(names)}, measure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The table of a job: every variant beside the baseline and beside the peers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hwopt.optimize.recipe import Recipe
+
+#: What an artefact's manifest keeps of its line in the table.
+MEASURED = ("accuracy", "test_samples", "check", "latency", "ratio_to_baseline", "peers")
+
+
+def compare(
+    variants: dict[str, dict[str, Any]], latencies: dict[str, dict[str, Any]], recipe: Recipe
+) -> dict[str, dict[str, Any]]:
+    """Put the facts of each variant and its latencies together; ratios are of medians.
+
+    Args:
+        variants: passes, accuracy, sizes, ... by name.
+        latencies: ``Latency.to_json`` of ``NAME`` and of ``NAME/PEER``, all of one run.
+        recipe: names the baseline and the peers; those that were not measured are left out.
+
+    >>> recipe = Recipe(model="resnet8", data="digits", variants={"dense": {}}, peers=["torch"])
+    >>> table = compare({"dense": {}}, {"dense": {"median_ms": 1}, "dense/torch": {"median_ms": 2}},
+    ...     recipe)
+    >>> table["dense"]["ratio_to_baseline"], table["dense"]["peers"]["torch"]["ratio"]
+    (1.0, 0.5)
+    """
+    baseline = latencies[recipe.baseline]["median_ms"]
+    table = {}
+    for name, facts in variants.items():
+        median = latencies[name]["median_ms"]
+        beside = {
+            peer: {
+                "latency": latencies[f"{name}/{peer}"],
+                "ratio": median / latencies[f"{name}/{peer}"]["median_ms"],
+            }
+            for peer in recipe.peers
+            if f"{name}/{peer}" in latencies
+        }
+        table[name] = {
+            **facts,
+            "latency": latencies[name],
+            "ratio_to_baseline": median / baseline,
+            "peers": beside,
+        }
+    return table

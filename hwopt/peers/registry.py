@@ -1,0 +1,92 @@
+"""The peers by name; each is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hwopt.errors import HwoptError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hwopt.graph import Graph
+
+#: Runs the graph once on the inputs given to :func:`make`; returns a sequence of its outputs.
+Call = Callable[[], Any]
+
+
+class Peer(NamedTuple):
+    """Where a peer is made, and what must be installed for it."""
+
+    module: str
+    options: dict[str, Any]
+    packages: tuple[str, ...] = ()
+    extra: str = "bench"
+
+
+_ONNX_RUNTIME = ("onnxruntime", "onnxscript")
+_OPENVINO = ("openvino", *_ONNX_RUNTIME)
+PEERS = {
+    "onnxruntime": Peer("onnx_runtime", {}, _ONNX_RUNTIME),
+    "onnxruntime-int8": Peer("onnx_runtime", {"int8": True}, _ONNX_RUNTIME),
+    "openvino": Peer("openvino", {"precision": "f32"}, _OPENVINO),
+    "openvino-bf16": Peer("openvino", {"precision": "bf16"}, _OPENVINO),
+    "openvino-int8": Peer("openvino", {"precision": "int8"}, _OPENVINO),
+    "executorch": Peer("executorch", {}, ("executorch",), "peers"),
+    "torch": Peer("torch_native", {}),
+    "torch.compile": Peer("torch_native", {"mode": "default"}),
+    "torch.compile-max-autotune": Peer("torch_native", {"mode": "max-autotune"}),
+    "tvm": Peer("plain_tvm", {}),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all peers, installed or not."""
+    return tuple(PEERS)
+
+
+def available(name: str) -> bool:
+    """Say whether a peer is installed.
+
+    Raises:
+        HwoptError: if there is no peer of this name.
+    """
+    return all(importlib.util.find_spec(package) is not None for package in _peer(name).packages)
+
+
+def install_hint(name: str) -> str:
+    """Return what to do where a peer is not installed."""
+    return f"pip install 'hwopt[{_peer(name).extra}]'"
+
+
+def make(
+    name: str, graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, folder: Path
+) -> Call:
+    """Return a call that runs the graph once on ``inputs`` and returns its outputs.
+
+    Args:
+        name: see :func:`names`; float32, unless the name says otherwise.
+        graph: with its weights.
+        inputs: numpy arrays, one an input.
+        threads: of the peer.
+        folder: where exported files are kept.
+
+    Raises:
+        HwoptError: if there is no such peer, or it is not installed.
+    """
+    peer = _peer(name)
+    if not available(name):
+        raise HwoptError(f"{name} is not installed: {install_hint(name)}")
+    module = importlib.import_module(f"hwopt.peers.{peer.module}")
+    call: Call = module.make(graph, inputs, threads, folder, **peer.options)
+    return call
+
+
+def _peer(name: str) -> Peer:
+    if name not in PEERS:
+        raise unknown_name("peer", name, PEERS)
+    return PEERS[name]

@@ -1,0 +1,34 @@
+"""The padded input of a convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te, tirx
+
+# Name of the block that pads; schedules look for it.
+PADDED = "hwopt_padded"
+
+
+def pad(data: te.Tensor, padding: tuple[int, ...], channels: int) -> te.Tensor:
+    """Surround NHWC ``data`` with zeros and extend it to ``channels``, if either is needed.
+
+    Args:
+        data: float32 (batch, height, width, channels).
+        padding: top, left, bottom, right.
+        channels: of the result, at least as many as those of ``data``.
+    """
+    batch, height, width, inputs = (int(n) for n in data.shape)
+    top, left, bottom, right = padding
+    if not any(padding) and channels == inputs:
+        return data
+
+    def value(n: Any, h: Any, w: Any, c: Any) -> Any:
+        inside = [h >= top, h < height + top, w >= left, w < width + left]
+        if channels > inputs:
+            inside.append(c < inputs)
+        zero = tirx.const(0.0, "float32")
+        return tirx.if_then_else(tirx.all(*inside), data[n, h - top, w - left, c], zero)
+
+    shape = (batch, height + top + bottom, width + left + right, channels)
+    return te.compute(shape, value, name=PADDED)

@@ -1,0 +1,102 @@
+"""3x3 convolutions of stride 1 by Winograd's minimal filtering F(2x2, 3x3).
+
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4.1: a tile of
+2x2 results needs 16 products for each pair of channels where the direct sum needs 36. Input tiles
+of 4x4 (neighbours overlap by two) are transformed by B, weights by G at compile time, their
+products summed over the input channels, and the sums transformed by A:
+
+    Y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from tvm import te, tirx
+
+from hwopt.targets.target import Target
+from hwopt.targets.templates.padding import pad
+
+TRANSFORMED, SUMS, RESULT = "winograd_input", "winograd_sums", "winograd_result"
+TILE = 2
+POINTS = 4
+
+_G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+
+
+def applies(shape: tuple[int, ...], target: Target) -> bool:
+    """Return whether HWIO weights of this shape fill the vectors and are worth transforming."""
+    height, width, inputs, outputs = shape
+    lanes = target.float_lanes
+    whole = inputs % lanes == 0 and outputs % lanes == 0
+    return (height, width) == (3, 3) and whole
+
+
+def pack(kernel: np.ndarray, lanes: int) -> np.ndarray:
+    """Transform HWIO weights (3, 3, I, O) and pack them as ``[4, 4, block, I, lanes]``."""
+    transformed = np.einsum("ay,yxio,bx->abio", _G, kernel.astype(np.float64), _G)
+    _, _, inputs, outputs = transformed.shape
+    split = transformed.reshape(POINTS, POINTS, inputs, outputs // lanes, lanes)
+    return np.ascontiguousarray(split.transpose(0, 1, 3, 2, 4).astype(kernel.dtype))
+
+
+def convolution(data: te.Tensor, packed: te.Tensor, padding: tuple[int, ...]) -> te.Tensor:
+    """Describe the convolution of NHWC ``data`` with weights from :func:`pack`."""
+    blocks, inputs, lanes = [int(n) for n in packed.shape][2:]
+    batch, height, width, _ = (int(n) for n in data.shape)
+    top, left, bottom, right = padding
+    rows, columns = height + top + bottom - 2, width + left + right - 2
+    tile_rows, tile_columns = math.ceil(rows / TILE), math.ceil(columns / TILE)
+    # An odd size is rounded up: the last tile reads zeros below and to the right.
+    more = (tile_rows * TILE - rows, tile_columns * TILE - columns)
+    source = pad(data, (top, left, bottom + more[0], right + more[1]), inputs)
+    ci = te.reduce_axis((0, inputs), name="ci")
+
+    def transform(n: Any, th: Any, a: Any, b: Any, tw: Any, c: Any) -> Any:
+        def along_row(y: int) -> Any:
+            return _input_transform(b, lambda x: source[n, th * TILE + y, tw * TILE + x, c])
+
+        return _input_transform(a, along_row)
+
+    def multiply(n: Any, th: Any, a: Any, b: Any, tw: Any, o: Any, v: Any) -> Any:
+        return te.sum(transformed[n, th, a, b, tw, ci] * packed[a, b, o, ci, v], axis=[ci])
+
+    def result(n: Any, h: Any, w: Any, c: Any) -> Any:
+        def along_row(a: int) -> Any:
+            return _output_transform(
+                w % TILE,
+                lambda b: sums[n, h // TILE, a, b, w // TILE, c // lanes, c % lanes],
+            )
+
+        return _output_transform(h % TILE, along_row)
+
+    shape = (batch, tile_rows, POINTS, POINTS, tile_columns)
+    transformed = te.compute((*shape, inputs), transform, name=TRANSFORMED)
+    sums = te.compute((*shape, blocks, lanes), multiply, name=SUMS)
+    return te.compute((batch, rows, columns, blocks * lanes), result, name=RESULT)
+
+
+def _input_transform(point: Any, value: Any) -> Any:
+    """Return row ``point`` of B^T times the four values."""
+    return _choose(
+        point,
+        value(0) - value(2),
+        value(1) + value(2),
+        value(2) - value(1),
+        value(1) - value(3),
+    )
+
+
+def _output_transform(place: Any, value: Any) -> Any:
+    """Return row ``place`` of A^T times the four values."""
+    return _choose(place, value(0) + value(1) + value(2), value(1) - value(2) - value(3))
+
+
+def _choose(index: Any, *options: Any) -> Any:
+    """Return ``options[index]``; where loops are unrolled only that option is left."""
+    chosen = options[-1]
+    for number, option in reversed(list(enumerate(options[:-1]))):
+        chosen = tirx.if_then_else(index == number, option, chosen)
+    return chosen
