@@ -51,9 +51,15 @@ def measure_here(model: str, threads: int, isa: str | None, peer_names: list[str
             start = time.perf_counter()
             artifact = hwopt.compile(graph, target=target, output=Path(folder) / "artifact")
             seconds[name] = round(time.perf_counter() - start, 1)
+        with tempfile.TemporaryDirectory() as empty:
+            os.environ["HWOPT_HOME"] = empty
+            first_choice = hwopt.compile(graph, target=target, trials=0)
         inputs = artifact.random_inputs()
         expected = artifact(*inputs)
-        calls: dict[str, Any] = {"hwopt": functools.partial(artifact, *inputs)}
+        calls: dict[str, Any] = {
+            "hwopt": functools.partial(artifact, *inputs),
+            "hwopt untuned": functools.partial(first_choice, *inputs),
+        }
         differences = {}
         for peer in filter(peers.available, peer_names):
             start = time.perf_counter()
@@ -65,8 +71,10 @@ def measure_here(model: str, threads: int, isa: str | None, peer_names: list[str
     median = latencies["hwopt"].median_ms
     ratios = {peer: median / latencies[peer].median_ms for peer in differences}
     return {
-        "ratio_to_fastest": max(ratio for peer, ratio in ratios.items() if _is_float32(peer)),
+        "ratio_to_fastest": max(ratio for peer, ratio in ratios.items() if float32(peer)),
         "ratios": ratios,
+        "untuned_to_tuned": latencies["hwopt untuned"].median_ms / median,
+        "measured_again": sum(k.candidates_measured for k in artifact.manifest.kernels),
         "seconds_to_compile": seconds,
         "max_difference": differences,
         "latencies": {name: latency.to_json() for name, latency in latencies.items()},
@@ -74,7 +82,8 @@ def measure_here(model: str, threads: int, isa: str | None, peer_names: list[str
     }
 
 
-def _is_float32(peer: str) -> bool:
+def float32(peer: str) -> bool:
+    """Say whether a peer computes in float32."""
     return not peer.endswith(("bf16", "int8"))
 
 

@@ -30,7 +30,7 @@ class Artifact:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         import tvm
-        from tvm import relax
+        from tvm.runtime.vm import VirtualMachine
 
         from hwopt.targets.threads import use_threads
 
@@ -39,7 +39,7 @@ class Artifact:
         self.threads = use_threads(manifest.target.threads)
         self._device = tvm.cpu()
         library = tvm.runtime.load_module(str(path / LIBRARY_FILE))
-        self._machine = relax.VirtualMachine(library, self._device)
+        self._machine = VirtualMachine(library, self._device)
         self._main = self._machine["main"]
         self._buffers = [
             tvm.runtime.empty(spec.shape, spec.dtype, self._device) for spec in manifest.inputs

@@ -71,32 +71,9 @@ def build(
     """
     tvm_build.check_target(target)
     with tvm_build.tvm_target(target), tvm_build.pass_context():
-        # 1. Simplify: inference forms of operators, one name a value, constants computed now.
-        mod = _run(
-            mod,
-            relax.transform.DecomposeOpsForInference(),
-            relax.transform.CanonicalizeBindings(),
-            relax.transform.FoldConstant(),
-        )
-        # 2. Layout: channels last, so that a vector holds neighbouring channels of one pixel.
-        mod = _channels_last(mod)
-        # 3. Kernels: operators become loops (those of the templates with packed weights), and
-        #    chains of them become one function each.
-        mod = _run(
-            mod,
-            relax.transform.LegalizeOps(templates.legalizations(target)),
-            relax.transform.AnnotateTIROpPattern(),
-            relax.transform.FoldConstant(),
-            relax.transform.FuseOps(),
-            relax.transform.FuseTIR(),
-            relax.transform.DeadCodeElimination(),
-        )
+        mod = to_kernels(mod, target)
         # 4. Schedules: each kernel takes the fastest known, measured here if need be.
-        kernels = {
-            var.name_hint: func
-            for var, func in mod.functions.items()
-            if isinstance(func, tirx.PrimFunc)
-        }
+        kernels = unscheduled(mod)
         choices = tuner.choose(kernels, target, trials=trials, seed=seed, progress=progress)
         for name, choice in choices.items():
             mod.update_func(mod.get_global_var(name), choice.func)
@@ -117,6 +94,40 @@ def build(
         for name, choice in choices.items()
     )
     return BuildResult(executable, reports)
+
+
+def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """Turn operators into kernels: functions of plain loops without a schedule."""
+    with tvm_build.tvm_target(target), tvm_build.pass_context():
+        # 1. Simplify: inference forms of operators, one name a value, constants computed now.
+        mod = _run(
+            mod,
+            relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.FoldConstant(),
+        )
+        # 2. Layout: channels last, so that a vector holds neighbouring channels of one pixel.
+        mod = _channels_last(mod)
+        # 3. Kernels: operators become loops (those of the templates with packed weights), and
+        #    chains of them become one function each.
+        return _run(
+            mod,
+            relax.transform.LegalizeOps(templates.legalizations(target)),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FoldConstant(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(),
+        )
+
+
+def unscheduled(mod: tvm.IRModule) -> dict[str, tirx.PrimFunc]:
+    """Return the kernels of a module by name."""
+    return {
+        var.name_hint: func
+        for var, func in mod.functions.items()
+        if isinstance(func, tirx.PrimFunc)
+    }
 
 
 def _run(mod: tvm.IRModule, *passes: Any) -> tvm.IRModule:

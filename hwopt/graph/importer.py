@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
+from hwopt import logs
 from hwopt.errors import HwoptError
 from hwopt.graph.graph import Graph
 from hwopt.graph.program import from_program
@@ -116,7 +117,8 @@ def _export(
         if _takes_varargs(model):
             shapes = (shapes,)  # type: ignore[assignment]
     try:
-        with warnings.catch_warnings(), _quiet():
+        # An attempt may fail: what went wrong is reported by us.
+        with warnings.catch_warnings(), logs.at_least("torch", logging.CRITICAL):
             warnings.simplefilter("ignore")
             return torch.export.export(model, inputs, dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises dozens of types
@@ -128,18 +130,6 @@ def _export(
 def _takes_varargs(model: nn.Module) -> bool:
     kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
     return kinds == [inspect.Parameter.VAR_POSITIONAL]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence torch's log while an attempt may fail; the error itself is reported by us."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _export_failure(model: nn.Module, error: BaseException) -> str:

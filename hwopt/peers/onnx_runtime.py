@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hwopt import logs
 from hwopt.files import atomic_file
 from hwopt.graph import Graph
 from hwopt.peers.registry import Call
@@ -60,9 +61,8 @@ def export_int8(graph: Graph, inputs: tuple[np.ndarray, ...], folder: Path) -> P
 
     source, path = export(graph, inputs, folder), folder / "model-int8.onnx"
     prepared = folder / "prepared.onnx"
-    logging.getLogger().setLevel(max(logging.ERROR, logging.getLogger().level))
-    shape_inference.quant_pre_process(str(source), str(prepared))
-    with atomic_file(path) as temporary:
+    with logs.at_least("root", logging.ERROR), atomic_file(path) as temporary:
+        shape_inference.quant_pre_process(str(source), str(prepared))
         quantization.quantize_static(
             str(prepared), str(temporary), _Noise(prepared, inputs), per_channel=True
         )

@@ -18,9 +18,11 @@ import tvm_ffi
 from tvm import tirx
 from tvm.s_tir import meta_schedule as ms
 
+from hwopt import logs
 from hwopt.targets import tvm_build
 from hwopt.targets.target import Target
 
+MS_LOG = "tvm.s_tir.meta_schedule"
 # Recorded by MetaSchedule in place of the time of a candidate that failed.
 FAILED_SECONDS = 1e9
 LARGEST_ROUND = 16
@@ -58,18 +60,18 @@ def search(
     module = tvm.IRModule({"main": _plain(func)})
     folder.mkdir(parents=True, exist_ok=True)
     _import_intrinsics()
-    with _quiet(), _threads(target.threads):
+    with logs.at_least(MS_LOG, logging.ERROR), _threads(target.threads):
         database = ms.database.JSONDatabase(
             str(folder / "workloads.json"), str(folder / "tuning_records.json")
         )
         known = _records(database, module)
         missing = max(0, trials - len(known))
         if missing:
-            with tempfile.TemporaryDirectory() as logs:
+            with tempfile.TemporaryDirectory() as scratch:
                 ms.tune_tir(
                     module,
                     tvm_build.tvm_target(target),
-                    logs,
+                    scratch,
                     max_trials_global=missing,
                     num_trials_per_iter=min(missing, LARGEST_ROUND),
                     builder=ms.builder.LocalBuilder(
@@ -136,18 +138,6 @@ def _valid(records: list[Any]) -> list[Any]:
 def _seconds(record: Any) -> float:
     times = sorted(float(value) for value in record.run_secs)
     return times[len(times) // 2]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep MetaSchedule's log to its warnings."""
-    logger = logging.getLogger("tvm.s_tir.meta_schedule")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextlib.contextmanager

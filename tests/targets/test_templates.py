@@ -11,7 +11,7 @@ from tvm import te, tirx
 from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.targets import templates, tvm_build
-from hwopt.targets.templates import conv2d, dense
+from hwopt.targets.templates import conv2d, dense, winograd
 from hwopt.targets.templates.register_tile import lanes_for
 
 HOST = targets.get("host")
@@ -117,6 +117,44 @@ def test_convolution(data):
 @given(st.data())
 def test_many_convolutions(target, data):
     check_convolution(data, target)
+
+
+def check_winograd(data, target):
+    lanes = target.float_lanes
+    inputs, outputs = (lanes * data.draw(st.integers(1, 5), label="blocks") for _ in range(2))
+    padding = data.draw(st.tuples(*[st.integers(0, 2)] * 4), label="padding")
+    height = data.draw(st.integers(max(1, 3 - padding[0] - padding[2]), 17), label="height")
+    width = data.draw(st.integers(max(1, 3 - padding[1] - padding[3]), 17), label="width")
+    batch = data.draw(st.sampled_from([1, 1, 2]), label="batch")
+    random = np.random.default_rng(data.draw(st.integers(0, 99), label="seed"))
+    x = random.standard_normal((batch, height, width, inputs)).astype("float32")
+    weight = random.standard_normal((3, 3, inputs, outputs)).astype("float32")
+    packed = winograd.pack(weight, lanes)
+    source = te.placeholder(x.shape, "float32", name="data")
+    packed_tensor = te.placeholder(packed.shape, "float32", name="packed")
+    bias_tensor, relu = with_bias_and_relu(winograd.convolution(source, packed_tensor, padding))
+    func = te.create_prim_func([source, packed_tensor, bias_tensor, relu])
+    template, config = choose(data, func, target)
+    assert template.name == "winograd"
+    bias = np.linspace(-1, 1, outputs, dtype="float32")
+    geometry = conv2d.Geometry((1, 1), padding, (1, 1))
+    expected = expected_convolution(x, weight, 1, geometry, bias)
+    assert_close(run(func, template, config, [x, packed, bias], target), expected)
+    assert template.macs(func) == expected.size * 9 * inputs
+
+
+@QUICK
+@given(st.data())
+def test_winograd_convolution(data):
+    check_winograd(data, HOST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [HOST, AVX2], ids=lambda target: target.name)
+@THOROUGH
+@given(st.data())
+def test_many_winograd_convolutions(target, data):
+    check_winograd(data, target)
 
 
 @QUICK

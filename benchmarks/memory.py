@@ -1,0 +1,82 @@
+"""Peak memory of a process that loads a compiled net and runs it: hwopt and ONNX Runtime.
+
+    python -m benchmarks.memory
+
+Both are Python processes that import numpy and what they need, load the net from disk and call it
+fifty times, batch 1, 2 threads. hwopt loads TVM's runtime without its compiler, as ``hwopt run``
+does.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.peers import NETS
+from benchmarks.records import Records
+
+THREADS = 2
+PEAK = """
+import re
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+HWOPT = """
+import sys, hwopt
+artifact = hwopt.load(sys.argv[1])
+inputs = artifact.random_inputs()
+for _ in range(50):
+    artifact(*inputs)
+"""
+ONNX_RUNTIME = f"""
+import sys, numpy, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = {THREADS}
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+feeds = {{i.name: numpy.random.randn(*i.shape).astype("float32") for i in session.get_inputs()}}
+for _ in range(50):
+    session.run(None, feeds)
+"""
+
+
+def peak_mib(program: str, path: Path) -> float:
+    """Run the program in a process of its own; return its peak resident memory."""
+    output = subprocess.run(
+        [sys.executable, "-c", program + PEAK, str(path)],
+        env={**os.environ, "TVM_USE_RUNTIME_LIB": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return int(output) / 1024
+
+
+def compare(net: str) -> dict:
+    """Compile a net and measure both processes three times; the median counts."""
+    import torch
+
+    import hwopt
+    from hwopt import models
+    from hwopt.peers import onnx_runtime
+
+    torch.manual_seed(0)
+    shape = models.info(net).input_shape
+    graph = hwopt.import_model(models.create(net), torch.zeros(1, *shape), name=net)
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = hwopt.compile(graph, output=Path(folder) / "artifact")
+        model = onnx_runtime.export(artifact.graph(), artifact.random_inputs(), Path(folder))
+        ours = sorted(peak_mib(HWOPT, artifact.path) for _ in range(3))[1]
+        theirs = sorted(peak_mib(ONNX_RUNTIME, model) for _ in range(3))[1]
+    return {"hwopt_mib": ours, "onnxruntime_mib": theirs, "ratio": ours / theirs}
+
+
+def main() -> None:
+    records = Records("memory")
+    for net in NETS:
+        records.run({"net": net}, lambda net=net: compare(net))
+
+
+if __name__ == "__main__":
+    main()
