@@ -44,6 +44,8 @@ class Artifact:
         self._buffers = [
             tvm.runtime.empty(spec.shape, spec.dtype, self._device) for spec in manifest.inputs
         ]
+        # numpy copies into and out of such views ten times faster than TVM's own methods.
+        self._views = [np.from_dlpack(buffer) for buffer in self._buffers]
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the model once.
@@ -55,11 +57,11 @@ class Artifact:
             wanted = ", ".join(spec.name for spec in self.manifest.inputs)
             message = f"the model takes {len(self._buffers)} inputs ({wanted}), not {len(inputs)}"
             raise HwoptError(message)
-        for buffer, spec, value in zip(self._buffers, self.manifest.inputs, inputs, strict=True):
-            buffer.copyfrom(_checked(spec, value))
+        for view, spec, value in zip(self._views, self.manifest.inputs, inputs, strict=True):
+            np.copyto(view, _checked(spec, value))
         result = self._main(*self._buffers)
         outputs = [result] if len(self.manifest.outputs) == 1 else list(result)
-        arrays = [_unwrapped(output).numpy() for output in outputs]
+        arrays = [np.from_dlpack(_unwrapped(output)).copy() for output in outputs]
         if not isinstance(inputs[0], np.ndarray):
             import torch
 
@@ -138,14 +140,14 @@ def _check_machine(folder: Path, manifest: Manifest) -> None:
 
 
 def _checked(spec: TensorDescription, value: Any) -> np.ndarray:
-    """Return the value as a contiguous array, or say what is wrong with it."""
+    """Return the value as an array, or say what is wrong with it."""
     array = value if isinstance(value, np.ndarray) else _as_numpy(spec, value)
     if array.shape != spec.shape:
         message = f"input {spec.name!r} must have the shape {list(spec.shape)}"
         raise HwoptError(f"{message}, not {list(array.shape)}")
     if array.dtype != spec.dtype:
         raise HwoptError(f"input {spec.name!r} must be {spec.dtype}, not {array.dtype}: convert it")
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return array
 
 
 def _as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:

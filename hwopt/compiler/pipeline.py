@@ -10,6 +10,7 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
+from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.targets import Target, templates, tuner, tvm_build
 
 log = logging.getLogger("hwopt.compiler")
@@ -110,7 +111,7 @@ def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
         mod = _channels_last(mod)
         # 3. Kernels: operators become loops (those of the templates with packed weights), and
         #    chains of them become one function each.
-        return _run(
+        mod = _run(
             mod,
             relax.transform.LegalizeOps(templates.legalizations(target)),
             relax.transform.AnnotateTIROpPattern(),
@@ -119,6 +120,7 @@ def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
             relax.transform.FuseTIR(),
             relax.transform.DeadCodeElimination(),
         )
+        return merge_kernels(mod, target)
 
 
 def unscheduled(mod: tvm.IRModule) -> dict[str, tirx.PrimFunc]:

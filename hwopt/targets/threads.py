@@ -6,6 +6,9 @@ import os
 
 from hwopt.targets.host import usable_cores
 
+#: How often an idle thread of TVM looks for work before it sleeps: about half a millisecond. By itself
+#: TVM takes a tenth of a second, in which whatever else the process runs has a core less.
+SPIN_COUNT = 1000
 #: TVM's name for cores of the fast kind; on machines with one kind it means all of them.
 _BIG_CORES = 1
 
@@ -18,6 +21,7 @@ def use_threads(count: int) -> int:
     The grant is smaller than ``count`` where the pool exists already or cores are missing.
     """
     os.environ.setdefault("TVM_NUM_THREADS", str(max(count, usable_cores())))
+    os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", str(SPIN_COUNT))
     import tvm  # noqa: F401  (registers the two functions)
     from tvm_ffi import get_global_func
 

@@ -16,11 +16,12 @@ from hwopt.targets.templates import analysis, conv2d, dense
 from hwopt.targets.templates.base import Config, Legalization, Template
 from hwopt.targets.templates.loops import Loops
 from hwopt.targets.templates.register_tile import RegisterTile
+from hwopt.targets.templates.separable import Separable, can_merge
 from hwopt.targets.templates.winograd_tile import Winograd
 
-__all__ = ["TEMPLATES", "Config", "Template", "by_name", "find"]
+__all__ = ["TEMPLATES", "Config", "Template", "by_name", "can_merge", "find"]
 
-TEMPLATES: tuple[Template, ...] = (Winograd(), RegisterTile(), Loops())
+TEMPLATES: tuple[Template, ...] = (Winograd(), Separable(), RegisterTile(), Loops())
 
 LEGALIZATIONS: dict[str, Legalization] = {
     "relax.nn.conv2d": conv2d.legalize,

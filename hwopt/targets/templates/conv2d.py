@@ -15,6 +15,7 @@ from hwopt.targets.templates import winograd
 from hwopt.targets.templates.padding import pad
 from hwopt.targets.templates.register_tile import lanes_for
 from hwopt.targets.templates.register_tile_space import (
+    DEPTHWISE,
     GROUPED,
     OUT_ELEMENTWISE_FUSABLE,
     SUMS,
@@ -69,8 +70,8 @@ def legalize(builder: Any, call: Any, target: Target) -> Any:
         tuple(int(n) for n in attrs.padding),
         tuple(int(n) for n in attrs.dilation),
     )
-    if groups == 1 and geometry.is_plain() and winograd.applies(kernel.shape, target):
-        packed = winograd.pack(kernel, target.float_lanes)
+    if groups == 1 and geometry.is_plain() and winograd.lanes_for(kernel.shape, target):
+        packed = winograd.pack(kernel, winograd.lanes_for(kernel.shape, target))
         describe = functools.partial(winograd.convolution, padding=geometry.padding)
         name = "winograd_conv2d"
     elif groups == outputs and inputs == 1:
@@ -143,7 +144,7 @@ def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geome
         y, x = geometry.source(h, w, ky, kx)
         return te.sum(source[n, y, x, b * lanes + v] * packed[b, ky, kx, v], axis=[ky, kx])
 
-    sums = te.compute((batch, rows, columns, blocks, lanes), multiply, name=SUMS)
+    sums = te.compute((batch, rows, columns, blocks, lanes), multiply, name=DEPTHWISE)
     return te.compute(
         (batch, rows, columns, channels),
         lambda n, h, w, c: sums[n, h, w, c // lanes, c % lanes],

@@ -27,7 +27,6 @@ from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
 from hwopt.targets.templates.padding import PADDED
 from hwopt.targets.templates.register_tile_space import (
-    SUMS,
     Shape,
     as_three,
     configs,
@@ -62,15 +61,15 @@ class RegisterTile:
         """Tile, order, unroll and vectorise as the module describes."""
         shape = _shape(func)
         schedule = s_tir.Schedule(func)
-        inline_maps(schedule, keep=(PADDED, SUMS))
+        inline_maps(schedule, keep=(PADDED, shape.sums))
         names = analysis.names(schedule)
         last = schedule.get_sblock(names[-1])
         padded = schedule.get_sblock(PADDED) if PADDED in names else None
         if shape.exact:
-            outer, tile_loop = _tile_result(schedule, last, shape, config)
+            outer, tile_loop = tile_result(schedule, last, shape, config)
         else:
             outer, tile_loop = _tile_sums(schedule, last, shape, config, target)
-        _keep_in_registers(schedule, tile_loop)
+        keep_in_registers(schedule, shape.sums, tile_loop)
         if padded is not None:
             schedule.compute_at(padded, outer)
             schedule.vectorize(schedule.get_loops(padded)[-1])
@@ -84,7 +83,7 @@ class RegisterTile:
         return shape.batch * shape.rows * shape.columns * shape.channels * shape.steps
 
 
-def _tile_result(
+def tile_result(
     schedule: s_tir.Schedule, last: Any, shape: Shape, config: Config
 ) -> tuple[Any, Any]:
     """Tile the last block itself; returns the parallel loop and the loop over tiles."""
@@ -113,7 +112,7 @@ def _tile_sums(
     if shape.one_group:
         _, vector = cut(schedule, channel, min(target.float_lanes, shape.channels))
         schedule.vectorize(vector)
-    copy = schedule.cache_write(schedule.get_sblock(SUMS), 0, "local")
+    copy = schedule.cache_write(schedule.get_sblock(shape.sums), 0, "local")
     schedule.compute_at(copy, outer, preserve_unit_loops=True)
     row, column, block, lane = schedule.get_loops(copy)[-4:]
     row_tile, row = cut(schedule, row, config["rows"])
@@ -134,9 +133,9 @@ def _four_loops(schedule: s_tir.Schedule, block: Any) -> list[Any]:
     return [loop if loop is not None else units.pop() for loop in three] + [channel]
 
 
-def _keep_in_registers(schedule: s_tir.Schedule, tile_loop: Any) -> None:
+def keep_in_registers(schedule: s_tir.Schedule, name: str, tile_loop: Any) -> None:
     """Compute the sums of one tile in local memory, the reduction outside of the tile."""
-    sums = schedule.get_sblock(SUMS)
+    sums = schedule.get_sblock(name)
     schedule.compute_at(sums, tile_loop, preserve_unit_loops=True)
     schedule.set_scope(sums, 0, "local")
     kinds = [var.iter_type for var in schedule.get(sums).iter_vars]

@@ -14,8 +14,9 @@ from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.padding import PADDED
 
-# Names of blocks: the sums, and their unpacking, without and with groups.
-SUMS = "hwopt_sums"
+# Names of blocks: the sums over all channels of a group or over the window of one channel, and
+# their unpacking, without and with groups.
+SUMS, DEPTHWISE = "hwopt_sums", "hwopt_depthwise_sums"
 UNPACKED, GROUPED = "hwopt_unpacked", "hwopt_unpacked_groups"
 # How TVM's fusion sees such kernels: elementwise operators may follow in the same function.
 OUT_ELEMENTWISE_FUSABLE = 4
@@ -33,6 +34,7 @@ MOST_CANDIDATES = 48
 class Shape:
     """Sizes of a kernel: the result is ``[batch, rows, columns, channels]``."""
 
+    sums: str  # name of the block to tile
     batch: int
     rows: int
     columns: int
@@ -44,25 +46,31 @@ class Shape:
     one_group: bool  # channels of one group are neighbours in the packed sums
 
     @classmethod
-    def of(cls, func: tirx.PrimFunc) -> Shape | None:
-        """Read the sizes off an unscheduled kernel; None if it has no packed sum to tile."""
+    def of(cls, func: tirx.PrimFunc, beside: tuple[str, ...] = (PADDED,)) -> Shape | None:
+        """Read the sizes off an unscheduled kernel; None if it has no packed sum to tile.
+
+        Args:
+            func: the kernel.
+            beside: blocks that may be there without being looked at.
+        """
         schedule = s_tir.Schedule(func)
-        names = analysis.names(schedule)
-        if SUMS not in names or any(
-            name not in (SUMS, PADDED)
-            and analysis.is_reduction(schedule, schedule.get_sblock(name))
-            for name in names
-        ):
-            return None
         extents = {
             name: [int(v.dom.extent) for v in schedule.get(schedule.get_sblock(name)).iter_vars]
-            for name in names
+            for name in analysis.names(schedule)
         }
-        batch, rows, columns, blocks, lanes, *reduction = extents[SUMS]
-        *leading, channels = extents[names[-1]]
+        reductions = [
+            name
+            for name in extents
+            if name not in beside and analysis.is_reduction(schedule, schedule.get_sblock(name))
+        ]
+        if len(reductions) != 1 or reductions[0] not in (SUMS, DEPTHWISE):
+            return None
+        batch, rows, columns, blocks, lanes, *reduction = extents[reductions[0]]
+        *leading, channels = list(extents.values())[-1]
         if as_three(leading) != [batch, rows, columns]:
             return None
         return cls(
+            reductions[0],
             batch,
             rows,
             columns,
@@ -71,7 +79,7 @@ class Shape:
             math.prod(reduction),
             channels,
             tuple(extents.get(PADDED, ())),
-            GROUPED not in names,
+            GROUPED not in extents,
         )
 
     @property

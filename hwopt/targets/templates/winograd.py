@@ -26,12 +26,15 @@ POINTS = 4
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
 
-def applies(shape: tuple[int, ...], target: Target) -> bool:
-    """Return whether HWIO weights of this shape fill the vectors and are worth transforming."""
+def lanes_for(shape: tuple[int, ...], target: Target) -> int | None:
+    """Return the block length for HWIO weights of this shape; None if they are not for Winograd.
+
+    A whole or a half vector must divide both channel counts.
+    """
     height, width, inputs, outputs = shape
-    lanes = target.float_lanes
-    whole = inputs % lanes == 0 and outputs % lanes == 0
-    return (height, width) == (3, 3) and whole
+    full = target.float_lanes
+    fitting = [n for n in (full, full // 2) if n >= 4 and inputs % n == 0 == outputs % n]
+    return fitting[0] if (height, width) == (3, 3) and fitting else None
 
 
 def pack(kernel: np.ndarray, lanes: int) -> np.ndarray:

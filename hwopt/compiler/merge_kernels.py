@@ -1,0 +1,92 @@
+"""Two kernels that become one: the second alone reads what the first writes."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from hwopt.targets import Target, templates
+
+
+def merge_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """Merge each pair of kernels, called one after the other, that a template wants as one."""
+    main = mod["main"]
+    pairs = _pairs(mod, main, target)
+    if not pairs:
+        return mod
+    builder = relax.BlockBuilder(mod)
+    merged = {
+        consumer.var: _call_of_both(builder, producer, consumer) for producer, consumer in pairs
+    }
+    dropped = {producer.var for producer, _ in pairs}
+    blocks = [
+        type(block)(
+            [
+                relax.VarBinding(binding.var, merged[binding.var])
+                if binding.var in merged
+                else binding
+                for binding in block.bindings
+                if binding.var not in dropped
+            ]
+        )
+        for block in main.body.blocks
+    ]
+    body = relax.SeqExpr(blocks, main.body.body)
+    mod = builder.get()
+    replaced = relax.Function(main.params, body, main.ret_ty, main.is_pure, main.attrs)
+    mod.update_func(mod.get_global_var("main"), replaced)
+    fuse = tvm.transform.Sequential(
+        [
+            relax.transform.Normalize(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(),
+        ]
+    )
+    return fuse(mod)
+
+
+def _pairs(mod: tvm.IRModule, main: Any, target: Target) -> list[tuple[Any, Any]]:
+    """Return (producer, consumer) bindings to merge; no kernel is in two pairs."""
+    bindings = [binding for block in main.body.blocks for binding in block.bindings]
+    made_by = {binding.var: binding for binding in bindings if _is_kernel_call(binding.value)}
+    readers = collections.Counter(
+        var for binding in bindings for var in relax.analysis.used_vars(binding.value)
+    )
+    readers.update(relax.analysis.used_vars(main.body.body))
+    pairs, taken = [], set()
+    for consumer in made_by.values():
+        first = consumer.value.args[1].fields[0]
+        producer = made_by.get(first)
+        if producer is None or producer.var in taken or readers[first] != 1:
+            continue
+        kernels = (mod[call.value.args[0]] for call in (producer, consumer))
+        if templates.can_merge(*kernels, target):
+            pairs.append((producer, consumer))
+            taken |= {producer.var, consumer.var}
+    return pairs
+
+
+def _is_kernel_call(value: Any) -> bool:
+    return isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir")
+
+
+def _call_of_both(builder: Any, producer: Any, consumer: Any) -> Any:
+    """Add a function that calls both kernels, to be fused, and return a call of it."""
+    first, second = producer.value, consumer.value
+    arguments = [*first.args[1].fields, *list(second.args[1].fields)[1:]]
+    params = [relax.Var(f"p{i}", argument.ty) for i, argument in enumerate(arguments)]
+    count = len(first.args[1].fields)
+    name = f"{first.args[0].name_hint}_{second.args[0].name_hint}"
+    with builder.function(name, params, attrs={"Primitive": True}, private=True):
+        with builder.dataflow():
+            between = builder.emit(
+                relax.call_tir(first.args[0], relax.Tuple(params[:count]), producer.var.ty)
+            )
+            rest = relax.Tuple([between, *params[count:]])
+            result = builder.emit_output(relax.call_tir(second.args[0], rest, consumer.var.ty))
+        builder.emit_func_output(result)
+    var = builder.get().get_global_var(name)
+    return relax.Call(var, arguments)

@@ -1,0 +1,116 @@
+"""A depthwise convolution and the 1x1 convolution that reads it, as one kernel.
+
+The result of the first is computed for one chunk of rows at a time and stays in the core's cache,
+where the second reads it: one pass over memory and one wake-up of the threads less. The second is
+tiled as in ``register_tile``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from hwopt.targets import tvm_build
+from hwopt.targets.target import Target
+from hwopt.targets.templates import analysis
+from hwopt.targets.templates.base import Config
+from hwopt.targets.templates.loops import inline_maps
+from hwopt.targets.templates.padding import PADDED
+from hwopt.targets.templates.register_tile import cut, keep_in_registers, tile_result
+from hwopt.targets.templates.register_tile_space import DEPTHWISE, SUMS, Shape, configs
+
+# The 1x1 weights are read once a chunk: they should stay in the second cache.
+LARGEST_SHARE_OF_L2 = 0.5
+# Columns of the depthwise tile, for which there are registers even with 16 of them.
+DEPTHWISE_COLUMNS = 7
+
+
+def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bool:
+    """Return whether two unscheduled kernels, the second reading the first, fit this template."""
+    depthwise, pointwise = Shape.of(first), Shape.of(second)
+    if depthwise is None or pointwise is None:
+        return False
+    weights = pointwise.blocks * pointwise.lanes * pointwise.steps * 4
+    return (
+        depthwise.sums == DEPTHWISE
+        and pointwise.sums == SUMS
+        and depthwise.exact
+        and pointwise.exact
+        and pointwise.steps == depthwise.channels
+        and (pointwise.rows, pointwise.columns) == (depthwise.rows, depthwise.columns)
+        and weights <= LARGEST_SHARE_OF_L2 * target.l2_bytes
+    )
+
+
+class Separable:
+    """The schedule described above."""
+
+    name = "depthwise-separable"
+
+    def matches(self, func: tirx.PrimFunc, target: Target) -> bool:
+        """Accept kernels with the sums of both convolutions."""
+        return DEPTHWISE in analysis.names(s_tir.Schedule(func)) and _shape(func) is not None
+
+    def space(self, func: tirx.PrimFunc, target: Target) -> list[Config]:
+        """List the tiles of the second convolution that share its work by rows."""
+        shape = _pointwise(func)
+        return [config for config in configs(shape, target) if not config["by_blocks"]]
+
+    def schedule(self, func: tirx.PrimFunc, config: Config, target: Target) -> tirx.PrimFunc:
+        """Tile, order, unroll and vectorise as the module describes."""
+        shape = _pointwise(func)
+        schedule = s_tir.Schedule(func)
+        (between,) = schedule.get_producers(schedule.get_sblock(SUMS))
+        name = str(schedule.get(between).name_hint)
+        inline_maps(schedule, keep=(PADDED, DEPTHWISE, SUMS, name))
+        last = schedule.get_sblock(analysis.names(schedule)[-1])
+        outer, tile_loop = tile_result(schedule, last, shape, config)
+        keep_in_registers(schedule, SUMS, tile_loop)
+        _tile_depthwise(schedule, schedule.get_sblock(name), outer)
+        if PADDED in analysis.names(schedule):
+            padded = schedule.get_sblock(PADDED)
+            schedule.compute_at(padded, outer)
+            schedule.vectorize(schedule.get_loops(padded)[-1])
+        if config["chunks"] > 1:
+            schedule.parallel(outer)
+        return tvm_build.mark_scheduled(analysis.start_sums(schedule))
+
+    def macs(self, func: tirx.PrimFunc) -> int:
+        """Add those of both convolutions."""
+        shape = _pointwise(func)
+        schedule = s_tir.Schedule(func)
+        depthwise = analysis.iterations(schedule, schedule.get_sblock(DEPTHWISE))
+        return depthwise + shape.batch * shape.rows * shape.columns * shape.channels * shape.steps
+
+
+def _tile_depthwise(schedule: s_tir.Schedule, result: Any, outer: Any) -> None:
+    """Compute the first convolution for one chunk: a few columns of one vector at a time."""
+    sums = schedule.get_sblock(DEPTHWISE)
+    lanes = int(schedule.get(sums).iter_vars[4].dom.extent)
+    schedule.compute_at(result, outer, preserve_unit_loops=True)
+    row, column, channel = schedule.get_loops(result)[-3:]
+    column_tile, column = cut(schedule, column, DEPTHWISE_COLUMNS)
+    block, lane = schedule.split(channel, [None, lanes])
+    schedule.reorder(row, column_tile, block, column, lane)
+    schedule.unroll(column)
+    schedule.vectorize(lane)
+    schedule.compute_at(sums, block, preserve_unit_loops=True)
+    schedule.set_scope(sums, 0, "local")
+    column, _, lane, ky, kx = schedule.get_loops(sums)[-5:]
+    schedule.reorder(ky, kx, column, lane)
+    schedule.vectorize(lane)
+    schedule.unroll(column)
+    schedule.unroll(kx)
+
+
+def _shape(func: tirx.PrimFunc) -> Shape | None:
+    shape = Shape.of(func, beside=(PADDED, DEPTHWISE))
+    return shape if shape is not None and shape.sums == SUMS else None
+
+
+def _pointwise(func: tirx.PrimFunc) -> Shape:
+    shape = _shape(func)
+    if shape is None:
+        raise ValueError("the kernel has no 1x1 convolution: ask matches() first")
+    return shape
