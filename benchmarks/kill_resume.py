@@ -27,8 +27,8 @@ SAME = ("accuracy", "parameters", "macs", "notes", "passes")
 RECIPE = {
     "model": "resnet8",
     "data": "digits",
-    "train": {"epochs": 60},
-    "fine_tune": {"epochs": 30, "learning_rate": 0.1},
+    "train": {"epochs": 40},
+    "fine_tune": {"epochs": 20, "learning_rate": 0.1},
     "variants": {"dense": "", "pruned": "prune-channels{ratio=0.3,multiple=4}"},
     "check_samples": 300,
     "runs": 200,

@@ -45,7 +45,7 @@ class Artifact:
             tvm.runtime.empty(spec.shape, spec.dtype, self._device) for spec in manifest.inputs
         ]
         # numpy copies into and out of such views ten times faster than TVM's own methods.
-        self._views = [np.from_dlpack(buffer) for buffer in self._buffers]
+        self._views: list[Any] = [np.from_dlpack(buffer) for buffer in self._buffers]
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the model once.
@@ -61,7 +61,7 @@ class Artifact:
             np.copyto(view, _checked(spec, value))
         result = self._main(*self._buffers)
         outputs = [result] if len(self.manifest.outputs) == 1 else list(result)
-        arrays = [np.from_dlpack(_unwrapped(output)).copy() for output in outputs]
+        arrays: list[Any] = [np.from_dlpack(_unwrapped(output)).copy() for output in outputs]
         if not isinstance(inputs[0], np.ndarray):
             import torch
 

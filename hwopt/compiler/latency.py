@@ -8,7 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_PAUSE_SECONDS = 0.02
+# Threads of one callee that still look for work would take a core from the next one: ONNX Runtime's
+# do so for 50 ms after a call.
+_STEP_SECONDS = 0.01
+_IDLE_SHARE = 0.1
+_LONGEST_PAUSE_SECONDS = 1.0
 _WARM_SECONDS = 0.02
 
 
@@ -45,7 +49,7 @@ def measure(
     threads: int,
     runs: int = 200,
     warmup: int = 20,
-    block: int = 50,
+    block: int = 20,
 ) -> dict[str, Latency]:
     """Time several calls side by side, in alternating blocks, so that noise hits all alike.
 
@@ -55,8 +59,8 @@ def measure(
         runs: measured calls of each.
         warmup: calls of each before measuring.
         block: consecutive calls of one before the next has its turn. Before a block there is a
-            pause, in which the other's spinning threads go to sleep, and a time of calls that are
-            not measured: caches fill, and the scheduler gives every thread a core of its own.
+            pause, until the other's spinning threads have gone to sleep, and a time of calls that
+            are not measured: caches fill, and the scheduler gives every thread a core of its own.
 
     >>> latencies = measure({"sum": lambda: sum(range(1000))}, threads=1, runs=20)
     >>> 0 < latencies["sum"].p10_ms <= latencies["sum"].median_ms
@@ -68,7 +72,7 @@ def measure(
             call()
     while len(next(iter(samples.values()))) < runs:
         for name, call in calls.items():
-            time.sleep(_PAUSE_SECONDS)
+            _wait_until_idle()
             warm = time.perf_counter() + _WARM_SECONDS
             while time.perf_counter() < warm:
                 call()
@@ -77,6 +81,16 @@ def measure(
                 call()
                 samples[name].append((time.perf_counter() - start) * 1e3)
     return {name: _latency(values, warmup, threads) for name, values in samples.items()}
+
+
+def _wait_until_idle() -> None:
+    """Wait until no thread of this process uses a processor any more."""
+    end = time.perf_counter() + _LONGEST_PAUSE_SECONDS
+    while time.perf_counter() < end:
+        used = time.process_time()
+        time.sleep(_STEP_SECONDS)
+        if time.process_time() - used < _IDLE_SHARE * _STEP_SECONDS:
+            return
 
 
 def _latency(samples: list[float], warmup: int, threads: int) -> Latency:

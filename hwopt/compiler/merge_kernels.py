@@ -62,8 +62,8 @@ def _pairs(mod: tvm.IRModule, main: Any, target: Target) -> list[tuple[Any, Any]
         producer = made_by.get(first)
         if producer is None or producer.var in taken or readers[first] != 1:
             continue
-        kernels = (mod[call.value.args[0]] for call in (producer, consumer))
-        if templates.can_merge(*kernels, target):
+        one, other = mod[producer.value.args[0]], mod[consumer.value.args[0]]
+        if templates.can_merge(one, other, target):
             pairs.append((producer, consumer))
             taken |= {producer.var, consumer.var}
     return pairs

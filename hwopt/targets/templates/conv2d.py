@@ -70,8 +70,10 @@ def legalize(builder: Any, call: Any, target: Target) -> Any:
         tuple(int(n) for n in attrs.padding),
         tuple(int(n) for n in attrs.dilation),
     )
-    if groups == 1 and geometry.is_plain() and winograd.lanes_for(kernel.shape, target):
-        packed = winograd.pack(kernel, winograd.lanes_for(kernel.shape, target))
+    plain = groups == 1 and geometry.is_plain()
+    winograd_lanes = winograd.lanes_for(kernel.shape, target) if plain else None
+    if winograd_lanes:
+        packed = winograd.pack(kernel, winograd_lanes)
         describe = functools.partial(winograd.convolution, padding=geometry.padding)
         name = "winograd_conv2d"
     elif groups == outputs and inputs == 1:
