@@ -58,9 +58,11 @@ def _pairs(mod: tvm.IRModule, main: Any, target: Target) -> list[tuple[Any, Any]
     readers.update(relax.analysis.used_vars(main.body.body))
     pairs, taken = [], set()
     for consumer in made_by.values():
-        first = consumer.value.args[1].fields[0]
+        first, *others = consumer.value.args[1].fields
         producer = made_by.get(first)
-        if producer is None or producer.var in taken or readers[first] != 1:
+        if producer is None or producer.var in taken:
+            continue
+        if readers[first] != 1 or any(first.same_as(other) for other in others):
             continue
         one, other = mod[producer.value.args[0]], mod[consumer.value.args[0]]
         if templates.can_merge(one, other, target):

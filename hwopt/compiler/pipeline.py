@@ -108,7 +108,7 @@ def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
             relax.transform.FoldConstant(),
         )
         # 2. Layout: channels last, so that a vector holds neighbouring channels of one pixel.
-        mod = _channels_last(mod)
+        mod = _channels_last(_layout_free_forms(mod))
         # 3. Kernels: operators become loops (those of the templates with packed weights), and
         #    chains of them become one function each.
         mod = _run(
@@ -147,6 +147,36 @@ def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
         log.warning("convolutions stay channels first, which is slower: TVM says %s", reason)
         return mod
     return _run(converted, relax.transform.FoldConstant())
+
+
+def _layout_free_forms(mod: tvm.IRModule) -> tvm.IRModule:
+    """Write clip and leaky ReLU as maximum and minimum: TVM's layouts know only those."""
+    x, low, high = (relax.dpl.wildcard() for _ in range(3))
+
+    def clip(_call: Any, found: Any) -> Any:
+        limits = (_constant_like(found[x], found[end].value) for end in (low, high))
+        return relax.op.minimum(relax.op.maximum(found[x], next(limits)), next(limits))
+
+    def leaky_relu(call: Any, found: Any) -> Any:
+        alpha = float(call.attrs.alpha)
+        if not 0 <= alpha <= 1:
+            return call
+        scaled = relax.op.multiply(found[x], _constant_like(found[x], alpha))
+        return relax.op.maximum(found[x], scaled)
+
+    func = mod["main"]
+    for pattern, rewriter in (
+        (relax.dpl.is_op("relax.clip")(x, low, high), clip),
+        (relax.dpl.is_op("relax.nn.leakyrelu")(x), leaky_relu),
+    ):
+        func = relax.dpl.rewrite_call(pattern, rewriter, func)
+    mod = tvm.IRModule(mod.functions)
+    mod["main"] = func
+    return _run(mod, relax.transform.Normalize(), relax.transform.CanonicalizeBindings())
+
+
+def _constant_like(tensor: Any, value: Any) -> Any:
+    return relax.const(float(value), tensor.ty.dtype.dtype)
 
 
 def _operators(mod: tvm.IRModule) -> set[str]:

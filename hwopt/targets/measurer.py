@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,10 +10,12 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hwopt.targets.target import Target
+
+Config = dict[str, int]
 
 CANDIDATE_SECONDS = 20.0
 START_SECONDS = 60.0
@@ -40,6 +43,7 @@ class Measurer:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._fresh = True
+        self._read = b""
 
     def __enter__(self) -> Measurer:
         """Start nothing yet."""
@@ -53,40 +57,61 @@ class Measurer:
         self,
         module: str,
         template: str,
-        config: Mapping[str, int],
+        configs: Sequence[Config],
         *,
         repeats: int,
         repeat_ms: int,
         best_us: float | None,
-    ) -> dict[str, Any]:
-        """Return ``median_us``, ``fastest_us`` and ``runs``, or ``error`` if it failed."""
+    ) -> Iterator[tuple[Config, dict[str, Any]]]:
+        """Yield each candidate with ``median_us``, ``fastest_us`` and ``runs``, or ``error``.
+
+        Args:
+            module: the unscheduled kernel as TVM's JSON, its function named ``main``.
+            template: name of the template.
+            configs: the candidates.
+            repeats, repeat_ms: timings of each, and the least milliseconds of one timing.
+            best_us: the fastest so far: a candidate that is far slower is timed briefly. None
+                times all in full.
+        """
         request = {
             "module": module,
             "target": dataclasses.asdict(self._target),
             "template": template,
-            "config": dict(config),
             "repeats": repeats,
             "repeat_ms": repeat_ms,
             "best_us": best_us,
         }
+        waiting, together = list(configs), True
+        while waiting:
+            asked = waiting if together else waiting[:1]
+            for answer in self._ask({**request, "configs": asked}):
+                if answer is None:
+                    # It may have been any of those that were being built: find out which.
+                    together = False
+                    break
+                yield waiting.pop(0), answer
+
+    def _ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+        """Yield the answers to a request; None if it is unknown which candidate broke it."""
         process = self._running()
-        limit = self._seconds + (self._start_seconds if self._fresh else 0.0)
+        count = len(request["configs"])
+        limit = self._seconds * count + (self._start_seconds if self._fresh else 0.0)
         assert process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
+        for number in range(count + 1):
             line = self._read_line(process, limit)
-        except BrokenPipeError:
-            line = b""
-        if line is None:
-            self._stop()
-            return {"error": f"no answer within {self._seconds:g} s"}
-        if not line.endswith(b"\n"):
-            self._stop()
-            return {"error": "the candidate crashed the worker"}
-        self._fresh = False
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            if not line:
+                self._stop()
+                reason = "crashed the worker" if line is not None else f"took over {limit:g} s"
+                alone = number > 0 or count == 1
+                yield {"error": f"the candidate {reason}"} if alone else None
+                return
+            self._fresh, limit = False, self._seconds
+            if number > 0:
+                answer: dict[str, Any] = json.loads(line)
+                yield answer
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -107,20 +132,20 @@ class Measurer:
             )
         return self._process
 
-    @staticmethod
-    def _read_line(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
-        """Return a line, a part of one if the process ended, or None if time ran out."""
+    def _read_line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+        """Return a line, nothing if the process ended before its end, or None if time ran out."""
         assert process.stdout is not None
-        end, line = time.monotonic() + seconds, b""
+        end = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
+            while b"\n" not in self._read:
                 if not selector.select(max(0.0, end - time.monotonic())):
                     return None
                 part = os.read(process.stdout.fileno(), 65536)
                 if not part:
-                    break
-                line += part
+                    return b""
+                self._read += part
+        line, _, self._read = self._read.partition(b"\n")
         return line
 
     def _stop(self) -> None:
@@ -132,3 +157,4 @@ class Measurer:
             if stream is not None:
                 stream.close()
         self._process = None
+        self._read = b""

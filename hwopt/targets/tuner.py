@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import tvm
@@ -12,7 +13,7 @@ from hwopt.targets import templates
 from hwopt.targets.database import KernelDatabase, Record, kernel_key
 from hwopt.targets.measurer import Measurer
 from hwopt.targets.target import Target
-from hwopt.targets.templates import Template
+from hwopt.targets.templates import Config, Template
 
 # Told after each kernel and candidate: kernels done, kernels in all, the current kernel's name,
 # and its best time so far in microseconds (None before one is measured).
@@ -124,9 +125,7 @@ class _Tuning:
         space = self.template.space(self.func, self.target)
         candidates = space[:trials] if len(space) > 1 else []
         known = [record.config for record in self._records()]
-        for config in candidates:
-            if config not in known:
-                self._measure(config, REPEATS, REPEAT_MS)
+        self._measure([c for c in candidates if c not in known], REPEATS, REPEAT_MS)
         if self.measured:
             self._measure_finalists()
         best = self.database.best(self.key, self.template.name)
@@ -147,33 +146,34 @@ class _Tuning:
     def _measure_finalists(self) -> None:
         timed = [record for record in self._records() if record.fastest_us is not None]
         timed.sort(key=lambda record: record.fastest_us or 0.0)
-        for record in timed[:FINALISTS]:
-            if record.runs < FINAL_REPEATS:
-                self._measure(record.config, FINAL_REPEATS, FINAL_REPEAT_MS)
+        finalists = [r.config for r in timed[:FINALISTS] if r.runs < FINAL_REPEATS]
+        self._measure(finalists, FINAL_REPEATS, FINAL_REPEAT_MS)
 
-    def _measure(self, config: dict[str, int], repeats: int, repeat_ms: int) -> None:
-        """Time one candidate and keep the result, a failure included."""
+    def _measure(self, configs: list[Config], repeats: int, repeat_ms: int) -> None:
+        """Time candidates and keep the results, failures included."""
+        first = repeats == REPEATS
         times = [r.fastest_us for r in self._records() if r.fastest_us is not None]
-        answer = self.measurer.measure(
+        answers = self.measurer.measure(
             tvm.ir.save_json(tvm.IRModule({"main": self.func})),
             self.template.name,
-            config,
+            configs,
             repeats=repeats,
             repeat_ms=repeat_ms,
-            best_us=min(times, default=None) if repeats == REPEATS else None,
+            best_us=min(times, default=math.inf) if first else None,
         )
-        fastest = answer.get("fastest_us")
-        self.database.add(
-            Record(
-                kernel=self.key,
-                name=self.name,
-                template=self.template.name,
-                config=config,
-                median_us=answer.get("median_us"),
-                fastest_us=fastest,
-                runs=answer.get("runs", 0),
+        for config, answer in answers:
+            fastest = answer.get("fastest_us")
+            self.database.add(
+                Record(
+                    kernel=self.key,
+                    name=self.name,
+                    template=self.template.name,
+                    config=config,
+                    median_us=answer.get("median_us"),
+                    fastest_us=fastest,
+                    runs=answer.get("runs", 0),
+                )
             )
-        )
-        self.measured += repeats == REPEATS
-        times += [fastest] if fastest is not None else []
-        self.report(min(times, default=None))
+            self.measured += first
+            times += [fastest] if fastest is not None else []
+            self.report(min(times, default=None))

@@ -1,16 +1,19 @@
 """The process that builds and times candidates: ``python -m hwopt.targets.worker``.
 
-It reads one JSON request a line from standard input and answers with one JSON line each. A
-candidate that crashes or hangs takes this process with it, and nothing else.
+It reads one JSON request a line from standard input: one kernel and some of its candidates. They
+are built together, on all cores, and then timed one after the other with nothing beside them; it
+answers with one line when all are built and one line a candidate. A candidate that crashes or hangs
+takes this process with it, and nothing else.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 # A candidate that one quick timing finds this much slower than the best is not timed further.
@@ -19,41 +22,83 @@ QUICK_REPEATS = 3
 QUICK_MS = 2
 
 
-def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """Schedule, build and time one candidate.
+class Kernel:
+    """A kernel and those of its candidates that were built; a candidate is built once."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        import tvm
+
+        from hwopt.targets import templates
+        from hwopt.targets.target import Target
+
+        self.source: str = request["module"]
+        self._func = tvm.ir.load_json(self.source)["main"]
+        self._target = Target(**request["target"])
+        self._template = templates.by_name(request["template"])
+        self._built: dict[str, Any] = {}
+        self._arguments: list[Any] = []
+
+    def build(self, configs: Sequence[dict[str, int]]) -> None:
+        """Build the candidates, as many at a time as there are cores; keep errors as results."""
+        missing = [config for config in configs if _key(config) not in self._built]
+        with concurrent.futures.ThreadPoolExecutor(self._target.cores) as pool:
+            for config, built in zip(missing, pool.map(self._build, missing), strict=True):
+                self._built[_key(config)] = built
+
+    def _build(self, config: dict[str, int]) -> Any:
+        from hwopt.targets import tvm_build
+
+        try:
+            scheduled = self._template.schedule(self._func, config, self._target)
+            return tvm_build.build_kernel(scheduled, self._target)
+        except Exception as error:  # whatever is wrong is wrong with this candidate only
+            return error
+
+    def time(
+        self, config: dict[str, int], repeats: int, repeat_ms: int, best_us: float | None
+    ) -> dict[str, Any]:
+        """Time a candidate that was built: ``median_us``, ``fastest_us`` and ``runs``."""
+        import tvm
+
+        built = self._built[_key(config)]
+        if isinstance(built, Exception):
+            raise built
+        self._arguments = self._arguments or _arguments(self._func)
+        quick = built.time_evaluator(
+            "main", tvm.cpu(), number=1, repeat=QUICK_REPEATS, min_repeat_ms=QUICK_MS
+        )
+        times = quick(*self._arguments).results
+        if best_us is not None and min(times) * 1e6 > HOPELESS * best_us:
+            return _summary(times)
+        timer = built.time_evaluator(
+            "main", tvm.cpu(), number=1, repeat=repeats, min_repeat_ms=repeat_ms
+        )
+        return _summary(timer(*self._arguments).results)
+
+
+def measure(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield ``{"built": n}``, then for each candidate its times or ``error``.
 
     Args:
-        request: ``module`` (the unscheduled kernel as TVM's JSON, its function named ``main``),
-            ``target`` (fields of a Target), ``template``, ``config``, ``repeats``, ``repeat_ms``
-            and ``best_us`` (the fastest so far, or None).
-
-    Returns:
-        ``median_us``, ``fastest_us`` and ``runs``, or ``error``.
+        kernel: the request's kernel.
+        request: ``configs``, ``repeats``, ``repeat_ms``, and ``best_us`` (the fastest so far, or
+            None: then all candidates are timed in full).
     """
-    import numpy as np
-    import tvm
-
-    from hwopt.targets import templates, tvm_build
-    from hwopt.targets.target import Target
-
-    target = Target(**request["target"])
-    func = tvm.ir.load_json(request["module"])["main"]
-    scheduled = templates.by_name(request["template"]).schedule(func, request["config"], target)
-    built = tvm_build.build_kernel(scheduled, target)
-    random = np.random.default_rng(0)
-    arguments = [_argument(param.ty, random) for param in func.params]
-    device = tvm.cpu()
-    quick = built.time_evaluator(
-        "main", device, number=1, repeat=QUICK_REPEATS, min_repeat_ms=QUICK_MS
-    )
-    times = quick(*arguments).results
+    kernel.build(request["configs"])
+    yield {"built": len(request["configs"])}
     best = request["best_us"]
-    if best is not None and min(times) * 1e6 > HOPELESS * best:
-        return _summary(times)
-    timer = built.time_evaluator(
-        "main", device, number=1, repeat=request["repeats"], min_repeat_ms=request["repeat_ms"]
-    )
-    return _summary(timer(*arguments).results)
+    for config in request["configs"]:
+        try:
+            answer = kernel.time(config, request["repeats"], request["repeat_ms"], best)
+        except Exception as error:  # whatever is wrong is wrong with this candidate only
+            answer = {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
+        else:
+            best = best and min(best, answer["fastest_us"])
+        yield answer
+
+
+def _key(config: dict[str, int]) -> str:
+    return json.dumps(config, sort_keys=True)
 
 
 def _summary(seconds: Sequence[float]) -> dict[str, Any]:
@@ -62,6 +107,14 @@ def _summary(seconds: Sequence[float]) -> dict[str, Any]:
         "fastest_us": min(seconds) * 1e6,
         "runs": len(seconds),
     }
+
+
+def _arguments(func: Any) -> list[Any]:
+    """Return tensors of random values for the parameters of a kernel."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    return [_argument(param.ty, random) for param in func.params]
 
 
 def _argument(buffer: Any, random: Any) -> Any:
@@ -82,13 +135,14 @@ def main() -> None:
     # The answers keep standard output for themselves: what libraries print goes to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    kernel: Kernel | None = None
     for line in sys.stdin:
-        try:
-            answer = measure(json.loads(line))
-        except Exception as error:  # whatever is wrong is wrong with this candidate only
-            answer = {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        request = json.loads(line)
+        if kernel is None or kernel.source != request["module"]:
+            kernel = Kernel(request)
+        for answer in measure(kernel, request):
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
 
 
 if __name__ == "__main__":

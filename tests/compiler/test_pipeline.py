@@ -154,3 +154,82 @@ def test_kernels_without_a_valid_record_are_reported():
     inputs = (torch.randn(64, 64), torch.randn(64, 64))
     (kernel,) = build(lower(Product(), inputs), HOST, trials=0).kernels
     assert (kernel.road, kernel.median_us) == ("fallback", None)
+
+
+def separable(channels=24, outputs=16):
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, 1, 1, groups=channels),
+        nn.ReLU6(),
+        nn.Conv2d(channels, outputs, 1),
+        nn.Hardswish(),
+    )
+
+
+class ReadTwice(nn.Module):
+    """The depthwise result is read by the 1x1 convolution and by what follows it."""
+
+    def __init__(self):
+        super().__init__()
+        self.depthwise = nn.Conv2d(16, 16, 3, 1, 1, groups=16)
+        self.pointwise = nn.Conv2d(16, 16, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.depthwise(x))
+        return x + self.pointwise(x)
+
+
+class Residual1x1(nn.Module):
+    """The depthwise result is only added to a 1x1 convolution of something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.depthwise = nn.Conv2d(16, 16, 3, 1, 1, groups=16)
+        self.pointwise = nn.Conv2d(16, 16, 1)
+
+    def forward(self, x):
+        return torch.relu(self.pointwise(x) + torch.relu(self.depthwise(x)))
+
+
+@pytest.mark.parametrize(
+    ("create", "channels", "merged"),
+    [
+        (separable, 24, True),
+        (lambda: nn.Sequential(separable(), separable(16, 32)), 24, True),
+        (lambda: separable(outputs=13), 24, False),  # a rest of channels
+        (ReadTwice, 16, True),
+        (Residual1x1, 16, False),
+    ],
+)
+def test_depthwise_and_1x1_convolutions_become_one_kernel(create, channels, merged):
+    torch.manual_seed(0)
+    module, x = create(), torch.randn(2, channels, 11, 7)
+    result = build(lower(module, (x,)), HOST, trials=0)
+    roads = [kernel.road for kernel in result.kernels]
+    assert ("template:depthwise-separable" in roads) == merged
+    compare(module, result, (x,))
+
+
+ACTIVATIONS = (
+    nn.ReLU6,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.Hardtanh,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.GELU,
+    nn.LeakyReLU,
+    nn.ELU,
+)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda kind: kind.__name__)
+def test_activations_are_part_of_the_convolution_before_them(activation):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 16, 3), activation(), nn.Conv2d(16, 8, 3))
+    x = 3 * torch.randn(1, 3, 12, 12)
+    result = build(lower(module, (x,)), HOST, trials=0)
+    called = [kernel.name for kernel in result.kernels if kernel.calls]
+    # The layout changes at the input and at the output only.
+    assert sorted("conv2d" in name for name in called) == [False, False, True, True], called
+    compare(module, result, (x,))

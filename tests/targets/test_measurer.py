@@ -6,6 +6,7 @@ from tvm import te
 
 from hwopt import targets
 from hwopt.targets.measurer import Measurer
+from hwopt.targets.worker import QUICK_REPEATS
 
 SETTINGS = {"repeats": 3, "repeat_ms": 1, "best_us": None}
 
@@ -17,43 +18,66 @@ def module():
     return tvm.ir.save_json(tvm.IRModule({"main": te.create_prim_func([x, y])}))
 
 
-def test_a_candidate_is_timed_and_a_failing_one_costs_only_itself(module):
+def test_candidates_are_timed_and_a_failing_one_costs_only_itself(module):
+    configs = [{"parallel": 0}, {"no-such-key": 0}, {"parallel": 1}]
     with Measurer(targets.get("host")) as measurer:
-        assert "no-such" in measurer.measure(module, "no-such", {}, **SETTINGS)["error"]
-        answer = measurer.measure(module, "loops", {"parallel": 0}, **SETTINGS)
-    assert answer["median_us"] > 0
-    assert answer["runs"] == 3
+        answers = list(measurer.measure(module, "loops", configs, **SETTINGS))
+    assert [config for config, _ in answers] == configs
+    assert "KeyError" in answers[1][1]["error"]
+    for _, answer in (answers[0], answers[2]):
+        assert answer["median_us"] > 0 and answer["runs"] == 3
 
 
-ONCE_WRONG = """
-import os, sys, time
+def test_a_hopeless_candidate_is_timed_briefly(module):
+    settings = {"repeats": 9, "repeat_ms": 1, "best_us": 1e-6}
+    with Measurer(targets.get("host")) as measurer:
+        ((_, answer),) = measurer.measure(module, "loops", [{"parallel": 0}], **settings)
+    assert answer["runs"] == QUICK_REPEATS
+
+
+# Answers like the worker; the candidate {"x": 1} breaks it where FAULT stands.
+WORKER = """
+import json, os, sys, time
 for line in sys.stdin:
-    if not os.path.exists({flag!r}):
-        open({flag!r}, "w").close()
-        {fault}
-    print('{{"median_us": 1.0, "runs": 1}}', flush=True)
+    configs = json.loads(line)["configs"]
+    {building}
+    print(json.dumps({{"built": len(configs)}}), flush=True)
+    for config in configs:
+        if config["x"] == 1:
+            {timing}
+        print(json.dumps({{"median_us": config["x"]}}), flush=True)
 """
+CRASH, HANG = "os.abort()", "time.sleep(60)"
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"),
-    [("os.abort()", "crashed"), ("time.sleep(60)", "no answer within")],
+    ("building", "timing", "message"),
+    [
+        ("pass", CRASH, "crashed the worker"),
+        ("pass", HANG, "took over 0.5 s"),
+        (f'any(c["x"] == 1 for c in configs) and {CRASH}', "pass", "crashed the worker"),
+        (f'any(c["x"] == 1 for c in configs) and {HANG}', "pass", "took over"),
+    ],
 )
-def test_a_crash_or_a_hang_costs_one_candidate(tmp_path, fault, message):
-    script = ONCE_WRONG.format(flag=str(tmp_path / "flag"), fault=fault)
-    command = [sys.executable, "-c", script]
-    target = targets.get("host")
-    with Measurer(target, seconds=0.5, start_seconds=1.5, command=command) as measurer:
-        assert message in measurer.measure("", "t", {}, **SETTINGS)["error"]
-        assert measurer.measure("", "t", {}, **SETTINGS) == {"median_us": 1.0, "runs": 1}
+def test_a_crash_or_a_hang_costs_one_candidate(building, timing, message):
+    command = [sys.executable, "-c", WORKER.format(building=building, timing=timing)]
+    configs = [{"x": number} for number in range(3)]
+    host = targets.get("host")
+    with Measurer(host, seconds=0.5, start_seconds=1.0, command=command) as measurer:
+        answers = list(measurer.measure("", "t", configs, **SETTINGS))
+    assert [config for config, _ in answers] == configs
+    assert answers[0][1] == {"median_us": 0} and answers[2][1] == {"median_us": 2}
+    assert message in answers[1][1]["error"]
 
 
-def test_the_worker_is_told_the_threads(tmp_path):
+def test_the_worker_is_told_the_threads():
     script = (
         "import json, os, sys\n"
         "for line in sys.stdin:\n"
+        "    print('{}', flush=True)\n"
         "    print(json.dumps({'error': os.environ['TVM_NUM_THREADS']}), flush=True)"
     )
     target = targets.get("host")
     with Measurer(target, command=[sys.executable, "-c", script]) as measurer:
-        assert measurer.measure("", "t", {}, **SETTINGS) == {"error": str(target.threads)}
+        ((_, answer),) = measurer.measure("", "t", [{}], **SETTINGS)
+    assert answer == {"error": str(target.threads)}

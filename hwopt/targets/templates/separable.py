@@ -38,9 +38,18 @@ def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bo
         and depthwise.exact
         and pointwise.exact
         and pointwise.steps == depthwise.channels
+        and not pointwise.padded
+        and _sums_first_parameter(second)
         and (pointwise.rows, pointwise.columns) == (depthwise.rows, depthwise.columns)
         and weights <= LARGEST_SHARE_OF_L2 * target.l2_bytes
     )
+
+
+def _sums_first_parameter(func: tirx.PrimFunc) -> bool:
+    """Return whether the kernel's sums read its first parameter, and not its epilogue alone."""
+    schedule = s_tir.Schedule(func)
+    reads = [region.source.name for region in schedule.get(schedule.get_sblock(SUMS)).reads]
+    return func.params[0].name in reads
 
 
 class Separable:
