@@ -22,8 +22,6 @@ from hwopt.models.source import load_graph
 from hwopt.optimize import load_recipe
 
 SEED = 100
-# One more than the demo trains for, which has to be done in four minutes on a slow day, too.
-EPOCHS = 8
 TRAININGS: tuple[dict[str, Any], ...] = (
     {"learning_rate": 0.2, "label_smoothing": 0.1, "augment": "flip"},
     {"learning_rate": 0.1, "label_smoothing": 0.1, "augment": "flip"},
@@ -35,6 +33,8 @@ PRUNINGS = (
     "prune-channels{ratio=0.5}",
     "prune-channels{ratio=0.5,layers=[stem,stages.0]},"
     "prune-channels{ratio=0.25,layers=[stages.1,stages.2]}",
+    "prune-channels{ratio=0.5,layers=[stem,stages.0,stages.1]},"
+    "prune-channels{ratio=0.25,layers=[stages.2]}",
 )
 MOST_LOST = 0.005
 MOST_MACS = 0.5
@@ -53,7 +53,7 @@ def dense(options: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Train ResNet-8 from random weights and keep its graph in the folder."""
     shape = data.load("fashion-mnist").input_shape
     graph = load_graph("resnet8", input_shape=shape, num_classes=10, seed=SEED)
-    arguments = load_recipe(RECIPE).train.model_dump() | options | {"epochs": EPOCHS}
+    arguments = load_recipe(RECIPE).train.model_dump() | options
     graph, accuracy = fit(graph, arguments)
     graph.save(folder)
     return {"validation_accuracy": accuracy}
@@ -80,10 +80,11 @@ def pruned(passes: str, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     records = Records("choose_recipe")
+    epochs = load_recipe(RECIPE).train.epochs
     trainings = []
     for options in TRAININGS:
         folder = Path("runs/choose-recipe") / "-".join(map(str, options.values()))
-        key = {"step": "train", "epochs": EPOCHS, "options": options, "seed": SEED}
+        key = {"step": "train", "epochs": epochs, "options": options, "seed": SEED}
         record = records.run(key, lambda o=options, f=folder: dense(o, f))
         trainings.append((record["validation_accuracy"], folder, options))
     accuracy, folder, options = max(trainings, key=lambda training: training[0])
