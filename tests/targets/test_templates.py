@@ -120,8 +120,7 @@ def test_many_convolutions(target, data):
 
 
 def check_winograd(data, target):
-    lanes = target.float_lanes
-    inputs, outputs = (lanes * data.draw(st.integers(1, 5), label="blocks") for _ in range(2))
+    inputs, outputs = (data.draw(st.integers(1, 70), label="channels") for _ in range(2))
     padding = data.draw(st.tuples(*[st.integers(0, 2)] * 4), label="padding")
     height = data.draw(st.integers(max(1, 3 - padding[0] - padding[2]), 17), label="height")
     width = data.draw(st.integers(max(1, 3 - padding[1] - padding[3]), 17), label="width")
@@ -129,10 +128,13 @@ def check_winograd(data, target):
     random = np.random.default_rng(data.draw(st.integers(0, 99), label="seed"))
     x = random.standard_normal((batch, height, width, inputs)).astype("float32")
     weight = random.standard_normal((3, 3, inputs, outputs)).astype("float32")
-    packed = winograd.pack(weight, lanes)
+    packing = winograd.Packing(winograd.input_lanes_for(inputs, target), lanes_for(outputs, target))
+    packed = winograd.pack(weight, packing)
     source = te.placeholder(x.shape, "float32", name="data")
     packed_tensor = te.placeholder(packed.shape, "float32", name="packed")
-    bias_tensor, relu = with_bias_and_relu(winograd.convolution(source, packed_tensor, padding))
+    bias_tensor, relu = with_bias_and_relu(
+        winograd.convolution(source, packed_tensor, outputs, padding)
+    )
     func = te.create_prim_func([source, packed_tensor, bias_tensor, relu])
     template, config = choose(data, func, target)
     assert template.name == "winograd"
@@ -181,6 +183,53 @@ def test_depthwise_convolution(data):
     bias = np.linspace(-1, 1, channels, dtype="float32")
     actual = run(func, template, config, [x, packed, bias], HOST)
     assert_close(actual, expected_convolution(x, weight, channels, geometry, bias))
+
+
+def check_separable(data, target):
+    channels = data.draw(st.sampled_from([4, 8, 16, 24, 48]), label="channels")
+    outputs = data.draw(st.sampled_from([4, 8, 16, 24, 32, 64]), label="outputs")
+    kernel = data.draw(st.sampled_from([1, 3, 5]), label="kernel")
+    stride = data.draw(st.integers(1, 3), label="stride")
+    height = data.draw(st.integers(1, 17), label="height")
+    width = data.draw(st.integers(1, 17), label="width")
+    batch = data.draw(st.sampled_from([1, 1, 2]), label="batch")
+    random = np.random.default_rng(data.draw(st.integers(0, 99), label="seed"))
+    x = random.standard_normal((batch, height, width, channels)).astype("float32")
+    first = random.standard_normal((kernel, kernel, 1, channels)).astype("float32")
+    second = random.standard_normal((1, 1, channels, outputs)).astype("float32")
+    packed_first = conv2d.pack(first, 1, lanes_for(channels, target))[:, :, :, 0]
+    packed_second = conv2d.pack(second, 1, lanes_for(outputs, target))
+    geometry = conv2d.Geometry((stride,) * 2, (kernel // 2,) * 4, (1, 1))
+    plain = conv2d.Geometry((1, 1), (0,) * 4, (1, 1))
+    source, one, other = (
+        te.placeholder(array.shape, "float32", name=name)
+        for name, array in (("data", x), ("first", packed_first), ("second", packed_second))
+    )
+    bias_tensor, between = with_bias_and_relu(conv2d.depthwise(source, one, channels, geometry))
+    result = conv2d.convolution(between, other, outputs, 1, plain)
+    func = te.create_prim_func([source, one, bias_tensor, other, result])
+    template, config = choose(data, func, target)
+    assert template.name == "depthwise-separable"
+    bias = np.linspace(-1, 1, channels, dtype="float32")
+    actual = run(func, template, config, [x, packed_first, bias, packed_second], target)
+    read = expected_convolution(x, first, channels, geometry, bias)
+    expected = read @ second[0, 0].astype("float64")
+    assert_close(actual, expected)
+    assert template.macs(func) == read.size * kernel**2 + expected.size * channels
+
+
+@QUICK
+@given(st.data())
+def test_depthwise_separable(data):
+    check_separable(data, HOST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [HOST, AVX2], ids=lambda target: target.name)
+@THOROUGH
+@given(st.data())
+def test_many_depthwise_separable(target, data):
+    check_separable(data, target)
 
 
 @QUICK

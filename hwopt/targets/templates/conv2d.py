@@ -71,10 +71,12 @@ def legalize(builder: Any, call: Any, target: Target) -> Any:
         tuple(int(n) for n in attrs.dilation),
     )
     plain = groups == 1 and geometry.is_plain()
-    winograd_lanes = winograd.lanes_for(kernel.shape, target) if plain else None
-    if winograd_lanes:
-        packed = winograd.pack(kernel, winograd_lanes)
-        describe = functools.partial(winograd.convolution, padding=geometry.padding)
+    winograd_packing = winograd.packing(kernel.shape, target) if plain else None
+    if winograd_packing:
+        packed = winograd.pack(kernel, winograd_packing)
+        describe = functools.partial(
+            winograd.convolution, channels=outputs, padding=geometry.padding
+        )
         name = "winograd_conv2d"
     elif groups == outputs and inputs == 1:
         packed = pack(kernel, 1, lanes_for(outputs, target))[:, :, :, 0]
