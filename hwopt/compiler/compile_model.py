@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import importlib.metadata
 import tempfile
@@ -141,8 +140,7 @@ def _build(
 
     module = lower(graph.to_torch().eval(), inputs)
     result = build(module, target, trials=trials, seed=seed, progress=progress)
-    kernels = tuple(KernelDescription(**dataclasses.asdict(kernel)) for kernel in result.kernels)
-    return result.executable, kernels
+    return result.executable, result.kernels
 
 
 def _export(library: Any, path: Path) -> None:

@@ -24,7 +24,17 @@ class TensorDescription(BaseModel):
 
 
 class KernelDescription(BaseModel):
-    """A compiled kernel, how its schedule was found, and what one call computes and touches."""
+    """A compiled kernel.
+
+    Attributes:
+        name: The kernel's name in the compiled library.
+        road: ``template:NAME``, ``search`` or ``fallback``.
+        median_us: Time of one call by itself in microseconds; None if it was never measured.
+        candidates_measured: Schedules measured for it when this artefact was compiled.
+        calls: How often one inference calls it.
+        macs: Multiply-accumulates of one call.
+        bytes: Size of its inputs, weights and outputs.
+    """
 
     model_config = ConfigDict(extra="forbid")
     name: str

@@ -10,6 +10,7 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
+from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.targets import Target, templates, tuner, tvm_build
 
@@ -19,34 +20,11 @@ CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
 
 @dataclasses.dataclass(frozen=True)
-class KernelReport:
-    """What became of one kernel.
-
-    Attributes:
-        name: The kernel's name in the compiled library.
-        road: ``template:NAME``, ``search`` or ``fallback``.
-        median_us: Time of one call by itself in microseconds; None if it was never measured.
-        candidates_measured: Schedules measured for it in this run.
-        calls: How often one inference calls it.
-        macs: Multiply-accumulates of one call.
-        bytes: Size of its inputs, weights and outputs.
-    """
-
-    name: str
-    road: str
-    median_us: float | None
-    candidates_measured: int
-    calls: int
-    macs: int
-    bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
 class BuildResult:
     """A relax VM executable (it has ``export_library``) and a report on its kernels."""
 
     executable: Any
-    kernels: tuple[KernelReport, ...]
+    kernels: tuple[KernelDescription, ...]
 
 
 def build(
@@ -83,14 +61,14 @@ def build(
         executable = relax.build(mod, tvm_build.tvm_target(target), exec_mode="bytecode")
     calls = _count_calls(mod)
     reports = tuple(
-        KernelReport(
-            name,
-            choice.road,
-            choice.median_us,
-            choice.candidates_measured,
-            calls[name],
-            templates.macs(kernels[name], target),
-            templates.touched_bytes(kernels[name]),
+        KernelDescription(
+            name=name,
+            road=choice.road,
+            median_us=choice.median_us,
+            candidates_measured=choice.candidates_measured,
+            calls=calls[name],
+            macs=templates.macs(kernels[name], target),
+            bytes=templates.touched_bytes(kernels[name]),
         )
         for name, choice in choices.items()
     )

@@ -85,6 +85,14 @@ def test_run_and_bench(artifact, tmp_path):
     assert next(iter(json.loads(result.stdout).values()))["runs"] == 20
 
 
+def test_bench_profiles_the_kernels(artifact):
+    printed = hwopt("bench", artifact, "--runs", 20, "--profile").stdout
+    assert "of compute" in printed and "above the machine's limit" in printed
+    document = json.loads(hwopt("bench", artifact, "--runs", 20, "--profile", "--json").stdout)
+    (entry,) = document.values()
+    assert all(kernel["us"] > 0 for kernel in entry["kernels"])
+
+
 def test_run_refuses_wrong_input(artifact, tmp_path):
     np.save(tmp_path / "shape.npy", np.zeros((1, 1, 8, 8), "float32"))
     np.save(tmp_path / "dtype.npy", np.zeros((1, 1, 16, 16), "float64"))

@@ -128,7 +128,8 @@ def check_winograd(data, target):
     random = np.random.default_rng(data.draw(st.integers(0, 99), label="seed"))
     x = random.standard_normal((batch, height, width, inputs)).astype("float32")
     weight = random.standard_normal((3, 3, inputs, outputs)).astype("float32")
-    packing = winograd.Packing(winograd.input_lanes_for(inputs, target), lanes_for(outputs, target))
+    input_lanes = data.draw(st.sampled_from([4, target.float_lanes]), label="input lanes")
+    packing = winograd.Packing(input_lanes, lanes_for(outputs, target))
     packed = winograd.pack(weight, packing)
     source = te.placeholder(x.shape, "float32", name="data")
     packed_tensor = te.placeholder(packed.shape, "float32", name="packed")
@@ -294,6 +295,16 @@ def test_lanes_waste_little():
     avx512 = targets.get("x86-avx512")
     chosen = {channels: lanes_for(channels, avx512) for channels in (4, 8, 12, 13, 16, 24, 37, 64)}
     assert chosen == {4: 4, 8: 8, 12: 16, 13: 16, 16: 16, 24: 8, 37: 8, 64: 16}
+
+
+def test_winograd_where_it_saves_more_than_its_transformations_cost():
+    avx512 = targets.get("x86-avx512")
+    shapes = [(3, 16), (8, 8), (16, 16), (22, 22), (45, 45), (64, 64)]
+    chosen = {shape: winograd.packing((3, 3, *shape), avx512) for shape in shapes}
+    assert chosen[3, 16] is None
+    assert chosen[8, 8] == (8, 8) and chosen[22, 22] == (8, 8) and chosen[45, 45] == (16, 16)
+    assert chosen[64, 64] == (16, 16)
+    assert winograd.packing((5, 5, 64, 64), avx512) is None
 
 
 def test_unknown_template():

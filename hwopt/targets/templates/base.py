@@ -37,3 +37,12 @@ class Template(Protocol):
 # A rewriting of one Relax call into kernels that a template knows how to schedule. It gets the
 # block builder, the call and the target, and returns None to leave the call to TVM.
 Legalization = Callable[[Any, Any, Target], Any]
+
+
+def round_up(size: int, step: int) -> int:
+    """Return the least multiple of ``step`` that is at least ``size``.
+
+    >>> round_up(13, 8)
+    16
+    """
+    return -(-size // step) * step

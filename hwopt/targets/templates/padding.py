@@ -1,10 +1,12 @@
-"""The padded input of a convolution."""
+"""The padded input of a convolution: its description and its schedule."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tvm import te, tirx
+from tvm import s_tir, te, tirx
+
+from hwopt.targets.templates import analysis
 
 # Name of the block that pads; schedules look for it.
 PADDED = "hwopt_padded"
@@ -32,3 +34,11 @@ def pad(data: te.Tensor, padding: tuple[int, ...], channels: int) -> te.Tensor:
 
     shape = (batch, height + top + bottom, width + left + right, channels)
     return te.compute(shape, value, name=PADDED)
+
+
+def pad_inside(schedule: s_tir.Schedule, loop: Any) -> None:
+    """Compute what ``loop`` needs of the padded input inside it, if the kernel has one."""
+    if PADDED in analysis.names(schedule):
+        padded = schedule.get_sblock(PADDED)
+        schedule.compute_at(padded, loop)
+        schedule.vectorize(schedule.get_loops(padded)[-1])

@@ -25,7 +25,7 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
-from hwopt.targets.templates.padding import PADDED
+from hwopt.targets.templates.padding import PADDED, pad_inside
 from hwopt.targets.templates.register_tile_space import (
     Shape,
     as_three,
@@ -62,17 +62,13 @@ class RegisterTile:
         shape = _shape(func)
         schedule = s_tir.Schedule(func)
         inline_maps(schedule, keep=(PADDED, shape.sums))
-        names = analysis.names(schedule)
-        last = schedule.get_sblock(names[-1])
-        padded = schedule.get_sblock(PADDED) if PADDED in names else None
+        last = schedule.get_sblock(analysis.names(schedule)[-1])
         if shape.exact:
             outer, tile_loop = tile_result(schedule, last, shape, config)
         else:
             outer, tile_loop = _tile_sums(schedule, last, shape, config, target)
         keep_in_registers(schedule, shape.sums, tile_loop)
-        if padded is not None:
-            schedule.compute_at(padded, outer)
-            schedule.vectorize(schedule.get_loops(padded)[-1])
+        pad_inside(schedule, outer)
         if config["chunks"] > 1:
             schedule.parallel(outer)
         return tvm_build.mark_scheduled(analysis.start_sums(schedule))

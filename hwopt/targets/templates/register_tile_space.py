@@ -11,7 +11,7 @@ from tvm import s_tir, tirx
 
 from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
-from hwopt.targets.templates.base import Config
+from hwopt.targets.templates.base import Config, round_up
 from hwopt.targets.templates.padding import PADDED
 
 # Names of blocks: the sums over all channels of a group or over the window of one channel, and
@@ -161,9 +161,9 @@ def _cost(shape: Shape, config: Config, target: Target) -> float:
     chunk_rows = shape.rows // row_chunks
     computed = (
         row_chunks
-        * _round_up(chunk_rows, rows)
-        * _round_up(shape.columns, columns)
-        * _round_up(shape.blocks, blocks)
+        * round_up(chunk_rows, rows)
+        * round_up(shape.columns, columns)
+        * round_up(shape.blocks, blocks)
     )
     sums = rows * columns * blocks
     loads = (rows * columns + blocks) / sums
@@ -182,7 +182,3 @@ def _cost(shape: Shape, config: Config, target: Target) -> float:
 
 def _sizes(size: int, largest: int) -> list[int]:
     return [n for n in range(1, min(size, largest) + 1) if size % n == 0 or n in (4, 6, 8)]
-
-
-def _round_up(size: int, step: int) -> int:
-    return math.ceil(size / step) * step

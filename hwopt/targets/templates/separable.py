@@ -16,7 +16,7 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
-from hwopt.targets.templates.padding import PADDED
+from hwopt.targets.templates.padding import PADDED, pad_inside
 from hwopt.targets.templates.register_tile import cut, keep_in_registers, tile_result
 from hwopt.targets.templates.register_tile_space import DEPTHWISE, SUMS, Shape, configs
 
@@ -77,10 +77,7 @@ class Separable:
         outer, tile_loop = tile_result(schedule, last, shape, config)
         keep_in_registers(schedule, SUMS, tile_loop)
         _tile_depthwise(schedule, schedule.get_sblock(name), outer)
-        if PADDED in analysis.names(schedule):
-            padded = schedule.get_sblock(PADDED)
-            schedule.compute_at(padded, outer)
-            schedule.vectorize(schedule.get_loops(padded)[-1])
+        pad_inside(schedule, outer)
         if config["chunks"] > 1:
             schedule.parallel(outer)
         return tvm_build.mark_scheduled(analysis.start_sums(schedule))

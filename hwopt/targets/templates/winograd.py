@@ -17,14 +17,15 @@ import numpy as np
 from tvm import te, tirx
 
 from hwopt.targets.target import Target
+from hwopt.targets.templates.base import round_up
 from hwopt.targets.templates.padding import pad
 from hwopt.targets.templates.register_tile import lanes_for
 
 TRANSFORMED, SUMS, RESULT = "winograd_input", "winograd_sums", "winograd_result"
 TILE = 2
 POINTS = 4
-# Of the direct sum's products: 16 instead of 36, and the transformations cost about a third more.
-SHARE_OF_PRODUCTS = 16 / 36 * 1.33
+# Vector operations that transform one vector of an input tile, and one of a tile of results.
+INPUT_COST, OUTPUT_COST = 80, 60
 
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
@@ -42,21 +43,20 @@ def packing(shape: tuple[int, ...], target: Target) -> Packing | None:
     if (height, width) != (3, 3):
         return None
     lanes = lanes_for(outputs, target)
-    input_lanes = input_lanes_for(inputs, target)
-    filled = _round_up(outputs, lanes)
-    products = SHARE_OF_PRODUCTS * _round_up(inputs, input_lanes) * filled
-    return Packing(input_lanes, lanes) if products < inputs * filled else None
-
-
-def input_lanes_for(channels: int, target: Target) -> int:
-    """Return the vector length that pads ``channels`` input channels least.
-
-    Padding costs products; shorter vectors cost transformations, which are few.
-    """
+    blocks = math.ceil(outputs / lanes)
     full = target.float_lanes
-    price = {full: 1.0, full // 2: 1.02, full // 4: 1.1}
-    lengths = [length for length in price if length >= 4] or [full]
-    return min(lengths, key=lambda length: _round_up(channels, length) * price[length])
+    lengths = [length for length in (full, full // 2, full // 4) if length >= 4]
+    costs = {length: tile_cost(inputs, length, blocks) for length in lengths}
+    input_lanes = min(costs, key=costs.__getitem__)
+    direct = (TILE * 3) ** 2 * inputs * blocks
+    return Packing(input_lanes, lanes) if costs[input_lanes] < direct else None
+
+
+def tile_cost(inputs: int, input_lanes: int, blocks: int) -> int:
+    """Return the vector operations for one tile of results, about."""
+    vectors = math.ceil(inputs / input_lanes)
+    products = POINTS**2 * vectors * input_lanes * blocks
+    return products + INPUT_COST * vectors + OUTPUT_COST * blocks
 
 
 def pack(kernel: np.ndarray, packing: Packing) -> np.ndarray:
@@ -66,8 +66,8 @@ def pack(kernel: np.ndarray, packing: Packing) -> np.ndarray:
     """
     transformed = np.einsum("ay,yxio,bx->abio", _G, kernel.astype(np.float64), _G)
     _, _, inputs, outputs = transformed.shape
-    more = [_round_up(inputs, packing.input_lanes) - inputs]
-    more.append(_round_up(outputs, packing.lanes) - outputs)
+    more = [round_up(inputs, packing.input_lanes) - inputs]
+    more.append(round_up(outputs, packing.lanes) - outputs)
     padded = np.pad(transformed, [(0, 0), (0, 0), (0, more[0]), (0, more[1])])
     split = padded.reshape(POINTS, POINTS, inputs + more[0], -1, packing.lanes)
     return np.ascontiguousarray(split.transpose(0, 1, 3, 2, 4).astype(kernel.dtype))
@@ -133,7 +133,3 @@ def _choose(index: Any, *options: Any) -> Any:
     for number, option in reversed(list(enumerate(options[:-1]))):
         chosen = tirx.if_then_else(index == number, option, chosen)
     return chosen
-
-
-def _round_up(size: int, step: int) -> int:
-    return math.ceil(size / step) * step

@@ -10,13 +10,11 @@ from tvm import s_tir, tirx
 
 from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
-from hwopt.targets.templates.base import Config
+from hwopt.targets.templates.base import Config, round_up
 from hwopt.targets.templates.register_tile_space import BUSY_SUMS, LARGEST_TILE
-from hwopt.targets.templates.winograd import POINTS, SUMS
+from hwopt.targets.templates.winograd import INPUT_COST, OUTPUT_COST, POINTS, SUMS
 
 MOST_CANDIDATES = 48
-# Vector operations that one input tile, and one tile of results, cost beside the products.
-INPUT_COST, OUTPUT_COST = 80, 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _cost(sizes: Sizes, config: Config, target: Target) -> float:
     count = rows * columns * blocks
     loads = (rows * columns + blocks) / count
     chunks = sizes.rows // config["chunk_rows"]
-    tiles = chunks * _round_up(config["chunk_rows"], rows) * _round_up(sizes.columns, columns)
+    tiles = chunks * round_up(config["chunk_rows"], rows) * round_up(sizes.columns, columns)
     busy = max(1.0, BUSY_SUMS / count)
     products = POINTS**2 * tiles * sizes.blocks * sizes.inputs * busy * (1 + loads / 4)
     vectors = sizes.inputs // sizes.input_lanes
@@ -107,7 +105,3 @@ def _cost(sizes: Sizes, config: Config, target: Target) -> float:
     parts = sizes.batch * (sizes.blocks // blocks if config["by_blocks"] else chunks)
     share = math.ceil(parts / target.threads) / parts
     return (products + transforms * (2 if spilled else 1)) * share * sizes.batch
-
-
-def _round_up(size: int, step: int) -> int:
-    return math.ceil(size / step) * step

@@ -21,7 +21,7 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
-from hwopt.targets.templates.padding import PADDED
+from hwopt.targets.templates.padding import PADDED, pad_inside
 from hwopt.targets.templates.register_tile import cut
 from hwopt.targets.templates.winograd import SUMS, TILE, TRANSFORMED
 from hwopt.targets.templates.winograd_space import Sizes, configs
@@ -63,10 +63,7 @@ def _tile_result(
     schedule: s_tir.Schedule, last: Any, sizes: Sizes, config: Config
 ) -> tuple[Any, Any]:
     """Tile the last block; returns the parallel loop and the one around the sums of a group."""
-    batch, row, column, channel = schedule.get_loops(last)
-    tile_row, row = schedule.split(row, [None, TILE])
-    tile_column, column = schedule.split(column, [None, TILE])
-    chunk, tile_row = schedule.split(tile_row, [None, config["chunk_rows"]])
+    batch, chunk, tile_row, tile_column, row, column, channel = _split_tiles(schedule, last, config)
     group, block, lane = schedule.split(channel, [None, config["blocks"], sizes.lanes])
     inner = (tile_row, tile_column, block, row, column, lane)
     if config["by_blocks"]:
@@ -86,14 +83,20 @@ def _tile_result(
     return outer, around
 
 
-def _tile_rest(
-    schedule: s_tir.Schedule, last: Any, sizes: Sizes, config: Config
-) -> tuple[Any, Any]:
-    """Tile the last block where its channels end inside a block: all sums of a chunk come first."""
+def _split_tiles(schedule: s_tir.Schedule, last: Any, config: Config) -> tuple[Any, ...]:
+    """Return loops over batch, chunks, tile rows and columns, inside a tile, and channels."""
     batch, row, column, channel = schedule.get_loops(last)
     tile_row, row = schedule.split(row, [None, TILE])
     tile_column, column = schedule.split(column, [None, TILE])
     chunk, tile_row = schedule.split(tile_row, [None, config["chunk_rows"]])
+    return batch, chunk, tile_row, tile_column, row, column, channel
+
+
+def _tile_rest(
+    schedule: s_tir.Schedule, last: Any, sizes: Sizes, config: Config
+) -> tuple[Any, Any]:
+    """Tile the last block where its channels end inside a block: all sums of a chunk come first."""
+    batch, chunk, tile_row, tile_column, row, column, channel = _split_tiles(schedule, last, config)
     schedule.reorder(batch, chunk, tile_row, tile_column, row, column, channel)
     outer = schedule.fuse(batch, chunk)
     _, lane = cut(schedule, channel, min(sizes.lanes, sizes.channels))
@@ -144,10 +147,7 @@ def _transform_input(schedule: s_tir.Schedule, chunk: Any | None, sizes: Sizes) 
     outer = schedule.fuse(batch, row) if chunk is None else chunk
     if chunk is None:
         schedule.parallel(outer)
-    if PADDED in analysis.names(schedule):
-        padded = schedule.get_sblock(PADDED)
-        schedule.compute_at(padded, outer)
-        schedule.vectorize(schedule.get_loops(padded)[-1])
+    pad_inside(schedule, outer)
 
 
 def _unroll_vectors(schedule: s_tir.Schedule, loops: list[Any]) -> None:
