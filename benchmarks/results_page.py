@@ -186,6 +186,18 @@ def peers() -> Iterator[str]:
     yield f"Measured on: {machine(runs[0])}."
 
 
+def idle_threads() -> Iterator[str]:
+    """How long threads stay awake."""
+    yield "## Threads that stay awake\n\n`python -m benchmarks.idle_threads`"
+    yield (
+        "Milliseconds after the last call of ResNet-8 until a runtime's threads no longer use a "
+        "processor (steps of 2 ms, at most 100; median of three processes). Measurements of "
+        "hwopt wait for this before each turn."
+    )
+    rows = [[run["runtime"], f"{run['awake_ms']:.0f}"] for run in Records("idle_threads").read()]
+    yield table(["runtime", "ms"], rows)
+
+
 def memory() -> Iterator[str]:
     """Peak memory while running."""
     yield "## Memory while running\n\n`python -m benchmarks.memory`"
@@ -236,6 +248,7 @@ _SECTIONS = {
     "main_job": main_job,
     "choose_recipe": choice,
     "peers": peers,
+    "idle_threads": idle_threads,
     "memory": memory,
     "equality": equality,
     "kill_resume": kills,

@@ -44,7 +44,7 @@ class Artifact:
         self._buffers = [
             tvm.runtime.empty(spec.shape, spec.dtype, self._device) for spec in manifest.inputs
         ]
-        # numpy copies into and out of such views ten times faster than TVM's own methods.
+        # numpy copies into and out of such views with less overhead than TVM's own methods.
         self._views: list[Any] = [np.from_dlpack(buffer) for buffer in self._buffers]
 
     def __call__(self, *inputs: Any) -> Any:

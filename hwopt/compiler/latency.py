@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# Threads of one callee that still look for work would take a core from the next one: ONNX Runtime's
-# do so for 50 ms after a call.
+# Threads of one callee that still look for work would take a core from the next one: see
+# benchmarks/idle_threads.py.
 _STEP_SECONDS = 0.01
 _IDLE_SHARE = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwopt.targets.target import Target
 
-Config = dict[str, int]
+if TYPE_CHECKING:
+    from hwopt.targets.templates import Config
 
 CANDIDATE_SECONDS = 20.0
 START_SECONDS = 60.0

@@ -6,8 +6,8 @@ import os
 
 from hwopt.targets.host import usable_cores
 
-#: How often an idle thread of TVM looks for work before it sleeps: about half a millisecond. By
-#: itself TVM takes a tenth of a second, in which all else in the process has a core less.
+#: How often an idle thread of TVM looks for work before it sleeps. TVM's own number is 300 times
+#: larger, and meanwhile all else in the process has a core less (benchmarks/idle_threads.py).
 SPIN_COUNT = 1000
 #: TVM's name for cores of the fast kind; on machines with one kind it means all of them.
 _BIG_CORES = 1

@@ -1,0 +1,81 @@
+"""How long the threads of each runtime stay awake after the last call of a net.
+
+    python -m benchmarks.idle_threads
+
+One process a runtime: ResNet-8, 2 threads, 300 calls, and then the processor time that the process
+uses in each of the next hundred milliseconds, in steps of two.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.records import Records
+
+RUNTIMES = ("hwopt", "tvm by itself", "onnxruntime", "openvino", "executorch", "torch")
+CALLS, STEPS, STEP_SECONDS, BUSY_SHARE = 300, 50, 0.002, 0.3
+
+
+def awake_here(name: str) -> float:
+    """Return the milliseconds after the last call until the process is idle for the first time."""
+    import torch
+
+    import hwopt
+    from hwopt import models, peers
+
+    torch.manual_seed(0)
+    graph = hwopt.import_model(models.create("resnet8"), torch.zeros(1, 3, 32, 32), name="resnet8")
+    artifact = hwopt.compile(graph, trials=0)
+    inputs = artifact.random_inputs()
+    with tempfile.TemporaryDirectory() as folder:
+        if name in peers.names():
+            call = peers.make(name, graph, inputs, artifact.threads, Path(folder))
+        else:
+            call = lambda: artifact(*inputs)  # noqa: E731
+        for _ in range(CALLS):
+            call()
+        for step in range(STEPS):
+            used = time.process_time()
+            time.sleep(STEP_SECONDS)
+            if time.process_time() - used < BUSY_SHARE * STEP_SECONDS:
+                return 1e3 * step * STEP_SECONDS
+    return 1e3 * STEPS * STEP_SECONDS
+
+
+def awake(name: str) -> dict:
+    """Measure three processes; the median counts."""
+    own = {"TVM_THREAD_POOL_SPIN_COUNT": "300000"} if name == "tvm by itself" else {}
+    times = [
+        float(
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.idle_threads", name],
+                env={**os.environ, **own},
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.splitlines()[-1]
+        )
+        for _ in range(3)
+    ]
+    return {"awake_ms": sorted(times)[1]}
+
+
+def main() -> None:
+    from hwopt import peers
+
+    if sys.argv[1:]:
+        print(awake_here(sys.argv[1]))
+        return
+    records = Records("idle_threads")
+    for name in RUNTIMES:
+        if name not in peers.names() or peers.available(name):
+            records.run({"runtime": name}, lambda name=name: awake(name))
+
+
+if __name__ == "__main__":
+    main()
