@@ -3,13 +3,11 @@
     python -m benchmarks.memory
 
 Both are Python processes that import numpy and what they need, load the net from disk and call it
-fifty times, batch 1, 2 threads. hwopt loads TVM's runtime without its compiler, as ``hwopt run``
-does.
+fifty times, batch 1, 2 threads.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -45,7 +43,6 @@ def peak_mib(program: str, path: Path) -> float:
     """Run the program in a process of its own; return its peak resident memory."""
     output = subprocess.run(
         [sys.executable, "-c", program + PEAK, str(path)],
-        env={**os.environ, "TVM_USE_RUNTIME_LIB": "1"},
         check=True,
         capture_output=True,
         text=True,

@@ -198,6 +198,20 @@ def idle_threads() -> Iterator[str]:
     yield table(["runtime", "ms"], rows)
 
 
+def variation() -> Iterator[str]:
+    """How far tuning runs differ."""
+    yield "## Five tuning runs\n\n`python -m benchmarks.variation`"
+    yield (
+        "Each from an empty database; the five artefacts alternate in one process. Medians in "
+        "milliseconds, and how far the slowest is above the fastest."
+    )
+    rows = [
+        [run["net"], *(f"{median:.3f}" for median in run["median_ms"]), f"{run['spread']:.1%}"]
+        for run in Records("variation").read()
+    ]
+    yield table(["net", "1", "2", "3", "4", "5", "spread"], rows)
+
+
 def memory() -> Iterator[str]:
     """Peak memory while running."""
     yield "## Memory while running\n\n`python -m benchmarks.memory`"
@@ -248,6 +262,7 @@ _SECTIONS = {
     "main_job": main_job,
     "choose_recipe": choice,
     "peers": peers,
+    "variation": variation,
     "idle_threads": idle_threads,
     "memory": memory,
     "equality": equality,
