@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -18,8 +17,6 @@ from hwopt.errors import HwoptError
 @options.json_option
 def command(artifact: Path, inputs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """Run ARTIFACT on INPUTS: one .npy file an input, in order; random ones without."""
-    # Running takes none of TVM's compiler, which is large; it is read when TVM is imported.
-    os.environ.setdefault("TVM_USE_RUNTIME_LIB", "1")
     import numpy as np
 
     import hwopt

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwopt.compiler.latency import Latency, measure
-from hwopt.compiler.manifest import LIBRARY_FILE, Manifest, TensorDescription, read_manifest
+from hwopt.compiler.manifest import (
+    CONSTANTS_FILE,
+    LIBRARY_FILE,
+    Manifest,
+    TensorDescription,
+    read_manifest,
+)
+from hwopt.compiler.plan import INFERENCE, map_constants
 from hwopt.errors import HwoptError
+from hwopt.targets.runtime import load_runtime
+from hwopt.targets.threads import use_threads
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -29,23 +39,17 @@ class Artifact:
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        import tvm
-        from tvm.runtime.vm import VirtualMachine
-
-        from hwopt.targets.threads import use_threads
-
         self.path = path
         self.manifest = manifest
         self.threads = use_threads(manifest.target.threads)
-        self._device = tvm.cpu()
-        library = tvm.runtime.load_module(str(path / LIBRARY_FILE))
-        self._machine = VirtualMachine(library, self._device)
-        self._main = self._machine["main"]
-        self._buffers = [
-            tvm.runtime.empty(spec.shape, spec.dtype, self._device) for spec in manifest.inputs
-        ]
-        # numpy copies into and out of such views with less overhead than TVM's own methods.
-        self._views: list[Any] = [np.from_dlpack(buffer) for buffer in self._buffers]
+        self._runtime = load_runtime()
+        self._library = self._runtime.load_module(path / LIBRARY_FILE)
+        self._inference = self._library[INFERENCE]
+        plan = manifest.plan
+        self._arrays = {n: plan.values[n].empty() for n in (*plan.inputs, *plan.results)}
+        constants = map_constants(path / CONSTANTS_FILE, plan)
+        self._arrays.update(zip(plan.constants, constants, strict=True))
+        self._parameters = [self._runtime.from_dlpack(self._arrays[n]) for n in plan.parameters]
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the model once.
@@ -53,15 +57,9 @@ class Artifact:
         Raises:
             HwoptError: if the number, a shape or a dtype of the inputs is wrong.
         """
-        if len(inputs) != len(self._buffers):
-            wanted = ", ".join(spec.name for spec in self.manifest.inputs)
-            message = f"the model takes {len(self._buffers)} inputs ({wanted}), not {len(inputs)}"
-            raise HwoptError(message)
-        for view, spec, value in zip(self._views, self.manifest.inputs, inputs, strict=True):
-            np.copyto(view, _checked(spec, value))
-        result = self._main(*self._buffers)
-        outputs = [result] if len(self.manifest.outputs) == 1 else list(result)
-        arrays: list[Any] = [np.from_dlpack(_unwrapped(output)).copy() for output in outputs]
+        self._set_inputs(inputs)
+        self._inference(*self._parameters)
+        arrays: list[Any] = [self._arrays[number].copy() for number in self.manifest.plan.outputs]
         if not isinstance(inputs[0], np.ndarray):
             import torch
 
@@ -88,16 +86,29 @@ class Artifact:
             for spec in self.manifest.inputs
         )
 
-    def instrumented(self, instrument: Callable[..., int]) -> Artifact:
-        """Return another instance of this artefact that tells every call inside it.
+    def _set_inputs(self, inputs: Sequence[Any]) -> None:
+        """Copy the inputs to where the kernels read them."""
+        specs = self.manifest.inputs
+        if len(inputs) != len(specs):
+            wanted = ", ".join(spec.name for spec in specs)
+            message = f"the model takes {len(specs)} inputs ({wanted}), not {len(inputs)}"
+            raise HwoptError(message)
+        for number, spec, value in zip(self.manifest.plan.inputs, specs, inputs, strict=True):
+            np.copyto(self._arrays[number], _checked(spec, value))
 
-        Args:
-            instrument: called with (function, name, before the call?, result, *arguments);
-                returns 0.
+    def kernel_calls(self, inputs: Sequence[Any]) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield the name and the call of each kernel of an inference, to be called in this order.
+
+        An artefact itself has no such calls between its kernels; they serve to time them.
         """
-        other = Artifact(self.path, self.manifest)
-        other._machine.set_instrument(instrument)
-        return other
+        plan = self.manifest.plan
+        self._set_inputs(inputs)
+        tensors = dict(zip(plan.parameters, self._parameters, strict=True))
+        for call in plan.calls:
+            for number in set(call.arguments) - tensors.keys():
+                tensors[number] = self._runtime.from_dlpack(plan.values[number].empty())
+            arguments = [tensors[number] for number in call.arguments]
+            yield call.kernel, functools.partial(self._library[call.kernel], *arguments)
 
     def benchmark(
         self, inputs: Sequence[Any] | None = None, *, runs: int = 200, warmup: int = 20
@@ -157,8 +168,3 @@ def _as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
         kind = type(value).__name__
         message = f"input {spec.name!r} must be a numpy array or a torch tensor, not {kind}"
         raise HwoptError(message) from None
-
-
-def _unwrapped(output: Any) -> Any:
-    """A model with one output may return it in a list of one."""
-    return output if hasattr(output, "numpy") else output[0]

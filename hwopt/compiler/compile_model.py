@@ -14,19 +14,21 @@ import torch
 
 from hwopt.compiler.artifact import Artifact, load
 from hwopt.compiler.manifest import (
+    CONSTANTS_FILE,
     LIBRARY_FILE,
     MANIFEST_FILE,
-    KernelDescription,
     Manifest,
     TargetDescription,
     TensorDescription,
 )
+from hwopt.compiler.plan import write_constants
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_folder, sha256, write_json
 from hwopt.graph import Graph, TensorSpec, import_model
 from hwopt.passes import apply
 
 if TYPE_CHECKING:
+    from hwopt.compiler.pipeline import BuildResult
     from hwopt.targets import Target
 
 #: What is done to every graph before it is lowered: it changes no output.
@@ -77,11 +79,12 @@ def compile(
         graph = import_model(model_or_graph, examples)
     prepared = apply(graph, PREPARATION)
     inputs = _inputs(prepared, examples)
-    library, kernels = _build(prepared, inputs, chosen, trials, seed, progress)
+    built = _build(prepared, inputs, chosen, trials, seed, progress)
     batch = _batch(prepared, inputs)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-")) / "a"
     with atomic_folder(folder) as temporary:
-        _export(library, temporary / LIBRARY_FILE)
+        _export(built.library, temporary / LIBRARY_FILE)
+        write_constants(temporary / CONSTANTS_FILE, built.model.constants)
         prepared.save(temporary)
         manifest = Manifest(
             model=graph.name,
@@ -90,7 +93,8 @@ def compile(
             target=_describe_target(chosen),
             passes=prepared.history,
             versions={name: importlib.metadata.version(name) for name in _VERSIONS},
-            kernels=kernels,
+            kernels=built.kernels,
+            plan=built.model.plan,
             macs=prepared.macs(),
             parameters=prepared.num_parameters(),
             compile_seconds=round(time.perf_counter() - start, 2),
@@ -134,13 +138,12 @@ def _build(
     trials: int | None,
     seed: int,
     progress: Callable[[int, int, str, float | None], None] | None,
-) -> tuple[Any, tuple[KernelDescription, ...]]:
+) -> BuildResult:
     from hwopt.compiler.lower import lower
     from hwopt.compiler.pipeline import build
 
     module = lower(graph.to_torch().eval(), inputs)
-    result = build(module, target, trials=trials, seed=seed, progress=progress)
-    return result.executable, result.kernels
+    return build(module, target, trials=trials, seed=seed, progress=progress)
 
 
 def _export(library: Any, path: Path) -> None:

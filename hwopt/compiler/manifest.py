@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hwopt.compiler.plan import Plan
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, sha256, write_json
 
 MANIFEST_FILE = "manifest.json"
 LIBRARY_FILE = "model.so"
+CONSTANTS_FILE = "constants.bin"
 
 
 class TensorDescription(BaseModel):
@@ -71,6 +73,7 @@ class Manifest(BaseModel):
     passes: tuple[str, ...]
     versions: dict[str, str]
     kernels: tuple[KernelDescription, ...]
+    plan: Plan
     macs: int
     parameters: int
     compile_seconds: float

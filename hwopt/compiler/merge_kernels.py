@@ -51,7 +51,7 @@ def merge_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
 def _pairs(mod: tvm.IRModule, main: Any, target: Target) -> list[tuple[Any, Any]]:
     """Return (producer, consumer) bindings to merge; no kernel is in two pairs."""
     bindings = [binding for block in main.body.blocks for binding in block.bindings]
-    made_by = {binding.var: binding for binding in bindings if _is_kernel_call(binding.value)}
+    made_by = {binding.var: binding for binding in bindings if is_kernel_call(binding.value)}
     readers = collections.Counter(
         var for binding in bindings for var in relax.analysis.used_vars(binding.value)
     )
@@ -71,7 +71,8 @@ def _pairs(mod: tvm.IRModule, main: Any, target: Target) -> list[tuple[Any, Any]
     return pairs
 
 
-def _is_kernel_call(value: Any) -> bool:
+def is_kernel_call(value: Any) -> bool:
+    """Return whether a bound value is the call of a kernel."""
     return isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir")
 
 

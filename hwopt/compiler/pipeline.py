@@ -12,6 +12,8 @@ from tvm import relax, tirx
 
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
+from hwopt.compiler.plan import INFERENCE
+from hwopt.compiler.whole_model import WholeModel, follow
 from hwopt.targets import Target, templates, tuner, tvm_build
 
 log = logging.getLogger("hwopt.compiler")
@@ -21,9 +23,10 @@ CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
 @dataclasses.dataclass(frozen=True)
 class BuildResult:
-    """A relax VM executable (it has ``export_library``) and a report on its kernels."""
+    """A library (it has ``export_library``), what it computes, and a report on its kernels."""
 
-    executable: Any
+    library: Any
+    model: WholeModel
     kernels: tuple[KernelDescription, ...]
 
 
@@ -54,12 +57,11 @@ def build(
         # 4. Schedules: each kernel takes the fastest known, measured here if need be.
         kernels = unscheduled(mod)
         choices = tuner.choose(kernels, target, trials=trials, seed=seed, progress=progress)
-        for name, choice in choices.items():
-            mod.update_func(mod.get_global_var(name), choice.func)
-        # 5. Machine code, and a program for the virtual machine that calls the kernels. Its
-        #    compiled form gained nothing that could be measured on ResNet-8: bytecode is simpler.
-        executable = relax.build(mod, tvm_build.tvm_target(target), exec_mode="bytecode")
-    calls = _count_calls(mod)
+        # 5. One function that calls the kernels, and machine code.
+        model = follow(mod["main"])
+        functions = {name: choice.func for name, choice in choices.items()}
+        library = tvm_build.build_library(functions | {INFERENCE: model.function()}, target)
+    calls = collections.Counter(call.kernel for call in model.plan.calls)
     reports = tuple(
         KernelDescription(
             name=name,
@@ -72,7 +74,7 @@ def build(
         )
         for name, choice in choices.items()
     )
-    return BuildResult(executable, reports)
+    return BuildResult(library, model, reports)
 
 
 def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
@@ -91,6 +93,8 @@ def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
         #    chains of them become one function each.
         mod = _run(
             mod,
+            relax.backend.DispatchSampling(),
+            relax.backend.DispatchSortScan(),
             relax.transform.LegalizeOps(templates.legalizations(target)),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
@@ -169,18 +173,3 @@ def _operators(mod: tvm.IRModule) -> set[str]:
         if isinstance(func, relax.Function):
             relax.analysis.post_order_visit(func, visit)
     return found
-
-
-def _count_calls(mod: tvm.IRModule) -> collections.Counter[str]:
-    """Count how often the Relax functions call each kernel."""
-    calls: collections.Counter[str] = collections.Counter()
-
-    def visit(node: Any) -> None:
-        called = node.args[0] if isinstance(node, relax.Call) and node.args else None
-        if isinstance(called, tvm.ir.GlobalVar):
-            calls[called.name_hint] += 1
-
-    for func in mod.functions.values():
-        if isinstance(func, relax.Function):
-            relax.analysis.post_order_visit(func, visit)
-    return calls

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwopt.compiler.manifest import KernelDescription
 
@@ -61,24 +61,15 @@ def profile(artifact: Artifact, peak: Peak, *, runs: int = 50) -> tuple[KernelPr
 
 
 def _times(artifact: Artifact, runs: int) -> dict[str, float]:
-    """Return the median microseconds that each function takes in one inference."""
+    """Return the median microseconds that each kernel takes in one inference."""
+    calls = list(artifact.kernel_calls(artifact.random_inputs()))
     samples: dict[str, list[float]] = {}
-    current: collections.defaultdict[str, float] = collections.defaultdict(float)
-    started = 0.0
-
-    def instrument(_function: Any, name: str, before: bool, _result: Any, *_arguments: Any) -> int:
-        nonlocal started
-        if before:
-            started = time.perf_counter()
-        else:
-            current[name] += time.perf_counter() - started
-        return 0
-
-    running = artifact.instrumented(instrument)
-    inputs = artifact.random_inputs()
     for run in range(2 * runs):
-        current.clear()
-        running(*inputs)
+        current: collections.defaultdict[str, float] = collections.defaultdict(float)
+        for name, call in calls:
+            start = time.perf_counter()
+            call()
+            current[name] += time.perf_counter() - start
         if run >= runs:
             for name, seconds in current.items():
                 samples.setdefault(name, []).append(seconds * 1e6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hwopt.targets.host import usable_cores
+from hwopt.targets.runtime import load_runtime
 
 #: How often an idle thread of TVM looks for work before it sleeps. TVM's own number is 300 times
 #: larger, and meanwhile all else in the process has a core less (benchmarks/idle_threads.py).
@@ -22,8 +23,6 @@ def use_threads(count: int) -> int:
     """
     os.environ.setdefault("TVM_NUM_THREADS", str(max(count, usable_cores())))
     os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", str(SPIN_COUNT))
-    import tvm  # noqa: F401  (registers the two functions)
-    from tvm_ffi import get_global_func
-
-    get_global_func("runtime.config_threadpool")(_BIG_CORES, count)
-    return int(get_global_func("runtime.NumThreads")())
+    runtime = load_runtime()
+    runtime.get_global_func("runtime.config_threadpool")(_BIG_CORES, count)
+    return int(runtime.get_global_func("runtime.NumThreads")())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tvm
@@ -33,7 +34,14 @@ def pass_context() -> Any:
 
 def build_kernel(func: tirx.PrimFunc, target: Target) -> Any:
     """Compile one PrimFunc; returns a runtime module whose function is named ``main``."""
-    module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    return build_library({"main": func}, target)
+
+
+def build_library(functions: Mapping[str, tirx.PrimFunc], target: Target) -> Any:
+    """Compile PrimFuncs to a runtime module with functions of these names."""
+    module = tvm.IRModule(
+        {name: func.with_attr("global_symbol", name) for name, func in functions.items()}
+    )
     with pass_context():
         return tvm.tirx.build(module, target=tvm_target(target), pipeline="s_tir")
 

@@ -3,11 +3,11 @@ import pytest
 import torch
 import tvm
 from torch import nn
-from tvm import relax
 
 from hwopt import targets
 from hwopt.compiler.lower import lower
 from hwopt.compiler.pipeline import build
+from hwopt.compiler.plan import INFERENCE
 from hwopt.targets.database import RECORDS
 
 HOST = targets.get("host")
@@ -80,9 +80,13 @@ MODELS = {
 
 
 def execute(result, inputs):
-    machine = relax.VirtualMachine(result.executable, tvm.cpu())
-    outputs = machine["main"](*[tvm.runtime.tensor(value.numpy()) for value in inputs])
-    return [output.numpy() for output in outputs]
+    plan = result.model.plan
+    arrays = dict(zip(plan.constants, result.model.constants, strict=True))
+    arrays.update(zip(plan.inputs, [value.numpy() for value in inputs], strict=True))
+    arrays.update({number: plan.values[number].empty() for number in plan.results})
+    tensors = {number: tvm.runtime.tensor(array) for number, array in arrays.items()}
+    result.library[INFERENCE](*[tensors[number] for number in plan.parameters])
+    return [tensors[number].numpy() for number in plan.outputs]
 
 
 def compare(module, result, inputs):

@@ -14,7 +14,12 @@ SPATIAL, REDUCTION = tirx.IterVar.DataPar, tirx.IterVar.CommReduce
 
 
 def blocks(schedule: s_tir.Schedule) -> list[Any]:
-    """Return the computing blocks, producers before consumers."""
+    """Return the computing blocks, producers before consumers.
+
+    There is none in a kernel that only calls a function of TVM's runtime, such as sorting.
+    """
+    if schedule.mod["main"].body.block.name_hint != "root":
+        return []
     root = schedule.get_sblock("root")
     return list(schedule.get_child_blocks(root))
 

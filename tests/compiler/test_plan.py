@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from hwopt.compiler.plan import ALIGNMENT, Call, Plan, Value, map_constants, write_constants
+
+SHAPES = st.lists(st.integers(1, 5), max_size=3).map(tuple)
+VALUES = st.builds(Value, shape=SHAPES, dtype=st.sampled_from(["float32", "int64", "bool"]))
+
+
+def plan(values, **fields):
+    empty = {"inputs": (), "constants": (), "outputs": (), "calls": ()}
+    return Plan(values=tuple(values), **(empty | fields))
+
+
+@given(st.lists(VALUES, max_size=6))
+def test_constants_come_back_aligned(tmp_path_factory, values):
+    random = np.random.default_rng(0)
+    arrays = [random.integers(0, 2, value.shape).astype(value.dtype) for value in values]
+    path = tmp_path_factory.mktemp("constants") / "constants.bin"
+    write_constants(path, arrays)
+    mapped = list(map_constants(path, plan(values, constants=tuple(range(len(values))))))
+    assert len(mapped) == len(arrays)
+    for one, other in zip(mapped, arrays, strict=True):
+        assert one.dtype == other.dtype and np.array_equal(one, other)
+        assert one.ctypes.data % ALIGNMENT == 0
+
+
+@given(VALUES)
+def test_new_arrays_are_aligned(value):
+    array = value.empty()
+    assert array.shape == value.shape and array.dtype == value.dtype
+    assert array.nbytes == value.bytes and array.ctypes.data % ALIGNMENT == 0
+
+
+def test_parameters_are_inputs_constants_and_what_kernels_write():
+    values = [Value(shape=(2,), dtype="float32")] * 5
+    calls = (Call(kernel="a", arguments=(0, 1, 2)), Call(kernel="b", arguments=(2, 3)))
+    whole = plan(values, inputs=(0,), constants=(1, 4), outputs=(3, 0, 3, 4), calls=calls)
+    assert whole.results == (3,)
+    assert whole.parameters == (0, 1, 4, 3)
+
+
+def test_a_plan_with_values_that_are_not_there_is_refused():
+    with pytest.raises(ValidationError, match="names values that are not there"):
+        plan([], outputs=(0,))
