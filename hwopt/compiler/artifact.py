@@ -18,7 +18,7 @@ from hwopt.compiler.manifest import (
     TensorDescription,
     read_manifest,
 )
-from hwopt.compiler.plan import INFERENCE, map_constants
+from hwopt.compiler.plan import INFERENCE, aligned, read_constants
 from hwopt.errors import HwoptError
 from hwopt.targets.runtime import load_runtime
 from hwopt.targets.threads import use_threads
@@ -45,11 +45,15 @@ class Artifact:
         self._runtime = load_runtime()
         self._library = self._runtime.load_module(path / LIBRARY_FILE)
         self._inference = self._library[INFERENCE]
-        plan = manifest.plan
+        plan, workspace = manifest.plan, manifest.plan.workspace()
         self._arrays = {n: plan.values[n].empty() for n in (*plan.inputs, *plan.results)}
-        constants = map_constants(path / CONSTANTS_FILE, plan)
+        constants = read_constants(path / CONSTANTS_FILE, plan)
         self._arrays.update(zip(plan.constants, constants, strict=True))
-        self._parameters = [self._runtime.from_dlpack(self._arrays[n]) for n in plan.parameters]
+        memory = aligned(workspace.bytes)
+        parameters = [*(self._arrays[n] for n in plan.parameters), memory]
+        self._parameters = [self._runtime.from_dlpack(array) for array in parameters]
+        inside = {n: plan.values[n].view(memory, at) for n, at in workspace.places.items()}
+        self._arrays.update(inside)
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the model once.
@@ -101,12 +105,9 @@ class Artifact:
 
         An artefact itself has no such calls between its kernels; they serve to time them.
         """
-        plan = self.manifest.plan
         self._set_inputs(inputs)
-        tensors = dict(zip(plan.parameters, self._parameters, strict=True))
-        for call in plan.calls:
-            for number in set(call.arguments) - tensors.keys():
-                tensors[number] = self._runtime.from_dlpack(plan.values[number].empty())
+        tensors = {n: self._runtime.from_dlpack(array) for n, array in self._arrays.items()}
+        for call in self.manifest.plan.calls:
             arguments = [tensors[number] for number in call.arguments]
             yield call.kernel, functools.partial(self._library[call.kernel], *arguments)
 

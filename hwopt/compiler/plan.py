@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 INFERENCE = "inference"
 #: Kernels read and write whole vectors: their tensors start at multiples of this many bytes.
 ALIGNMENT = 64
+#: Between two values, so that they do not start at the same place of a page: a processor takes
+#: a load and a store at equal places of two pages for one address, and waits.
+APART = 17 * ALIGNMENT
 
 
 class Value(BaseModel):
@@ -29,8 +33,7 @@ class Value(BaseModel):
 
     def empty(self) -> np.ndarray:
         """Return an aligned array for the value."""
-        memory = np.zeros(self.bytes + ALIGNMENT, np.uint8)
-        return self.view(memory, -memory.ctypes.data % ALIGNMENT)
+        return self.view(aligned(self.bytes), 0)
 
     def view(self, memory: np.ndarray, start: int) -> np.ndarray:
         """Return the array that starts at byte ``start`` of ``memory``."""
@@ -77,8 +80,39 @@ class Plan(BaseModel):
 
     @property
     def parameters(self) -> tuple[int, ...]:
-        """What the compiled function takes: inputs, constants, and its results to write."""
+        """What the compiled function takes, before a workspace: inputs, constants, results."""
         return (*self.inputs, *self.constants, *self.results)
+
+    def workspace(self) -> Workspace:
+        """Find a place for every value that stays inside: the lowest where none needed then is."""
+        given = set(self.parameters)
+        last_use = {n: i for i, call in enumerate(self.calls) for n in call.arguments}
+        places: dict[int, int] = {}
+        live: list[tuple[int, int, int]] = []  # start, end and value, by start
+        size = ALIGNMENT
+        for i, call in enumerate(self.calls):
+            for number in dict.fromkeys(call.arguments):
+                if number in given or number in places:
+                    continue
+                needed = _padded(self.values[number].bytes) + APART
+                start = 0
+                for taken, end, _ in live:
+                    if start + needed <= taken:
+                        break
+                    start = end
+                places[number] = start
+                live = sorted([*live, (start, start + needed, number)])
+                size = max(size, start + needed)
+            live = [entry for entry in live if last_use[entry[2]] > i]
+        return Workspace(places, size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """Where in one piece of memory of ``bytes`` the values inside an inference start."""
+
+    places: dict[int, int]
+    bytes: int
 
 
 def write_constants(path: Path, arrays: Sequence[np.ndarray]) -> None:
@@ -86,16 +120,27 @@ def write_constants(path: Path, arrays: Sequence[np.ndarray]) -> None:
     with path.open("wb") as file:
         for array in arrays:
             file.write(np.ascontiguousarray(array).data)
-            file.write(bytes(-file.tell() % ALIGNMENT))
+            file.write(bytes(_padded(file.tell()) - file.tell()))
 
 
-def map_constants(path: Path, plan: Plan) -> Iterator[np.ndarray]:
-    """Yield the constants of a plan as views of the file: read when used, shared by processes."""
-    if not plan.constants:
-        return
-    memory = np.memmap(path, np.uint8, mode="c")
+def read_constants(path: Path, plan: Plan) -> Iterator[np.ndarray]:
+    """Yield the constants of a plan, as parts of one piece of memory."""
+    memory = aligned(path.stat().st_size)
+    with path.open("rb") as file:
+        file.readinto(memory.data)
     start = 0
     for number in plan.constants:
         value = plan.values[number]
         yield value.view(memory, start)
-        start += value.bytes + -value.bytes % ALIGNMENT
+        start += _padded(value.bytes)
+
+
+def aligned(size: int) -> np.ndarray:
+    """Return ``size`` bytes; where they are many, numpy asks the system for large pages."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size]
+
+
+def _padded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

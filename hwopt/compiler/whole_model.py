@@ -1,13 +1,12 @@
 """The whole model as one function that calls its kernels one after the other.
 
 Nothing but kernels runs in an inference: the calls are machine code, the memory of the results is
-planned at compile time, and the constants come from outside, as parameters.
+planned at compile time, and the constants and all memory come from outside, as parameters.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,6 @@ from hwopt.compiler.plan import INFERENCE, Call, Plan, Value
 from hwopt.errors import HwoptError
 from hwopt.targets import tvm_build
 
-#: TVM takes memory below one KiB from the stack, at multiples of 16 bytes; kernels want 64.
-LEAST_BYTES = 4096
-
 
 @dataclasses.dataclass(frozen=True)
 class WholeModel:
@@ -32,57 +28,44 @@ class WholeModel:
     constants: tuple[np.ndarray, ...]
 
     def function(self) -> tirx.PrimFunc:
-        """Return the function that takes ``plan.parameters`` and calls the kernels."""
-        plan = self.plan
-        tensors = {
-            number: te.placeholder(plan.values[number].shape, plan.values[number].dtype)
-            for number in (*plan.inputs, *plan.constants)
-        }
-        for call in plan.calls:
-            _describe(call, plan, tensors)
-        func = te.create_prim_func([tensors[number] for number in plan.parameters])
+        """Return the function that takes ``plan.parameters`` and a workspace."""
+        plan, workspace = self.plan, self.plan.workspace()
+        read = [*plan.inputs, *plan.constants]
+        sources = [te.placeholder(plan.values[n].shape, plan.values[n].dtype) for n in read]
+        written = [(plan.values[n].shape, plan.values[n].dtype) for n in plan.results]
+        written.append(((workspace.bytes,), "uint8"))
+
+        def emit(inputs: list[Any], outputs: list[Any]) -> Any:
+            *results, memory = outputs
+            data = {n: memory[start] for n, start in workspace.places.items()}
+            for number, buffer in zip(plan.parameters, [*inputs, *results], strict=True):
+                data[number] = buffer[(0,) * len(plan.values[number].shape)]
+            calls = []
+            for call in plan.calls:
+                tensors = [_tensor(data[n], plan.values[n]) for n in call.arguments]
+                calls.append(tirx.Evaluate(tirx.call_cpacked(call.kernel, *tensors)))
+            return tirx.stmt_seq(*calls) if calls else tirx.Evaluate(0)
+
+        # With buffers of our own: those that TVM makes may start anywhere, known at run time only.
+        outputs = te.extern(
+            [shape for shape, _ in written],
+            sources,
+            emit,
+            name=INFERENCE,
+            dtype=[dtype for _, dtype in written],
+            in_buffers=[tirx.decl_buffer(source.shape, source.dtype) for source in sources],
+            out_buffers=[tirx.decl_buffer(shape, dtype) for shape, dtype in written],
+        )
+        outputs = outputs if len(written) > 1 else [outputs]
+        func = te.create_prim_func([*sources, *outputs])
         return func.with_attr({"global_symbol": INFERENCE, tvm_build.SCHEDULED: True})
 
 
-def _describe(call: Call, plan: Plan, tensors: dict[int, te.Tensor]) -> None:
-    """Add the results of one call to ``tensors``."""
-    read = list(dict.fromkeys(number for number in call.arguments if number in tensors))
-    written = [number for number in call.arguments if number not in tensors]
-    shapes = [_memory(plan.values[n], n in plan.outputs) for n in written]
-    dtypes = [plan.values[n].dtype for n in written]
-
-    def emit(inputs: list[Any], outputs: list[Any]) -> Any:
-        memory = dict(zip([*read, *written], [*inputs, *outputs], strict=True))
-        arguments = [_tensor(memory[n], plan.values[n]) for n in call.arguments]
-        return tirx.call_cpacked(call.kernel, *arguments)
-
-    sources = [tensors[number] for number in read]
-    # With buffers of our own: those that TVM makes may start anywhere, known at run time only.
-    results = te.extern(
-        shapes,
-        sources,
-        emit,
-        name=call.kernel,
-        dtype=dtypes,
-        in_buffers=[tirx.decl_buffer(source.shape, source.dtype) for source in sources],
-        out_buffers=[tirx.decl_buffer(s, d) for s, d in zip(shapes, dtypes, strict=True)],
-    )
-    results = results if len(written) > 1 else [results]
-    tensors.update(zip(written, results, strict=True))
-
-
-def _memory(value: Value, is_output: bool) -> tuple[int, ...]:
-    """Return the shape of the memory for a result; outside it is the value's own."""
-    if is_output:
-        return value.shape
-    least = -(-LEAST_BYTES // np.dtype(value.dtype).itemsize)
-    return (max(math.prod(value.shape), least),)
-
-
-def _tensor(buffer: Any, value: Value) -> Any:
-    """Return memory as a tensor of a value's shape, to be handed to a kernel."""
+def _tensor(first: Any, value: Value) -> Any:
+    """Return memory from its first element on as a tensor, to be handed to a kernel."""
     sizes = tirx.tvm_stack_make_shape(*value.shape)
-    return tirx.tvm_stack_make_array(buffer.data, sizes, 0, len(value.shape), value.dtype, 0)
+    rank = len(value.shape)
+    return tirx.tvm_stack_make_array(tirx.address_of(first), sizes, 0, rank, value.dtype, 0)
 
 
 def follow(main: relax.Function) -> WholeModel:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,6 @@ class KernelDatabase:
         """Return the last record of each candidate of a kernel, failed ones included."""
         return list(self._records.get((kernel, template), {}).values())
 
-    def best(self, kernel: str, template: str) -> Record | None:
-        """Return the fastest candidate, among those that were timed most thoroughly."""
-        timed = [r for r in self.candidates(kernel, template) if r.fastest_us is not None]
-        most = max((record.runs for record in timed), default=0)
-        finalists = [record for record in timed if record.runs == most]
-        return min(finalists, key=lambda record: record.fastest_us or 0.0, default=None)
-
     def add(self, record: Record) -> None:
         """Keep a record, on disk before this returns."""
         self._remember(record)
@@ -121,3 +115,11 @@ def _parse(line: str) -> Record | None:
     if not isinstance(values, dict) or set(values) != set(FIELDS):
         return None
     return Record(**values)
+
+
+def best(records: Iterable[Record]) -> Record | None:
+    """Return the fastest candidate, among those that were timed most thoroughly."""
+    timed = [record for record in records if record.fastest_us is not None]
+    most = max((record.runs for record in timed), default=0)
+    finalists = [record for record in timed if record.runs == most]
+    return min(finalists, key=lambda record: record.fastest_us or 0.0, default=None)

@@ -10,7 +10,7 @@ import tvm
 from tvm import s_tir, tirx
 
 from hwopt.targets import templates
-from hwopt.targets.database import KernelDatabase, Record, kernel_key
+from hwopt.targets.database import KernelDatabase, Record, best, kernel_key
 from hwopt.targets.measurer import Measurer
 from hwopt.targets.target import Target
 from hwopt.targets.templates import Config, Template
@@ -118,30 +118,32 @@ class _Tuning:
 
     def __post_init__(self) -> None:
         self.key = kernel_key(self.func)
+        self.space = self.template.space(self.func, self.target)
         self.measured = 0
 
     def run(self, trials: int) -> Choice:
         """Measure what the database lacks of the first ``trials`` candidates; take the best."""
-        space = self.template.space(self.func, self.target)
-        candidates = space[:trials] if len(space) > 1 else []
+        candidates = self.space[:trials] if len(self.space) > 1 else []
         known = [record.config for record in self._records()]
         self._measure([c for c in candidates if c not in known], REPEATS, REPEAT_MS)
         if self.measured:
             self._measure_finalists()
-        best = self.database.best(self.key, self.template.name)
-        preferred = [best.config] if best and best.config in space else []
-        for config in [*preferred, *space]:
+        fastest = best(self._records())
+        preferred = [fastest.config] if fastest else []
+        for config in [*preferred, *self.space]:
             try:
                 func = self.template.schedule(self.func, config, self.target)
             except s_tir.ScheduleError:
                 continue  # costs this candidate, not the run
-            median = best.median_us if best and config == best.config else None
+            median = fastest.median_us if fastest and config == fastest.config else None
             return Choice(func, f"template:{self.template.name}", median, self.measured)
         default = templates.default_schedule(self.func, self.target)
         return Choice(default, "fallback", None, self.measured)
 
     def _records(self) -> list[Record]:
-        return self.database.candidates(self.key, self.template.name)
+        """Return what is known of this space; those of an earlier version's do not count."""
+        known = self.database.candidates(self.key, self.template.name)
+        return [record for record in known if record.config in self.space]
 
     def _measure_finalists(self) -> None:
         timed = [record for record in self._records() if record.fastest_us is not None]

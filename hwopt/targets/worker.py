@@ -20,6 +20,8 @@ from typing import Any
 HOPELESS = 1.6
 QUICK_REPEATS = 3
 QUICK_MS = 2
+# Finalists are timed in so many turns.
+TURNS = 5
 
 
 class Kernel:
@@ -56,8 +58,8 @@ class Kernel:
 
     def time(
         self, config: dict[str, int], repeats: int, repeat_ms: int, best_us: float | None
-    ) -> dict[str, Any]:
-        """Time a candidate that was built: ``median_us``, ``fastest_us`` and ``runs``."""
+    ) -> list[float]:
+        """Time a candidate that was built; return seconds of one call, one for each repeat."""
         import tvm
 
         built = self._built[_key(config)]
@@ -67,13 +69,13 @@ class Kernel:
         quick = built.time_evaluator(
             "main", tvm.cpu(), number=1, repeat=QUICK_REPEATS, min_repeat_ms=QUICK_MS
         )
-        times = quick(*self._arguments).results
+        times = list(quick(*self._arguments).results)
         if best_us is not None and min(times) * 1e6 > HOPELESS * best_us:
-            return _summary(times)
+            return times
         timer = built.time_evaluator(
             "main", tvm.cpu(), number=1, repeat=repeats, min_repeat_ms=repeat_ms
         )
-        return _summary(timer(*self._arguments).results)
+        return list(timer(*self._arguments).results)
 
 
 def measure(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -82,19 +84,41 @@ def measure(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]
     Args:
         kernel: the request's kernel.
         request: ``configs``, ``repeats``, ``repeat_ms``, and ``best_us`` (the fastest so far, or
-            None: then all candidates are timed in full).
+            None: then all candidates are timed in full, in turns).
     """
-    kernel.build(request["configs"])
-    yield {"built": len(request["configs"])}
+    configs = request["configs"]
+    kernel.build(configs)
+    yield {"built": len(configs)}
+    if request["best_us"] is None:
+        yield from _in_turns(kernel, request)
+        return
     best = request["best_us"]
-    for config in request["configs"]:
-        try:
-            answer = kernel.time(config, request["repeats"], request["repeat_ms"], best)
-        except Exception as error:  # whatever is wrong is wrong with this candidate only
-            answer = {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
-        else:
-            best = best and min(best, answer["fastest_us"])
+    for config in configs:
+        answer = _answer(kernel, config, request["repeats"], request["repeat_ms"], best)
+        best = min(best, answer.get("fastest_us", best))
         yield answer
+
+
+def _in_turns(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Time candidates in turns, so that a slow moment of the machine hits all alike."""
+    configs, count = request["configs"], min(TURNS, request["repeats"])
+    turns: list[list[dict[str, Any]]] = [[] for _ in configs]
+    for _ in range(count):
+        for answers, config in zip(turns, configs, strict=True):
+            repeats = request["repeats"] // count
+            answers.append(_answer(kernel, config, repeats, request["repeat_ms"], None))
+    for answers in turns:
+        failed = [answer for answer in answers if "error" in answer]
+        yield failed[0] if failed else _summary([t for a in answers for t in a["seconds"]])
+
+
+def _answer(
+    kernel: Kernel, config: dict[str, int], repeats: int, repeat_ms: int, best: float | None
+) -> dict[str, Any]:
+    try:
+        return _summary(kernel.time(config, repeats, repeat_ms, best))
+    except Exception as error:  # whatever is wrong is wrong with this candidate only
+        return {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
 
 
 def _key(config: dict[str, int]) -> str:
@@ -103,6 +127,7 @@ def _key(config: dict[str, int]) -> str:
 
 def _summary(seconds: Sequence[float]) -> dict[str, Any]:
     return {
+        "seconds": list(seconds),
         "median_us": statistics.median(seconds) * 1e6,
         "fastest_us": min(seconds) * 1e6,
         "runs": len(seconds),

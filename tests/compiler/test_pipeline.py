@@ -7,7 +7,7 @@ from torch import nn
 from hwopt import targets
 from hwopt.compiler.lower import lower
 from hwopt.compiler.pipeline import build
-from hwopt.compiler.plan import INFERENCE
+from hwopt.compiler.plan import INFERENCE, aligned
 from hwopt.targets.database import RECORDS
 
 HOST = targets.get("host")
@@ -85,7 +85,8 @@ def execute(result, inputs):
     arrays.update(zip(plan.inputs, [value.numpy() for value in inputs], strict=True))
     arrays.update({number: plan.values[number].empty() for number in plan.results})
     tensors = {number: tvm.runtime.tensor(array) for number, array in arrays.items()}
-    result.library[INFERENCE](*[tensors[number] for number in plan.parameters])
+    workspace = tvm.runtime.tensor(aligned(plan.workspace().bytes))
+    result.library[INFERENCE](*[tensors[number] for number in plan.parameters], workspace)
     return [tensors[number].numpy() for number in plan.outputs]
 
 

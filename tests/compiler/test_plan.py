@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hwopt.compiler.plan import ALIGNMENT, Call, Plan, Value, map_constants, write_constants
+from hwopt.compiler.plan import ALIGNMENT, Call, Plan, Value, read_constants, write_constants
 
 SHAPES = st.lists(st.integers(1, 5), max_size=3).map(tuple)
 VALUES = st.builds(Value, shape=SHAPES, dtype=st.sampled_from(["float32", "int64", "bool"]))
@@ -21,7 +21,7 @@ def test_constants_come_back_aligned(tmp_path_factory, values):
     arrays = [random.integers(0, 2, value.shape).astype(value.dtype) for value in values]
     path = tmp_path_factory.mktemp("constants") / "constants.bin"
     write_constants(path, arrays)
-    mapped = list(map_constants(path, plan(values, constants=tuple(range(len(values))))))
+    mapped = list(read_constants(path, plan(values, constants=tuple(range(len(values))))))
     assert len(mapped) == len(arrays)
     for one, other in zip(mapped, arrays, strict=True):
         assert one.dtype == other.dtype and np.array_equal(one, other)
@@ -46,3 +46,24 @@ def test_parameters_are_inputs_constants_and_what_kernels_write():
 def test_a_plan_with_values_that_are_not_there_is_refused():
     with pytest.raises(ValidationError, match="names values that are not there"):
         plan([], outputs=(0,))
+
+
+@given(st.data())
+def test_values_needed_at_the_same_time_never_share_memory(data):
+    """A chain in which every kernel reads some earlier results and writes one."""
+    count = data.draw(st.integers(1, 8))
+    values = [
+        Value(shape=(data.draw(st.integers(1, 3000)),), dtype="float32") for _ in range(count)
+    ]
+    reads = [data.draw(st.sets(st.integers(0, i))) for i in range(count - 1)]
+    calls = [Call(kernel="k", arguments=(*sorted(read), i + 1)) for i, read in enumerate(reads)]
+    whole = plan(values, inputs=(0,), outputs=(count - 1,), calls=tuple(calls))
+    space = whole.workspace()
+    assert set(space.places) == set(range(1, count - 1))
+    last = {n: i for i, call in enumerate(calls) for n in call.arguments}
+    for one, start in space.places.items():
+        end = start + values[one].bytes
+        assert start % ALIGNMENT == 0 and end <= space.bytes
+        for other, place in space.places.items():
+            if one < other <= last[one] + 1:  # written while the first is still to be read
+                assert end <= place or place + values[other].bytes <= start

@@ -69,7 +69,7 @@ class RegisterTile:
             outer, tile_loop = _tile_sums(schedule, last, shape, config, target)
         keep_in_registers(schedule, shape.sums, tile_loop)
         pad_inside(schedule, outer)
-        if config["chunks"] > 1:
+        if config["parallel"]:
             schedule.parallel(outer)
         return tvm_build.mark_scheduled(analysis.start_sums(schedule))
 

@@ -42,7 +42,8 @@ class Shape:
     lanes: int
     steps: int
     channels: int
-    padded: tuple[int, ...]
+    padded: tuple[int, ...]  # the padded input: batch, rows, columns, channels; or empty
+    between: int  # channels of a depthwise result that is computed chunk by chunk; or 0
     one_group: bool  # channels of one group are neighbours in the packed sums
 
     @classmethod
@@ -79,6 +80,7 @@ class Shape:
             math.prod(reduction),
             channels,
             tuple(extents.get(PADDED, ())),
+            math.prod(reduction) if DEPTHWISE in extents and reductions == [SUMS] else 0,
             GROUPED not in extents,
         )
 
@@ -86,6 +88,20 @@ class Shape:
     def exact(self) -> bool:
         """Whether the channels fill all blocks, so that a tile is stored without a rest."""
         return self.one_group and self.blocks * self.lanes == self.channels
+
+    def copied_rows(self, chunk_rows: int) -> int:
+        """Return how many rows of the padded input a chunk of the result needs."""
+        height = self.padded[1]
+        step = (height - 1) // max(self.rows, 1) or 1
+        return chunk_rows * step + max(0, height - self.rows * step)
+
+    def scratch_bytes(self, chunk_rows: int) -> int:
+        """Return the size of what is computed before the sums of one chunk."""
+        between = chunk_rows * self.columns * self.between
+        if not self.padded:
+            return 4 * between
+        _, _, width, channels = self.padded
+        return 4 * (between + self.copied_rows(chunk_rows) * width * channels)
 
 
 def as_three(leading: list[Any], unit: Any = 1) -> list[Any]:
@@ -104,8 +120,9 @@ def as_three(leading: list[Any], unit: Any = 1) -> list[Any]:
 def configs(shape: Shape, target: Target) -> list[Config]:
     """Return tilings that fit the registers, the cheapest by the model first.
 
-    ``rows``, ``columns``, ``blocks``: the tile. ``chunks``: parts that run in parallel.
-    ``by_blocks``: whether the parts are channel blocks instead of rows.
+    ``rows``, ``columns``, ``blocks``: the tile. ``chunks``: parts of the work.
+    ``by_blocks``: whether the parts are channel blocks instead of rows. ``parallel``: whether
+    threads share the parts.
     """
     found: list[tuple[float, Config]] = []
     most_rows = 4 if shape.columns > 1 else LARGEST_TILE
@@ -115,6 +132,7 @@ def configs(shape: Shape, target: Target) -> list[Config]:
         _sizes(shape.columns, LARGEST_TILE),
         _sizes(shape.blocks, most_blocks),
     )
+    threads = _threads(shape, target)
     for rows, columns, blocks in tiles:
         sums = rows * columns * blocks
         if sums > LARGEST_TILE or sums + blocks + 1 > target.vector_registers:
@@ -128,6 +146,7 @@ def configs(shape: Shape, target: Target) -> list[Config]:
                 "blocks": blocks,
                 "chunks": chunks,
                 "by_blocks": by_blocks,
+                "parallel": int(chunks > 1 and threads > 1),
             }
             found.append((_cost(shape, config, target), config))
     found.sort(key=lambda item: item[0])
@@ -136,21 +155,24 @@ def configs(shape: Shape, target: Target) -> list[Config]:
 
 def _partitions(shape: Shape, rows: int, blocks: int, target: Target) -> list[tuple[int, int]]:
     """Return ways to share the work: (by blocks?, number of parts), parts of equal size."""
-    macs = shape.batch * shape.rows * shape.columns * shape.blocks * shape.lanes * shape.steps
-    if target.threads == 1 or macs < PARALLEL_FROM:
-        return [(0, 1)]
-    by_rows = [
-        chunks
-        for chunks in range(1, shape.rows + 1)
-        if shape.rows % chunks == 0
-        and shape.batch * chunks >= target.threads
-        and shape.rows // chunks >= rows
-    ][:3]
-    found = [(0, chunks) for chunks in by_rows]
+    threads = _threads(shape, target)
+    counts = [n for n in range(1, shape.rows + 1) if shape.rows % n == 0]
+    counts = [n for n in counts if shape.rows // n >= rows and shape.batch * n >= threads]
+    # Kernels by themselves find their scratch memory in a large cache, those of a model do not.
+    fitting = [n for n in counts if shape.scratch_bytes(shape.rows // n) <= target.l2_bytes // 2]
+    found = [(0, chunks) for chunks in (fitting or counts)[:3]]
+    if threads == 1:
+        return found[:1] if not shape.padded and not shape.between else found
     block_tiles = shape.blocks // blocks
-    if shape.blocks % blocks == 0 and shape.exact and block_tiles >= target.threads:
+    if shape.blocks % blocks == 0 and shape.exact and block_tiles >= threads:
         found.append((1, block_tiles))
     return found or [(0, 1)]
+
+
+def _threads(shape: Shape, target: Target) -> int:
+    """Return how many threads share a kernel of this size."""
+    macs = shape.batch * shape.rows * shape.columns * shape.blocks * shape.lanes * shape.steps
+    return target.threads if macs >= PARALLEL_FROM else 1
 
 
 def _cost(shape: Shape, config: Config, target: Target) -> float:
@@ -170,13 +192,11 @@ def _cost(shape: Shape, config: Config, target: Target) -> float:
     work = computed * shape.steps * max(1.0, BUSY_SUMS / sums) * (1 + loads / 4)
     copies = 0.0
     if shape.padded:
-        _, height, width, channels = shape.padded
-        step = (height - 1) // max(shape.rows, 1) or 1
-        halo = max(0, height - shape.rows * step)
-        copied_rows = (chunk_rows * step + halo) * chunks
-        copies = copied_rows * width * math.ceil(channels / target.float_lanes) * COPY_COST
+        _, _, width, channels = shape.padded
+        vectors = width * math.ceil(channels / target.float_lanes)
+        copies = chunks * shape.copied_rows(chunk_rows) * vectors * COPY_COST
     parts = shape.batch * chunks
-    share = math.ceil(parts / target.threads) / parts
+    share = math.ceil(parts / target.threads) / parts if config["parallel"] else 1.0
     return (work + copies) * share * shape.batch
 
 

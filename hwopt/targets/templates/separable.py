@@ -7,6 +7,7 @@ tiled as in ``register_tile``.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tvm import s_tir, tirx
@@ -20,8 +21,10 @@ from hwopt.targets.templates.padding import PADDED, pad_inside
 from hwopt.targets.templates.register_tile import cut, keep_in_registers, tile_result
 from hwopt.targets.templates.register_tile_space import DEPTHWISE, SUMS, Shape, configs
 
-# The 1x1 weights are read once a chunk: they should stay in the second cache.
+# The 1x1 weights are read once a chunk. If they are larger than this share of the second cache,
+# each thread gets few chunks only.
 LARGEST_SHARE_OF_L2 = 0.5
+FEW_CHUNKS = 2
 # Columns of the depthwise tile, for which there are registers even with 16 of them.
 DEPTHWISE_COLUMNS = 7
 
@@ -31,7 +34,6 @@ def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bo
     depthwise, pointwise = Shape.of(first), Shape.of(second)
     if depthwise is None or pointwise is None:
         return False
-    weights = pointwise.blocks * pointwise.lanes * pointwise.steps * 4
     return (
         depthwise.sums == DEPTHWISE
         and pointwise.sums == SUMS
@@ -41,8 +43,22 @@ def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bo
         and not pointwise.padded
         and _sums_first_parameter(second)
         and (pointwise.rows, pointwise.columns) == (depthwise.rows, depthwise.columns)
-        and weights <= LARGEST_SHARE_OF_L2 * target.l2_bytes
+        and bool(_configs(dataclasses.replace(pointwise, **_before(depthwise)), target))
     )
+
+
+def _before(depthwise: Shape) -> dict[str, Any]:
+    """Return what the shape of the merged kernel has from the depthwise convolution."""
+    return {"padded": depthwise.padded, "between": depthwise.channels}
+
+
+def _configs(shape: Shape, target: Target) -> list[Config]:
+    """Return the tiles of the second convolution that share its work by rows."""
+    weights = 4 * shape.blocks * shape.lanes * shape.steps
+    small = weights <= LARGEST_SHARE_OF_L2 * target.l2_bytes
+    most = shape.rows if small else FEW_CHUNKS * target.threads
+    found = configs(shape, target)
+    return [config for config in found if not config["by_blocks"] and config["chunks"] <= most]
 
 
 def _sums_first_parameter(func: tirx.PrimFunc) -> bool:
@@ -63,8 +79,7 @@ class Separable:
 
     def space(self, func: tirx.PrimFunc, target: Target) -> list[Config]:
         """List the tiles of the second convolution that share its work by rows."""
-        shape = _pointwise(func)
-        return [config for config in configs(shape, target) if not config["by_blocks"]]
+        return _configs(_pointwise(func), target)
 
     def schedule(self, func: tirx.PrimFunc, config: Config, target: Target) -> tirx.PrimFunc:
         """Tile, order, unroll and vectorise as the module describes."""
@@ -78,7 +93,7 @@ class Separable:
         keep_in_registers(schedule, SUMS, tile_loop)
         _tile_depthwise(schedule, schedule.get_sblock(name), outer)
         pad_inside(schedule, outer)
-        if config["chunks"] > 1:
+        if config["parallel"]:
             schedule.parallel(outer)
         return tvm_build.mark_scheduled(analysis.start_sums(schedule))
 
