@@ -12,7 +12,7 @@ from hwopt.targets import Target, templates
 
 
 def merge_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
-    """Merge each pair of kernels, called one after the other, that a template wants as one."""
+    """Merge kernels that a template wants as one, until there are no more."""
     main = mod["main"]
     pairs = _pairs(mod, main, target)
     if not pairs:
@@ -45,22 +45,23 @@ def merge_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
             relax.transform.DeadCodeElimination(),
         ]
     )
-    return fuse(mod)
+    return merge_kernels(fuse(mod), target)
 
 
 def _pairs(mod: tvm.IRModule, main: Any, target: Target) -> list[tuple[Any, Any]]:
-    """Return (producer, consumer) bindings to merge; no kernel is in two pairs."""
+    """Return (producer, consumer) bindings to merge, the last first; no kernel is in two pairs."""
     bindings = [binding for block in main.body.blocks for binding in block.bindings]
     made_by = {binding.var: binding for binding in bindings if is_kernel_call(binding.value)}
     readers = collections.Counter(
         var for binding in bindings for var in relax.analysis.used_vars(binding.value)
     )
     readers.update(relax.analysis.used_vars(main.body.body))
-    pairs, taken = [], set()
-    for consumer in made_by.values():
+    pairs: list[tuple[Any, Any]] = []
+    taken: set[Any] = set()
+    for consumer in reversed(made_by.values()):
         first, *others = consumer.value.args[1].fields
         producer = made_by.get(first)
-        if producer is None or producer.var in taken:
+        if producer is None or taken & {producer.var, consumer.var}:
             continue
         if readers[first] != 1 or any(first.same_as(other) for other in others):
             continue

@@ -111,6 +111,18 @@ def test_compiled_equals_torch(name):
     assert all(kernel.calls >= 1 for kernel in result.kernels)
 
 
+def test_padding_changes_the_layout_on_the_way():
+    torch.manual_seed(0)
+    inputs = (torch.randn(1, 3, 20, 20),)
+    module = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU())
+    result = build(lower(module, inputs), HOST, trials=0)
+    compare(module, result, inputs)
+    assert [kernel.name for kernel in result.kernels if "conv2d" in kernel.name] == [
+        "transpose_fused_conv2d_add_relu"
+    ]
+    assert "transpose" not in {call.kernel for call in result.model.plan.calls}
+
+
 def test_convolutions_take_a_template_and_reports_say_so():
     inputs = (torch.randn(1, 3, 20, 20),)
     result = build(lower(Residual(), inputs), HOST, trials=0)

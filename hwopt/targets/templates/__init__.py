@@ -15,8 +15,9 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis, conv2d, dense
 from hwopt.targets.templates.base import Config, Legalization, Template
 from hwopt.targets.templates.loops import Loops
+from hwopt.targets.templates.padding import can_pad_from
 from hwopt.targets.templates.register_tile import RegisterTile
-from hwopt.targets.templates.separable import Separable, can_merge
+from hwopt.targets.templates.separable import Separable, can_follow
 from hwopt.targets.templates.winograd_tile import Winograd
 
 __all__ = ["TEMPLATES", "Config", "Template", "by_name", "can_merge", "find"]
@@ -44,6 +45,16 @@ def by_name(name: str) -> Template:
         if template.name == name:
             return template
     raise unknown_name("kernel template", name, [template.name for template in TEMPLATES])
+
+
+def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bool:
+    """Return whether a template wants an unscheduled kernel and the one that reads it as one.
+
+    The padding of a convolution can change the layout on the way; a depthwise convolution goes
+    together with the 1x1 convolution after it.
+    """
+    tiled = isinstance(find(second, target), RegisterTile | Separable)
+    return (tiled and can_pad_from(first, second)) or can_follow(first, second, target)
 
 
 def macs(func: tirx.PrimFunc, target: Target) -> int:

@@ -42,3 +42,17 @@ def pad_inside(schedule: s_tir.Schedule, loop: Any) -> None:
         padded = schedule.get_sblock(PADDED)
         schedule.compute_at(padded, loop)
         schedule.vectorize(schedule.get_loops(padded)[-1])
+
+
+def can_pad_from(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
+    """Return whether ``second`` pads what ``first`` only moves: padding can read it from there."""
+    moved, padded = s_tir.Schedule(first), s_tir.Schedule(second)
+    mover = analysis.blocks(moved)
+    if len(mover) != 1 or analysis.is_reduction(moved, mover[0]):
+        return False
+    readers = [
+        str(padded.get(block).name_hint)
+        for block in analysis.blocks(padded)
+        if any(region.source.name == second.params[0].name for region in padded.get(block).reads)
+    ]
+    return len(first.params) == 2 and readers == [PADDED]

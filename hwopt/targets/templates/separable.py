@@ -29,7 +29,7 @@ FEW_CHUNKS = 2
 DEPTHWISE_COLUMNS = 7
 
 
-def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bool:
+def can_follow(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bool:
     """Return whether two unscheduled kernels, the second reading the first, fit this template."""
     depthwise, pointwise = Shape.of(first), Shape.of(second)
     if depthwise is None or pointwise is None:
