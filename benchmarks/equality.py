@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 import hwopt
+from benchmarks import nets
 from benchmarks.records import Records
 from hwopt import data, models
 from hwopt.passes import Context
@@ -36,14 +37,9 @@ def images(shape: tuple[int, ...], count: int) -> torch.Tensor:
 
 def compare(name: str, passes: str) -> dict:
     """Compile one model after one pass and compare all outputs."""
-    torch.manual_seed(0)
     shape = models.info(name).input_shape
-    model = models.create(name)
-    with torch.no_grad():
-        model.train()(images(shape, 32))
-    graph = hwopt.import_model(model, torch.zeros(1, *shape), name=name)
     context = Context(debug=True)
-    graph = hwopt.apply(graph, passes, context)
+    graph = hwopt.apply(nets.graph(name, images(shape, nets.BATCH)), passes, context)
     module = graph.to_torch().eval()
     worst, same = 0.0, 0
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():

@@ -23,13 +23,11 @@ CALLS, STEPS, STEP_SECONDS, BUSY_SHARE = 300, 50, 0.002, 0.3
 
 def awake_here(name: str) -> float:
     """Return the milliseconds after the last call until the process is idle for the first time."""
-    import torch
-
     import hwopt
-    from hwopt import models, peers
+    from benchmarks import nets
+    from hwopt import peers
 
-    torch.manual_seed(0)
-    graph = hwopt.import_model(models.create("resnet8"), torch.zeros(1, 3, 32, 32), name="resnet8")
+    graph = nets.graph("resnet8")
     artifact = hwopt.compile(graph, trials=0)
     inputs = artifact.random_inputs()
     with tempfile.TemporaryDirectory() as folder:

@@ -52,17 +52,12 @@ def peak_mib(program: str, path: Path) -> float:
 
 def compare(net: str) -> dict:
     """Compile a net and measure both processes three times; the median counts."""
-    import torch
-
     import hwopt
-    from hwopt import models
+    from benchmarks import nets
     from hwopt.peers import onnx_runtime
 
-    torch.manual_seed(0)
-    shape = models.info(net).input_shape
-    graph = hwopt.import_model(models.create(net), torch.zeros(1, *shape), name=net)
     with tempfile.TemporaryDirectory() as folder:
-        artifact = hwopt.compile(graph, output=Path(folder) / "artifact")
+        artifact = hwopt.compile(nets.graph(net), output=Path(folder) / "artifact")
         model = onnx_runtime.export(artifact.graph(), artifact.random_inputs(), Path(folder))
         ours = sorted(peak_mib(HWOPT, artifact.path) for _ in range(3))[1]
         theirs = sorted(peak_mib(ONNX_RUNTIME, model) for _ in range(3))[1]

@@ -38,12 +38,11 @@ def measure_here(model: str, threads: int, isa: str | None, peer_names: list[str
     import torch
 
     import hwopt
-    from hwopt import models, peers, targets
+    from benchmarks import nets
+    from hwopt import peers, targets
     from hwopt.compiler import measure
 
-    torch.manual_seed(0)
-    shape = models.info(model).input_shape
-    graph = hwopt.import_model(models.create(model), torch.zeros(1, *shape), name=model)
+    graph = nets.graph(model)
     target = dataclasses.replace(targets.get(f"x86-{isa}" if isa else "host"), threads=threads)
     with tempfile.TemporaryDirectory() as folder:
         seconds = {}

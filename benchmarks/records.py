@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,23 @@ class Records:
             if all(known.get(name) == value for name, value in key.items()):
                 print(f"known: {key}")
                 return known
-        record = {**key, **measure()}
+        record = {**key, "commit": commit(), **measure()}
         RESULTS.mkdir(exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         print(json.dumps(record))
         return record
+
+
+def commit() -> str:
+    """Return the code that is measured: its commit, and whether it was changed since."""
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=RESULTS.parent,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
 
 
 def machine() -> dict[str, Any]:

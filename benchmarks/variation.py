@@ -22,15 +22,11 @@ SEEDS = range(5)
 
 def spread(net: str) -> dict:
     """Tune with five seeds; return the largest of the five latencies by the smallest, less 1."""
-    import torch
-
     import hwopt
-    from hwopt import models
+    from benchmarks import nets
     from hwopt.compiler import measure
 
-    torch.manual_seed(0)
-    shape = models.info(net).input_shape
-    graph = hwopt.import_model(models.create(net), torch.zeros(1, *shape), name=net)
+    graph = nets.graph(net)
     with tempfile.TemporaryDirectory() as folder:
         artifacts = []
         for seed in SEEDS:

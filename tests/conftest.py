@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine makes no test wrong; a time limit for each test as a whole is in pyproject.toml.
+hypothesis.settings.register_profile("hwopt", deadline=None)
+hypothesis.settings.load_profile("hwopt")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -94,7 +94,7 @@ class Plan(BaseModel):
             for number in dict.fromkeys(call.arguments):
                 if number in given or number in places:
                     continue
-                needed = _padded(self.values[number].bytes) + APART
+                needed = _rounded_up(self.values[number].bytes) + APART
                 start = 0
                 for taken, end, _ in live:
                     if start + needed <= taken:
@@ -120,7 +120,7 @@ def write_constants(path: Path, arrays: Sequence[np.ndarray]) -> None:
     with path.open("wb") as file:
         for array in arrays:
             file.write(np.ascontiguousarray(array).data)
-            file.write(bytes(_padded(file.tell()) - file.tell()))
+            file.write(bytes(_rounded_up(file.tell()) - file.tell()))
 
 
 def read_constants(path: Path, plan: Plan) -> Iterator[np.ndarray]:
@@ -132,7 +132,7 @@ def read_constants(path: Path, plan: Plan) -> Iterator[np.ndarray]:
     for number in plan.constants:
         value = plan.values[number]
         yield value.view(memory, start)
-        start += _padded(value.bytes)
+        start += _rounded_up(value.bytes)
 
 
 def aligned(size: int) -> np.ndarray:
@@ -142,5 +142,6 @@ def aligned(size: int) -> np.ndarray:
     return memory[start : start + size]
 
 
-def _padded(size: int) -> int:
+def _rounded_up(size: int) -> int:
+    """Return the multiple of :data:`ALIGNMENT` that ``size`` bytes need."""
     return -(-size // ALIGNMENT) * ALIGNMENT

@@ -33,7 +33,7 @@ def import_model(
     otherwise the graph keeps the batch size of the example.
 
     Args:
-        model: a module (imported as in ``eval()``; its mode is left as it was), an exported
+        model: a module (imported in evaluation mode; its own mode is left as it was), an exported
             program, or the path of a ``.pt2`` or ``.onnx`` file.
         example_inputs: one tensor or a sequence of them; needed for a module only.
         name: the graph's name; by default the class or the file.

@@ -86,39 +86,37 @@ def measure(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]
         request: ``configs``, ``repeats``, ``repeat_ms``, and ``best_us`` (the fastest so far, or
             None: then all candidates are timed in full, in turns).
     """
-    configs = request["configs"]
+    configs, best = request["configs"], request["best_us"]
     kernel.build(configs)
     yield {"built": len(configs)}
-    if request["best_us"] is None:
+    if best is None:
         yield from _in_turns(kernel, request)
         return
-    best = request["best_us"]
     for config in configs:
-        answer = _answer(kernel, config, request["repeats"], request["repeat_ms"], best)
-        best = min(best, answer.get("fastest_us", best))
-        yield answer
+        try:
+            seconds = kernel.time(config, request["repeats"], request["repeat_ms"], best)
+        except Exception as error:  # whatever is wrong is wrong with this candidate only
+            yield _failure(error)
+            continue
+        best = min(best, min(seconds) * 1e6)
+        yield _summary(seconds)
 
 
 def _in_turns(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Time candidates in turns, so that a slow moment of the machine hits all alike."""
     configs, count = request["configs"], min(TURNS, request["repeats"])
-    turns: list[list[dict[str, Any]]] = [[] for _ in configs]
+    seconds: list[list[float]] = [[] for _ in configs]
+    failures: dict[int, Exception] = {}
     for _ in range(count):
-        for answers, config in zip(turns, configs, strict=True):
-            repeats = request["repeats"] // count
-            answers.append(_answer(kernel, config, repeats, request["repeat_ms"], None))
-    for answers in turns:
-        failed = [answer for answer in answers if "error" in answer]
-        yield failed[0] if failed else _summary([t for a in answers for t in a["seconds"]])
-
-
-def _answer(
-    kernel: Kernel, config: dict[str, int], repeats: int, repeat_ms: int, best: float | None
-) -> dict[str, Any]:
-    try:
-        return _summary(kernel.time(config, repeats, repeat_ms, best))
-    except Exception as error:  # whatever is wrong is wrong with this candidate only
-        return {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
+        for number, config in enumerate(configs):
+            try:
+                seconds[number] += kernel.time(
+                    config, request["repeats"] // count, request["repeat_ms"], None
+                )
+            except Exception as error:  # as above
+                failures[number] = error
+    for number, times in enumerate(seconds):
+        yield _failure(failures[number]) if number in failures else _summary(times)
 
 
 def _key(config: dict[str, int]) -> str:
@@ -127,11 +125,14 @@ def _key(config: dict[str, int]) -> str:
 
 def _summary(seconds: Sequence[float]) -> dict[str, Any]:
     return {
-        "seconds": list(seconds),
         "median_us": statistics.median(seconds) * 1e6,
         "fastest_us": min(seconds) * 1e6,
         "runs": len(seconds),
     }
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    return {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
 
 
 def _arguments(func: Any) -> list[Any]:

@@ -21,9 +21,9 @@ def test_constants_come_back_aligned(tmp_path_factory, values):
     arrays = [random.integers(0, 2, value.shape).astype(value.dtype) for value in values]
     path = tmp_path_factory.mktemp("constants") / "constants.bin"
     write_constants(path, arrays)
-    mapped = list(read_constants(path, plan(values, constants=tuple(range(len(values))))))
-    assert len(mapped) == len(arrays)
-    for one, other in zip(mapped, arrays, strict=True):
+    read = list(read_constants(path, plan(values, constants=tuple(range(len(values))))))
+    assert len(read) == len(arrays)
+    for one, other in zip(read, arrays, strict=True):
         assert one.dtype == other.dtype and np.array_equal(one, other)
         assert one.ctypes.data % ALIGNMENT == 0
 

@@ -125,7 +125,7 @@ class RandomNetwork(nn.Module):
         return self.fc(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.sampled_from(["plain", "residual", "dense", "depthwise"]), min_size=1, max_size=4),
     st.integers(2, 6),

@@ -16,7 +16,7 @@ from hwopt.targets.templates.register_tile import lanes_for
 
 HOST = targets.get("host")
 AVX2 = targets.get("x86-avx2")
-QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 THOROUGH = settings(QUICK, max_examples=300)
 
 

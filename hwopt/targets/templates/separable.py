@@ -34,6 +34,7 @@ def can_follow(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> b
     depthwise, pointwise = Shape.of(first), Shape.of(second)
     if depthwise is None or pointwise is None:
         return False
+    merged = dataclasses.replace(pointwise, padded=depthwise.padded, between=depthwise.channels)
     return (
         depthwise.sums == DEPTHWISE
         and pointwise.sums == SUMS
@@ -43,13 +44,8 @@ def can_follow(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> b
         and not pointwise.padded
         and _sums_first_parameter(second)
         and (pointwise.rows, pointwise.columns) == (depthwise.rows, depthwise.columns)
-        and bool(_configs(dataclasses.replace(pointwise, **_before(depthwise)), target))
+        and bool(_configs(merged, target))
     )
-
-
-def _before(depthwise: Shape) -> dict[str, Any]:
-    """Return what the shape of the merged kernel has from the depthwise convolution."""
-    return {"padded": depthwise.padded, "between": depthwise.channels}
 
 
 def _configs(shape: Shape, target: Target) -> list[Config]:
