@@ -45,15 +45,18 @@ class Artifact:
         self._runtime = load_runtime()
         self._library = self._runtime.load_module(path / LIBRARY_FILE)
         self._inference = self._library[INFERENCE]
-        plan, workspace = manifest.plan, manifest.plan.workspace()
-        self._arrays = {n: plan.values[n].empty() for n in (*plan.inputs, *plan.results)}
-        constants = read_constants(path / CONSTANTS_FILE, plan)
-        self._arrays.update(zip(plan.constants, constants, strict=True))
-        memory = aligned(workspace.bytes)
-        parameters = [*(self._arrays[n] for n in plan.parameters), memory]
+        plan = manifest.plan
+        constants, workspace = plan.packed_constants(), plan.workspace()
+        self._arrays = {n: plan.values[n].empty() for n in plan.parameters}
+        parameters = list(self._arrays.values())
+        for placement, memory in (
+            (constants, read_constants(path / CONSTANTS_FILE, plan)),
+            (workspace, aligned(workspace.bytes)),
+        ):
+            parameters.append(memory)
+            inside = {n: plan.values[n].view(memory, at) for n, at in placement.places.items()}
+            self._arrays.update(inside)
         self._parameters = [self._runtime.from_dlpack(array) for array in parameters]
-        inside = {n: plan.values[n].view(memory, at) for n, at in workspace.places.items()}
-        self._arrays.update(inside)
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the model once.

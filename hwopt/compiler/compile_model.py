@@ -21,7 +21,6 @@ from hwopt.compiler.manifest import (
     TargetDescription,
     TensorDescription,
 )
-from hwopt.compiler.plan import write_constants
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_folder, sha256, write_json
 from hwopt.graph import Graph, TensorSpec, import_model
@@ -84,7 +83,7 @@ def compile(
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-")) / "a"
     with atomic_folder(folder) as temporary:
         _export(built.library, temporary / LIBRARY_FILE)
-        write_constants(temporary / CONSTANTS_FILE, built.model.constants)
+        built.model.constants.tofile(temporary / CONSTANTS_FILE)
         prepared.save(temporary)
         manifest = Manifest(
             model=graph.name,

@@ -12,6 +12,7 @@ from tvm import relax, tirx
 
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
+from hwopt.compiler.move_constants import move_constants
 from hwopt.compiler.plan import INFERENCE
 from hwopt.compiler.whole_model import WholeModel, follow
 from hwopt.targets import Target, templates, tuner, tvm_build
@@ -81,11 +82,12 @@ def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     """Turn operators into kernels: functions of plain loops without a schedule."""
     with tvm_build.tvm_target(target), tvm_build.pass_context():
         # 1. Simplify: inference forms of operators, one name a value, constants computed now.
-        mod = _run(
-            mod,
-            relax.transform.DecomposeOpsForInference(),
-            relax.transform.CanonicalizeBindings(),
-            relax.transform.FoldConstant(),
+        mod = _fold_constants(
+            _run(
+                mod,
+                relax.transform.DecomposeOpsForInference(),
+                relax.transform.CanonicalizeBindings(),
+            )
         )
         # 2. Layout: channels last, so that a vector holds neighbouring channels of one pixel.
         mod = _channels_last(_layout_free_forms(mod))
@@ -118,6 +120,10 @@ def _run(mod: tvm.IRModule, *passes: Any) -> tvm.IRModule:
     return tvm.transform.Sequential(list(passes))(mod)
 
 
+def _fold_constants(mod: tvm.IRModule) -> tvm.IRModule:
+    return _run(move_constants(mod), relax.transform.FoldConstant())
+
+
 def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
     """Turn 2-d convolutions and what surrounds them to channels last."""
     if not any(name == "relax.nn.conv2d" for name in _operators(mod)):
@@ -128,7 +134,7 @@ def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
         reason = str(error).strip().splitlines()[-1]
         log.warning("convolutions stay channels first, which is slower: TVM says %s", reason)
         return mod
-    return _run(converted, relax.transform.FoldConstant())
+    return _fold_constants(converted)
 
 
 def _layout_free_forms(mod: tvm.IRModule) -> tvm.IRModule:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-#: The library's function that calls all kernels; it takes ``Plan.parameters``.
+#: The library's function that calls all kernels: of inputs, results, constants and workspace.
 INFERENCE = "inference"
 #: Kernels read and write whole vectors: their tensors start at multiples of this many bytes.
 ALIGNMENT = 64
@@ -80,12 +80,20 @@ class Plan(BaseModel):
 
     @property
     def parameters(self) -> tuple[int, ...]:
-        """What the compiled function takes, before a workspace: inputs, constants, results."""
-        return (*self.inputs, *self.constants, *self.results)
+        """The values that stand by themselves; all others are parts of two pieces of memory."""
+        return (*self.inputs, *self.results)
 
-    def workspace(self) -> Workspace:
+    def packed_constants(self) -> Placement:
+        """Place the constants one after the other."""
+        places, size = {}, 0
+        for number in self.constants:
+            places[number] = size
+            size += _rounded_up(self.values[number].bytes)
+        return Placement(places, max(size, ALIGNMENT))
+
+    def workspace(self) -> Placement:
         """Find a place for every value that stays inside: the lowest where none needed then is."""
-        given = set(self.parameters)
+        given = {*self.parameters, *self.constants}
         last_use = {n: i for i, call in enumerate(self.calls) for n in call.arguments}
         places: dict[int, int] = {}
         live: list[tuple[int, int, int]] = []  # start, end and value, by start
@@ -104,35 +112,33 @@ class Plan(BaseModel):
                 live = sorted([*live, (start, start + needed, number)])
                 size = max(size, start + needed)
             live = [entry for entry in live if last_use[entry[2]] > i]
-        return Workspace(places, size)
+        return Placement(places, size)
 
 
 @dataclasses.dataclass(frozen=True)
-class Workspace:
-    """Where in one piece of memory of ``bytes`` the values inside an inference start."""
+class Placement:
+    """Where in one piece of memory of ``bytes`` values start, by their positions in the plan."""
 
     places: dict[int, int]
     bytes: int
 
 
-def write_constants(path: Path, arrays: Sequence[np.ndarray]) -> None:
-    """Write constants one after the other, each at a multiple of :data:`ALIGNMENT` bytes."""
-    with path.open("wb") as file:
-        for array in arrays:
-            file.write(np.ascontiguousarray(array).data)
-            file.write(bytes(_rounded_up(file.tell()) - file.tell()))
+def pack(arrays: Sequence[np.ndarray], plan: Plan) -> np.ndarray:
+    """Return the constants of a plan in one piece of memory."""
+    placement = plan.packed_constants()
+    memory = aligned(placement.bytes)
+    memory[:] = 0
+    for (number, start), array in zip(placement.places.items(), arrays, strict=True):
+        plan.values[number].view(memory, start)[...] = array
+    return memory
 
 
-def read_constants(path: Path, plan: Plan) -> Iterator[np.ndarray]:
-    """Yield the constants of a plan, as parts of one piece of memory."""
-    memory = aligned(path.stat().st_size)
+def read_constants(path: Path, plan: Plan) -> np.ndarray:
+    """Return memory as :func:`pack` does, from the file it was written to."""
+    memory = aligned(plan.packed_constants().bytes)
     with path.open("rb") as file:
         file.readinto(memory.data)
-    start = 0
-    for number in plan.constants:
-        value = plan.values[number]
-        yield value.view(memory, start)
-        start += _rounded_up(value.bytes)
+    return memory
 
 
 def aligned(size: int) -> np.ndarray:

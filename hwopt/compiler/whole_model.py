@@ -11,53 +11,42 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax, te, tirx
+from tvm import relax, tirx
 from tvm.ir.expr import GenericConst
 
 from hwopt.compiler.merge_kernels import is_kernel_call
-from hwopt.compiler.plan import INFERENCE, Call, Plan, Value
+from hwopt.compiler.plan import INFERENCE, Call, Plan, Value, pack
 from hwopt.errors import HwoptError
 from hwopt.targets import tvm_build
 
 
 @dataclasses.dataclass(frozen=True)
 class WholeModel:
-    """Kernel calls in order, and the constants that they read."""
+    """Kernel calls in order, and the constants that they read, packed."""
 
     plan: Plan
-    constants: tuple[np.ndarray, ...]
+    constants: np.ndarray
 
     def function(self) -> tirx.PrimFunc:
-        """Return the function that takes ``plan.parameters`` and a workspace."""
-        plan, workspace = self.plan, self.plan.workspace()
-        read = [*plan.inputs, *plan.constants]
-        sources = [te.placeholder(plan.values[n].shape, plan.values[n].dtype) for n in read]
-        written = [(plan.values[n].shape, plan.values[n].dtype) for n in plan.results]
-        written.append(((workspace.bytes,), "uint8"))
-
-        def emit(inputs: list[Any], outputs: list[Any]) -> Any:
-            *results, memory = outputs
-            data = {n: memory[start] for n, start in workspace.places.items()}
-            for number, buffer in zip(plan.parameters, [*inputs, *results], strict=True):
-                data[number] = buffer[(0,) * len(plan.values[number].shape)]
-            calls = []
-            for call in plan.calls:
-                tensors = [_tensor(data[n], plan.values[n]) for n in call.arguments]
-                calls.append(tirx.Evaluate(tirx.call_cpacked(call.kernel, *tensors)))
-            return tirx.stmt_seq(*calls) if calls else tirx.Evaluate(0)
-
-        # With buffers of our own: those that TVM makes may start anywhere, known at run time only.
-        outputs = te.extern(
-            [shape for shape, _ in written],
-            sources,
-            emit,
-            name=INFERENCE,
-            dtype=[dtype for _, dtype in written],
-            in_buffers=[tirx.decl_buffer(source.shape, source.dtype) for source in sources],
-            out_buffers=[tirx.decl_buffer(shape, dtype) for shape, dtype in written],
-        )
-        outputs = outputs if len(written) > 1 else [outputs]
-        func = te.create_prim_func([*sources, *outputs])
+        """Return the function of ``plan.parameters``, packed constants and a workspace."""
+        plan = self.plan
+        parameters = [
+            tirx.decl_buffer(plan.values[n].shape, plan.values[n].dtype) for n in plan.parameters
+        ]
+        first = {
+            number: buffer[(0,) * len(buffer.shape)]
+            for number, buffer in zip(plan.parameters, parameters, strict=True)
+        }
+        for placement in (plan.packed_constants(), plan.workspace()):
+            memory = tirx.decl_buffer((placement.bytes,), "uint8")
+            parameters.append(memory)
+            first.update({n: memory[start] for n, start in placement.places.items()})
+        calls = []
+        for call in plan.calls:
+            tensors = [_tensor(first[n], plan.values[n]) for n in call.arguments]
+            calls.append(tirx.Evaluate(tirx.call_cpacked(call.kernel, *tensors)))
+        body = tirx.stmt_seq(*calls) if calls else tirx.Evaluate(0)
+        func = tirx.PrimFunc(parameters, body)
         return func.with_attr({"global_symbol": INFERENCE, tvm_build.SCHEDULED: True})
 
 
@@ -102,7 +91,7 @@ class _Follower:
             outputs=tuple(outputs) if isinstance(outputs, list) else (outputs,),
             calls=tuple(calls),
         )
-        return WholeModel(plan, tuple(self._constants.values()))
+        return WholeModel(plan, pack(list(self._constants.values()), plan))
 
     def _call(self, call: relax.Call, var: relax.Var) -> Call:
         read = [self._number(argument) for argument in call.args[1].fields]

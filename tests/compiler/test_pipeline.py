@@ -81,12 +81,11 @@ MODELS = {
 
 def execute(result, inputs):
     plan = result.model.plan
-    arrays = dict(zip(plan.constants, result.model.constants, strict=True))
-    arrays.update(zip(plan.inputs, [value.numpy() for value in inputs], strict=True))
+    arrays = dict(zip(plan.inputs, [value.numpy() for value in inputs], strict=True))
     arrays.update({number: plan.values[number].empty() for number in plan.results})
     tensors = {number: tvm.runtime.tensor(array) for number, array in arrays.items()}
-    workspace = tvm.runtime.tensor(aligned(plan.workspace().bytes))
-    result.library[INFERENCE](*[tensors[number] for number in plan.parameters], workspace)
+    memories = (result.model.constants, aligned(plan.workspace().bytes))
+    result.library[INFERENCE](*tensors.values(), *map(tvm.runtime.tensor, memories))
     return [tensors[number].numpy() for number in plan.outputs]
 
 

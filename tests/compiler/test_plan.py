@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hwopt.compiler.plan import ALIGNMENT, Call, Plan, Value, read_constants, write_constants
+from hwopt.compiler.plan import ALIGNMENT, Call, Plan, Value, pack, read_constants
 
 SHAPES = st.lists(st.integers(1, 5), max_size=3).map(tuple)
 VALUES = st.builds(Value, shape=SHAPES, dtype=st.sampled_from(["float32", "int64", "bool"]))
@@ -20,10 +20,11 @@ def test_constants_come_back_aligned(tmp_path_factory, values):
     random = np.random.default_rng(0)
     arrays = [random.integers(0, 2, value.shape).astype(value.dtype) for value in values]
     path = tmp_path_factory.mktemp("constants") / "constants.bin"
-    write_constants(path, arrays)
-    read = list(read_constants(path, plan(values, constants=tuple(range(len(values))))))
-    assert len(read) == len(arrays)
-    for one, other in zip(read, arrays, strict=True):
+    whole = plan(values, constants=tuple(range(len(values))))
+    pack(arrays, whole).tofile(path)
+    memory = read_constants(path, whole)
+    for number, start in whole.packed_constants().places.items():
+        one, other = whole.values[number].view(memory, start), arrays[number]
         assert one.dtype == other.dtype and np.array_equal(one, other)
         assert one.ctypes.data % ALIGNMENT == 0
 
@@ -35,12 +36,13 @@ def test_new_arrays_are_aligned(value):
     assert array.nbytes == value.bytes and array.ctypes.data % ALIGNMENT == 0
 
 
-def test_parameters_are_inputs_constants_and_what_kernels_write():
+def test_parameters_are_inputs_and_what_kernels_write():
     values = [Value(shape=(2,), dtype="float32")] * 5
     calls = (Call(kernel="a", arguments=(0, 1, 2)), Call(kernel="b", arguments=(2, 3)))
     whole = plan(values, inputs=(0,), constants=(1, 4), outputs=(3, 0, 3, 4), calls=calls)
     assert whole.results == (3,)
-    assert whole.parameters == (0, 1, 4, 3)
+    assert whole.parameters == (0, 3)
+    assert set(whole.packed_constants().places) == {1, 4}
 
 
 def test_a_plan_with_values_that_are_not_there_is_refused():

@@ -23,7 +23,7 @@ def test_every_kernel_is_timed_in_the_running_model(artifact):
     # What is computed at compile time, such as packed weights, is no longer called.
     assert {kernel.name for kernel in kernels} <= known
     assert sum(kernel.macs for kernel in kernels) == artifact.manifest.macs
-    assert 0.5 < sum(kernel.share for kernel in kernels) <= 1.0
+    assert 0.5 < sum(kernel.share for kernel in kernels) <= 1.0 + 1e-9  # sums of floats
     assert all(kernel.us > 0 and kernel.lost_us <= kernel.us for kernel in kernels)
     first = next(kernel for kernel in kernels if kernel.macs)
     assert first.compute == pytest.approx(2 * first.macs / 100.0 / 1e3 / first.us)

@@ -10,6 +10,8 @@ from hwopt.targets.templates import analysis
 
 # Name of the block that pads; schedules look for it.
 PADDED = "hwopt_padded"
+# Channels that are copied at once, where their number can be divided so.
+SHORTEST_COPY, LONGEST_COPY = 8, 64
 
 
 def pad(data: te.Tensor, padding: tuple[int, ...], channels: int) -> te.Tensor:
@@ -41,7 +43,15 @@ def pad_inside(schedule: s_tir.Schedule, loop: Any) -> None:
     if PADDED in analysis.names(schedule):
         padded = schedule.get_sblock(PADDED)
         schedule.compute_at(padded, loop)
-        schedule.vectorize(schedule.get_loops(padded)[-1])
+        channel = schedule.get_loops(padded)[-1]
+        length = _vector_length(int(schedule.get(channel).extent))
+        schedule.vectorize(schedule.split(channel, [None, length])[1])
+
+
+def _vector_length(channels: int) -> int:
+    """Return how many channels to copy at once; longer vectors take LLVM seconds to compile."""
+    divisors = [n for n in range(SHORTEST_COPY, LONGEST_COPY + 1) if channels % n == 0]
+    return max(divisors, default=channels)
 
 
 def can_pad_from(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
