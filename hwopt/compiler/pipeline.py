@@ -82,13 +82,12 @@ def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     """Turn operators into kernels: functions of plain loops without a schedule."""
     with tvm_build.tvm_target(target), tvm_build.pass_context():
         # 1. Simplify: inference forms of operators, one name a value, constants computed now.
-        mod = _fold_constants(
-            _run(
-                mod,
-                relax.transform.DecomposeOpsForInference(),
-                relax.transform.CanonicalizeBindings(),
-            )
+        mod = _run(
+            mod,
+            relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
         )
+        mod = _fold_constants(mod)
         # 2. Layout: channels last, so that a vector holds neighbouring channels of one pixel.
         mod = _channels_last(_layout_free_forms(mod))
         # 3. Kernels: operators become loops (those of the templates with packed weights), and

@@ -53,8 +53,9 @@ def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bo
     The padding of a convolution can change the layout on the way; a depthwise convolution goes
     together with the 1x1 convolution after it.
     """
-    tiled = isinstance(find(second, target), RegisterTile | Separable)
-    return (tiled and can_pad_from(first, second)) or can_follow(first, second, target)
+    if can_pad_from(first, second):
+        return isinstance(find(second, target), RegisterTile | Separable)
+    return can_follow(first, second, target)
 
 
 def macs(func: tirx.PrimFunc, target: Target) -> int:

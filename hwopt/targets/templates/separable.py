@@ -31,13 +31,15 @@ DEPTHWISE_COLUMNS = 7
 
 def can_follow(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bool:
     """Return whether two unscheduled kernels, the second reading the first, fit this template."""
-    depthwise, pointwise = Shape.of(first), Shape.of(second)
-    if depthwise is None or pointwise is None:
+    depthwise = Shape.of(first)
+    if depthwise is None or depthwise.sums != DEPTHWISE:
+        return False
+    pointwise = Shape.of(second)
+    if pointwise is None:
         return False
     merged = dataclasses.replace(pointwise, padded=depthwise.padded, between=depthwise.channels)
     return (
-        depthwise.sums == DEPTHWISE
-        and pointwise.sums == SUMS
+        pointwise.sums == SUMS
         and depthwise.exact
         and pointwise.exact
         and pointwise.steps == depthwise.channels
