@@ -134,7 +134,8 @@ def check_winograd(data, target):
     x = random.standard_normal((batch, height, width, inputs)).astype("float32")
     weight = random.standard_normal((3, 3, inputs, outputs)).astype("float32")
     input_lanes = data.draw(st.sampled_from([4, target.float_lanes]), label="input lanes")
-    packing = winograd.Packing(input_lanes, lanes_for(outputs, target))
+    tile = data.draw(st.sampled_from(sorted(winograd.TRANSFORMS)), label="tile")
+    packing = winograd.Packing(tile, input_lanes, lanes_for(outputs, target))
     packed = winograd.pack(weight, packing)
     source = te.placeholder(x.shape, "float32", name="data")
     packed_tensor = te.placeholder(packed.shape, "float32", name="packed")
@@ -315,11 +316,35 @@ def test_lanes_waste_little():
 def test_winograd_where_it_saves_more_than_its_transformations_cost():
     avx512 = targets.get("x86-avx512")
     shapes = [(3, 16), (8, 8), (16, 16), (22, 22), (45, 45), (64, 64)]
-    chosen = {shape: winograd.packing((3, 3, *shape), avx512) for shape in shapes}
+    chosen = {
+        shape: winograd.packing((3, 3, *shape), 16, 16, batch=1, target=avx512) for shape in shapes
+    }
     assert chosen[3, 16] is None
-    assert chosen[8, 8] == (8, 8) and chosen[22, 22] == (8, 8) and chosen[45, 45] == (16, 16)
-    assert chosen[64, 64] == (16, 16)
-    assert winograd.packing((5, 5, 64, 64), avx512) is None
+    assert chosen[8, 8] == (4, 8, 8) and chosen[22, 22] == (4, 8, 8)
+    assert chosen[45, 45] == (4, 16, 16) and chosen[64, 64] == (4, 16, 16)
+    assert winograd.packing((5, 5, 64, 64), 16, 16, batch=1, target=avx512) is None
+
+
+def test_winograd_tiles_are_small_where_images_are_small_and_weights_many():
+    avx512 = targets.get("x86-avx512")
+    shapes = {(56, 64): 4, (28, 128): 4, (14, 256): 4, (7, 512): 2}
+    for (size, channels), tile in shapes.items():
+        kernel = (3, 3, channels, channels)
+        assert winograd.packing(kernel, size, size, batch=1, target=avx512).tile == tile
+
+
+@pytest.mark.parametrize("transforms", winograd.TRANSFORMS.values(), ids=lambda t: f"F({t.tile})")
+def test_winograd_transforms_give_the_sums_of_a_tile(transforms):
+    random = np.random.default_rng(0)
+    inputs, weights = random.standard_normal((transforms.points,) * 2), random.random((3, 3))
+    to_points = np.array(transforms.inputs(np.eye(transforms.points)))
+    to_results = np.array(transforms.results(np.eye(transforms.points)))
+    products = (
+        transforms.weights @ weights @ transforms.weights.T * (to_points @ inputs @ to_points.T)
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(inputs, (3, 3))
+    expected = np.einsum("yxab,ab->yx", windows, weights)
+    np.testing.assert_allclose(to_results @ products @ to_results.T, expected, rtol=1e-12)
 
 
 def test_unknown_template():

@@ -71,7 +71,10 @@ def legalize(builder: Any, call: Any, target: Target) -> Any:
         tuple(int(n) for n in attrs.dilation),
     )
     plain = groups == 1 and geometry.is_plain()
-    winograd_packing = winograd.packing(kernel.shape, target) if plain else None
+    batch, rows, columns = geometry.result(data.ty.shape, *kernel.shape[:2])
+    winograd_packing = (
+        winograd.packing(kernel.shape, rows, columns, batch, target) if plain else None
+    )
     if winograd_packing:
         packed = winograd.pack(kernel, winograd_packing)
         describe = functools.partial(

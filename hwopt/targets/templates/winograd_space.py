@@ -12,7 +12,8 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config, round_up
 from hwopt.targets.templates.register_tile_space import BUSY_SUMS, LARGEST_TILE
-from hwopt.targets.templates.winograd import INPUT_COST, OUTPUT_COST, POINTS, SUMS
+from hwopt.targets.templates.winograd import SUMS
+from hwopt.targets.templates.winograd_transforms import TRANSFORMS
 
 MOST_CANDIDATES = 48
 
@@ -21,6 +22,7 @@ MOST_CANDIDATES = 48
 class Sizes:
     """Sizes of a kernel: tiles, input channels, and blocks of output channels."""
 
+    tile: int
     batch: int
     rows: int
     columns: int
@@ -37,9 +39,9 @@ class Sizes:
         if SUMS not in names or len(schedule.get_loops(schedule.get_sblock(names[-1]))) != 4:
             return None
         extents = [int(v.dom.extent) for v in schedule.get(schedule.get_sblock(SUMS)).iter_vars]
-        batch, rows, _, _, columns, blocks, lanes, inputs = extents
+        batch, rows, points, _, columns, blocks, lanes, inputs = extents
         channels = schedule.get(schedule.get_sblock(names[-1])).iter_vars[-1].dom.extent
-        return cls(batch, rows, columns, inputs, blocks, lanes, int(channels))
+        return cls(points - 2, batch, rows, columns, inputs, blocks, lanes, int(channels))
 
     @property
     def exact(self) -> bool:
@@ -96,12 +98,14 @@ def _cost(sizes: Sizes, config: Config, target: Target) -> float:
     chunks = sizes.rows // config["chunk_rows"]
     tiles = chunks * round_up(config["chunk_rows"], rows) * round_up(sizes.columns, columns)
     busy = max(1.0, BUSY_SUMS / count)
-    products = POINTS**2 * tiles * sizes.blocks * sizes.inputs * busy * (1 + loads / 4)
+    transforms = TRANSFORMS[sizes.tile]
+    points = transforms.points**2
+    products = points * tiles * sizes.blocks * sizes.inputs * busy * (1 + loads / 4)
     vectors = sizes.inputs // sizes.input_lanes
-    transforms = sizes.rows * sizes.columns * (vectors * INPUT_COST + sizes.blocks * OUTPUT_COST)
+    moved = vectors * transforms.input_cost + sizes.blocks * transforms.result_cost
     # What one chunk keeps between the steps should stay in the second cache.
-    points = POINTS**2 * config["chunk_rows"] * sizes.columns * sizes.lanes * 4
-    spilled = points * (vectors + blocks) > target.l2_bytes
+    kept = points * config["chunk_rows"] * sizes.columns * sizes.lanes * 4 * (vectors + blocks)
+    spill = 2 if kept > target.l2_bytes else 1
     parts = sizes.batch * (sizes.blocks // blocks if config["by_blocks"] else chunks)
     share = math.ceil(parts / target.threads) / parts
-    return (products + transforms * (2 if spilled else 1)) * share * sizes.batch
+    return (products + sizes.rows * sizes.columns * moved * spill) * share * sizes.batch

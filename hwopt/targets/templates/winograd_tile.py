@@ -6,8 +6,9 @@ transformation to results, with all that follows in the model. By blocks, for sm
 many channels: the whole input is transformed first (in parallel), then groups of channel blocks run
 in parallel, so that each thread reads its own part of the weights.
 
-The sums of one of the sixteen points are a matrix product; a tile of them stays in registers, as
-in ``register_tile``.
+The sums of one point of the transformed tiles are a matrix product; a tile of them stays in
+registers, as in ``register_tile``. Between their two steps, transformations stay in registers too,
+or where there are not enough in the first cache.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
 from hwopt.targets.templates.padding import PADDED, pad_inside
 from hwopt.targets.templates.register_tile import cut
-from hwopt.targets.templates.winograd import SUMS, TILE, TRANSFORMED
+from hwopt.targets.templates.winograd import (
+    INPUT_ROWS,
+    RESULT_ROWS,
+    SUMS,
+    TRANSFORMED,
+)
 from hwopt.targets.templates.winograd_space import Sizes, configs
 
 
@@ -44,7 +50,7 @@ class Winograd:
         """Tile, order, unroll and vectorise as the module describes."""
         sizes = _sizes(func)
         schedule = s_tir.Schedule(func)
-        inline_maps(schedule, keep=(PADDED, TRANSFORMED, SUMS))
+        inline_maps(schedule, keep=(PADDED, INPUT_ROWS, TRANSFORMED, SUMS, RESULT_ROWS))
         last = schedule.get_sblock(analysis.names(schedule)[-1])
         tile = _tile_result if sizes.exact else _tile_rest
         outer, group = tile(schedule, last, sizes, config)
@@ -63,7 +69,9 @@ def _tile_result(
     schedule: s_tir.Schedule, last: Any, sizes: Sizes, config: Config
 ) -> tuple[Any, Any]:
     """Tile the last block; returns the parallel loop and the one around the sums of a group."""
-    batch, chunk, tile_row, tile_column, row, column, channel = _split_tiles(schedule, last, config)
+    batch, chunk, tile_row, tile_column, row, column, channel = _split_tiles(
+        schedule, last, sizes, config
+    )
     group, block, lane = schedule.split(channel, [None, config["blocks"], sizes.lanes])
     inner = (tile_row, tile_column, block, row, column, lane)
     if config["by_blocks"]:
@@ -72,9 +80,7 @@ def _tile_result(
     else:
         schedule.reorder(batch, chunk, group, *inner)
         outer, around = schedule.fuse(batch, chunk), group
-    local = schedule.cache_read(last, _read_index(schedule, last, SUMS), "local")
-    schedule.compute_at(local, block)
-    _unroll_vectors(schedule, schedule.get_loops(local)[-_depth(schedule, local, block) :])
+    _transform_rows(schedule, RESULT_ROWS, block)
     for loop in (row, column):
         schedule.unroll(loop)
     schedule.vectorize(lane)
@@ -83,11 +89,13 @@ def _tile_result(
     return outer, around
 
 
-def _split_tiles(schedule: s_tir.Schedule, last: Any, config: Config) -> tuple[Any, ...]:
+def _split_tiles(
+    schedule: s_tir.Schedule, last: Any, sizes: Sizes, config: Config
+) -> tuple[Any, ...]:
     """Return loops over batch, chunks, tile rows and columns, inside a tile, and channels."""
     batch, row, column, channel = schedule.get_loops(last)
-    tile_row, row = schedule.split(row, [None, TILE])
-    tile_column, column = schedule.split(column, [None, TILE])
+    tile_row, row = schedule.split(row, [None, sizes.tile])
+    tile_column, column = schedule.split(column, [None, sizes.tile])
     chunk, tile_row = schedule.split(tile_row, [None, config["chunk_rows"]])
     return batch, chunk, tile_row, tile_column, row, column, channel
 
@@ -96,9 +104,12 @@ def _tile_rest(
     schedule: s_tir.Schedule, last: Any, sizes: Sizes, config: Config
 ) -> tuple[Any, Any]:
     """Tile the last block where its channels end inside a block: all sums of a chunk come first."""
-    batch, chunk, tile_row, tile_column, row, column, channel = _split_tiles(schedule, last, config)
+    batch, chunk, tile_row, tile_column, row, column, channel = _split_tiles(
+        schedule, last, sizes, config
+    )
     schedule.reorder(batch, chunk, tile_row, tile_column, row, column, channel)
     outer = schedule.fuse(batch, chunk)
+    _transform_rows(schedule, RESULT_ROWS, tile_column)
     _, lane = cut(schedule, channel, min(sizes.lanes, sizes.channels))
     schedule.vectorize(lane)
     for loop in (row, column):
@@ -137,10 +148,8 @@ def _transform_input(schedule: s_tir.Schedule, chunk: Any | None, sizes: Sizes) 
         schedule.compute_at(transformed, chunk, preserve_unit_loops=True)
     batch, row, a, b, column, channel = schedule.get_loops(transformed)[-6:]
     block, lane = schedule.split(channel, [None, sizes.input_lanes])
-    schedule.reorder(batch, row, column, block, a, b, lane)
-    local = schedule.cache_read(transformed, 0, "local")
-    schedule.compute_at(local, block)
-    _unroll_vectors(schedule, schedule.get_loops(local)[-_depth(schedule, local, block) :])
+    schedule.reorder(batch, row, column, block, b, a, lane)
+    _transform_rows(schedule, INPUT_ROWS, block)
     for loop in (a, b):
         schedule.unroll(loop)
     schedule.vectorize(lane)
@@ -150,24 +159,16 @@ def _transform_input(schedule: s_tir.Schedule, chunk: Any | None, sizes: Sizes) 
     pad_inside(schedule, outer)
 
 
-def _unroll_vectors(schedule: s_tir.Schedule, loops: list[Any]) -> None:
-    """Vectorise the innermost loop and unroll the others."""
-    *others, lane = loops
-    schedule.vectorize(lane)
-    for loop in others:
-        schedule.unroll(loop)
-
-
-def _depth(schedule: s_tir.Schedule, block: Any, loop: Any) -> int:
-    """Return how many loops stand around ``block`` inside ``loop``."""
-    variables = [schedule.get(outer).loop_var for outer in schedule.get_loops(block)]
-    return len(variables) - 1 - variables.index(schedule.get(loop).loop_var)
-
-
-def _read_index(schedule: s_tir.Schedule, block: Any, name: str) -> int:
-    """Return the position, among the buffers that ``block`` reads, of the one called ``name``."""
-    reads = [region.source.name for region in schedule.get(block).reads]
-    return reads.index(name)
+def _transform_rows(schedule: s_tir.Schedule, name: str, loop: Any) -> None:
+    """Compute the first half of a transformation inside ``loop``: vectorised and unrolled."""
+    rows = schedule.get_sblock(name)
+    schedule.compute_at(rows, loop)
+    schedule.set_scope(rows, 0, "local")
+    variables = [schedule.get(outer).loop_var for outer in schedule.get_loops(rows)]
+    inside = schedule.get_loops(rows)[variables.index(schedule.get(loop).loop_var) + 1 :]
+    schedule.vectorize(inside[-1])
+    for unrolled in inside[:-1]:
+        schedule.unroll(unrolled)
 
 
 def _sizes(func: tirx.PrimFunc) -> Sizes:
