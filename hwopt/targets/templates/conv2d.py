@@ -7,7 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from tvm import relax, te
+from tvm import relax, te, tirx
 from tvm.ir.expr import GenericConst
 
 from hwopt.targets.target import Target
@@ -140,16 +140,31 @@ def convolution(
 
 
 def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geometry) -> te.Tensor:
-    """Describe the convolution of each channel with its own weights ``[block, H, W, lanes]``."""
+    """Describe the convolution of each channel with its own weights ``[block, H, W, lanes]``.
+
+    Copying the input into a padded one would take about as long as the sums. Where the channels
+    fill their blocks nothing is copied: a position in the padding reads the nearest one inside,
+    which the same sum reads anyhow, and counts with a weight of 0.
+    """
     blocks, kernel_h, kernel_w, lanes = (int(n) for n in packed.shape)
     batch, rows, columns = geometry.result(data.shape, kernel_h, kernel_w)
-    source = pad(data, geometry.padding, blocks * lanes)
+    top, left = geometry.padding[:2]
+    copied = channels < blocks * lanes
+    source = pad(data, geometry.padding, blocks * lanes) if copied else data
     ky = te.reduce_axis((0, kernel_h), name="ky")
     kx = te.reduce_axis((0, kernel_w), name="kx")
 
     def multiply(n: Any, h: Any, w: Any, b: Any, v: Any) -> Any:
         y, x = geometry.source(h, w, ky, kx)
-        return te.sum(source[n, y, x, b * lanes + v] * packed[b, ky, kx, v], axis=[ky, kx])
+        weight = packed[b, ky, kx, v]
+        if any(geometry.padding) and not copied:
+            (y, in_rows), (x, in_columns) = (
+                _nearest(y - top, int(data.shape[1])),
+                _nearest(x - left, int(data.shape[2])),
+            )
+            inside = tirx.all(in_rows, in_columns)
+            weight = tirx.Select(inside, weight, tirx.const(0.0, "float32"))
+        return te.sum(source[n, y, x, b * lanes + v] * weight, axis=[ky, kx])
 
     sums = te.compute((batch, rows, columns, blocks, lanes), multiply, name=DEPTHWISE)
     return te.compute(
@@ -157,3 +172,9 @@ def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geome
         lambda n, h, w, c: sums[n, h, w, c // lanes, c % lanes],
         name=UNPACKED,
     )
+
+
+def _nearest(position: Any, size: int) -> tuple[Any, Any]:
+    """Return the nearest of ``size`` positions, and whether it is the position itself."""
+    nearest = tirx.max(0, tirx.min(position, size - 1))
+    return nearest, tirx.all(position >= 0, position < size)

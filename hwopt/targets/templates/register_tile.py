@@ -27,10 +27,14 @@ from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
 from hwopt.targets.templates.padding import PADDED, pad_inside
 from hwopt.targets.templates.register_tile_space import (
+    DEPTHWISE,
     Shape,
     as_three,
     configs,
 )
+
+# Larger windows of depthwise convolutions are unrolled in one dimension only.
+UNROLLED_WINDOW = 9
 
 
 def lanes_for(channels: int, target: Target) -> int:
@@ -144,6 +148,16 @@ def keep_in_registers(schedule: s_tir.Schedule, name: str, tile_loop: Any) -> No
     schedule.vectorize(spatial[-1])
     for loop in spatial[:-1]:
         schedule.unroll(loop)
+    if name == DEPTHWISE:
+        unroll_window(schedule, *reduction)
+
+
+def unroll_window(schedule: s_tir.Schedule, ky: Any, kx: Any) -> None:
+    """Unroll the window of a depthwise convolution, so that it is known what is in the padding."""
+    schedule.unroll(kx)
+    extents = [int(schedule.get(loop).extent) for loop in (ky, kx)]
+    if math.prod(extents) <= UNROLLED_WINDOW:
+        schedule.unroll(ky)
 
 
 def cut(schedule: s_tir.Schedule, loop: Any, length: int) -> tuple[Any, Any]:

@@ -18,15 +18,16 @@ from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
 from hwopt.targets.templates.padding import PADDED, pad_inside
-from hwopt.targets.templates.register_tile import cut, keep_in_registers, tile_result
+from hwopt.targets.templates.register_tile import cut, keep_in_registers, tile_result, unroll_window
 from hwopt.targets.templates.register_tile_space import DEPTHWISE, SUMS, Shape, configs
 
 # The 1x1 weights are read once a chunk. If they are larger than this share of the second cache,
 # each thread gets few chunks only.
 LARGEST_SHARE_OF_L2 = 0.5
 FEW_CHUNKS = 2
-# Columns of the depthwise tile, for which there are registers even with 16 of them.
-DEPTHWISE_COLUMNS = 7
+# Columns of the depthwise tile, for which there are registers even with 16 of them: the most that
+# divide the columns of the result, or else the least of these, and a rest.
+DEPTHWISE_COLUMNS = (4, 5, 6, 7, 8)
 
 
 def can_follow(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bool:
@@ -109,7 +110,9 @@ def _tile_depthwise(schedule: s_tir.Schedule, result: Any, outer: Any) -> None:
     lanes = int(schedule.get(sums).iter_vars[4].dom.extent)
     schedule.compute_at(result, outer, preserve_unit_loops=True)
     row, column, channel = schedule.get_loops(result)[-3:]
-    column_tile, column = cut(schedule, column, DEPTHWISE_COLUMNS)
+    columns = int(schedule.get(column).extent)
+    lengths = [length for length in DEPTHWISE_COLUMNS if columns % length == 0]
+    column_tile, column = cut(schedule, column, max(lengths, default=DEPTHWISE_COLUMNS[0]))
     block, lane = schedule.split(channel, [None, lanes])
     schedule.reorder(row, column_tile, block, column, lane)
     schedule.unroll(column)
@@ -120,7 +123,7 @@ def _tile_depthwise(schedule: s_tir.Schedule, result: Any, outer: Any) -> None:
     schedule.reorder(ky, kx, column, lane)
     schedule.vectorize(lane)
     schedule.unroll(column)
-    schedule.unroll(kx)
+    unroll_window(schedule, ky, kx)
 
 
 def _shape(func: tirx.PrimFunc) -> Shape | None:
