@@ -26,6 +26,7 @@ from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
 from hwopt.targets.templates.padding import PADDED, pad_inside
+from hwopt.targets.templates.prefetch import prefetch_result
 from hwopt.targets.templates.register_tile_space import (
     DEPTHWISE,
     Shape,
@@ -75,7 +76,8 @@ class RegisterTile:
         pad_inside(schedule, outer)
         if config["parallel"]:
             schedule.parallel(outer)
-        return tvm_build.mark_scheduled(analysis.start_sums(schedule))
+        scheduled = tvm_build.mark_scheduled(analysis.start_sums(schedule))
+        return prefetch_result(scheduled, shape.sums, target) if shape.exact else scheduled
 
     def macs(self, func: tirx.PrimFunc) -> int:
         """Count the channels that there are, not those that fill the last block."""

@@ -18,6 +18,7 @@ from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
 from hwopt.targets.templates.padding import PADDED, pad_inside
+from hwopt.targets.templates.prefetch import prefetch_result
 from hwopt.targets.templates.register_tile import cut, keep_in_registers, tile_result, unroll_window
 from hwopt.targets.templates.register_tile_space import DEPTHWISE, SUMS, Shape, configs
 
@@ -94,7 +95,8 @@ class Separable:
         pad_inside(schedule, outer)
         if config["parallel"]:
             schedule.parallel(outer)
-        return tvm_build.mark_scheduled(analysis.start_sums(schedule))
+        scheduled = tvm_build.mark_scheduled(analysis.start_sums(schedule))
+        return prefetch_result(scheduled, SUMS, target)
 
     def macs(self, func: tirx.PrimFunc) -> int:
         """Add those of both convolutions."""
