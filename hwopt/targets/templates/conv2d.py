@@ -16,6 +16,7 @@ from hwopt.targets.templates.padding import pad
 from hwopt.targets.templates.register_tile import lanes_for
 from hwopt.targets.templates.register_tile_space import (
     DEPTHWISE,
+    FEW_INPUTS,
     GROUPED,
     OUT_ELEMENTWISE_FUSABLE,
     SUMS,
@@ -114,11 +115,16 @@ def pack(kernel: np.ndarray, groups: int, lanes: int) -> np.ndarray:
 def convolution(
     data: te.Tensor, packed: te.Tensor, channels: int, groups: int, geometry: Geometry
 ) -> te.Tensor:
-    """Describe the convolution of NHWC ``data`` with packed weights; the result is NHWC."""
+    """Describe the convolution of NHWC ``data`` with packed weights; the result is NHWC.
+
+    The input is copied into a padded one, except where it has so few channels that the copy would
+    take long in comparison: see :func:`_nearest`.
+    """
     blocks, kernel_h, kernel_w, inputs, lanes = (int(n) for n in packed.shape)
     batch, rows, columns = geometry.result(data.shape, kernel_h, kernel_w)
     per_group, group_blocks = channels // groups, blocks // groups
-    source = pad(data, geometry.padding, int(data.shape[3]))
+    copied = groups > 1 or inputs > FEW_INPUTS
+    source = pad(data, geometry.padding, int(data.shape[3])) if copied else data
     ky = te.reduce_axis((0, kernel_h), name="ky")
     kx = te.reduce_axis((0, kernel_w), name="kx")
     ci = te.reduce_axis((0, inputs), name="ci")
@@ -126,7 +132,10 @@ def convolution(
     def multiply(n: Any, h: Any, w: Any, b: Any, v: Any) -> Any:
         y, x = geometry.source(h, w, ky, kx)
         channel = (b // group_blocks) * inputs + ci if groups > 1 else ci
-        return te.sum(source[n, y, x, channel] * packed[b, ky, kx, ci, v], axis=[ky, kx, ci])
+        weight = packed[b, ky, kx, ci, v]
+        if not copied:
+            y, x, weight = _nearest(data, geometry.padding, y, x, weight)
+        return te.sum(source[n, y, x, channel] * weight, axis=[ky, kx, ci])
 
     def unpack(n: Any, h: Any, w: Any, c: Any) -> Any:
         if groups == 1:
@@ -142,13 +151,11 @@ def convolution(
 def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geometry) -> te.Tensor:
     """Describe the convolution of each channel with its own weights ``[block, H, W, lanes]``.
 
-    Copying the input into a padded one would take about as long as the sums. Where the channels
-    fill their blocks nothing is copied: a position in the padding reads the nearest one inside,
-    which the same sum reads anyhow, and counts with a weight of 0.
+    The input is copied into a padded one only where the channels do not fill their blocks: the copy
+    would take about as long as the sums. See :func:`_nearest`.
     """
     blocks, kernel_h, kernel_w, lanes = (int(n) for n in packed.shape)
     batch, rows, columns = geometry.result(data.shape, kernel_h, kernel_w)
-    top, left = geometry.padding[:2]
     copied = channels < blocks * lanes
     source = pad(data, geometry.padding, blocks * lanes) if copied else data
     ky = te.reduce_axis((0, kernel_h), name="ky")
@@ -157,13 +164,8 @@ def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geome
     def multiply(n: Any, h: Any, w: Any, b: Any, v: Any) -> Any:
         y, x = geometry.source(h, w, ky, kx)
         weight = packed[b, ky, kx, v]
-        if any(geometry.padding) and not copied:
-            (y, in_rows), (x, in_columns) = (
-                _nearest(y - top, int(data.shape[1])),
-                _nearest(x - left, int(data.shape[2])),
-            )
-            inside = tirx.all(in_rows, in_columns)
-            weight = tirx.Select(inside, weight, tirx.const(0.0, "float32"))
+        if not copied:
+            y, x, weight = _nearest(data, geometry.padding, y, x, weight)
         return te.sum(source[n, y, x, b * lanes + v] * weight, axis=[ky, kx])
 
     sums = te.compute((batch, rows, columns, blocks, lanes), multiply, name=DEPTHWISE)
@@ -174,7 +176,21 @@ def depthwise(data: te.Tensor, packed: te.Tensor, channels: int, geometry: Geome
     )
 
 
-def _nearest(position: Any, size: int) -> tuple[Any, Any]:
-    """Return the nearest of ``size`` positions, and whether it is the position itself."""
-    nearest = tirx.max(0, tirx.min(position, size - 1))
-    return nearest, tirx.all(position >= 0, position < size)
+def _nearest(
+    data: te.Tensor, padding: tuple[int, ...], y: Any, x: Any, weight: Any
+) -> tuple[Any, Any, Any]:
+    """Return where to read a tap at (y, x) of the padded input, and with which weight.
+
+    A position in the padding stands for the nearest one inside, with a weight of 0. Only a value
+    that is not finite could tell the difference, and the nearest one is part of the same sum anyhow
+    (unless there is more padding than window).
+    """
+    if not any(padding):
+        return y, x, weight
+    places, inside = [], []
+    for position, before, size in zip((y, x), padding[:2], data.shape[1:3], strict=False):
+        position = position - before
+        places.append(tirx.max(0, tirx.min(position, size - 1)))
+        inside += [position >= 0, position < size]
+    row, column = places
+    return row, column, tirx.Select(tirx.all(*inside), weight, tirx.const(0.0, "float32"))

@@ -52,17 +52,3 @@ def _vector_length(channels: int) -> int:
     """Return how many channels to copy at once; longer vectors take LLVM seconds to compile."""
     divisors = [n for n in range(SHORTEST_COPY, LONGEST_COPY + 1) if channels % n == 0]
     return max(divisors, default=channels)
-
-
-def can_pad_from(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
-    """Return whether ``second`` pads what ``first`` only moves: padding can read it from there."""
-    moved, padded = s_tir.Schedule(first), s_tir.Schedule(second)
-    mover = analysis.blocks(moved)
-    if len(mover) != 1 or analysis.is_reduction(moved, mover[0]):
-        return False
-    readers = [
-        str(padded.get(block).name_hint)
-        for block in analysis.blocks(padded)
-        if any(region.source.name == second.params[0].name for region in padded.get(block).reads)
-    ]
-    return len(first.params) == 2 and readers == [PADDED]

@@ -29,6 +29,8 @@ from hwopt.targets.templates.padding import PADDED, pad_inside
 from hwopt.targets.templates.prefetch import prefetch_result
 from hwopt.targets.templates.register_tile_space import (
     DEPTHWISE,
+    FEW_INPUTS,
+    SUMS,
     Shape,
     as_three,
     configs,
@@ -83,6 +85,25 @@ class RegisterTile:
         """Count the channels that there are, not those that fill the last block."""
         shape = _shape(func)
         return shape.batch * shape.rows * shape.columns * shape.channels * shape.steps
+
+
+def can_read_through(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
+    """Return whether ``second`` can read what ``first`` only moves from where it was.
+
+    Copying it into a padded input can change the layout on the way. Sums over few channels copy
+    nothing, but read one value at a time, wherever that is.
+    """
+    moved, reading = s_tir.Schedule(first), s_tir.Schedule(second)
+    mover = analysis.blocks(moved)
+    if len(mover) != 1 or len(first.params) != 2 or analysis.is_reduction(moved, mover[0]):
+        return False
+    source = second.params[0]
+    readers = [
+        str(reading.get(block).name_hint)
+        for block in analysis.blocks(reading)
+        if any(region.source.name == source.name for region in reading.get(block).reads)
+    ]
+    return readers == [PADDED] or (readers == [SUMS] and int(source.ty.shape[-1]) <= FEW_INPUTS)
 
 
 def tile_result(
@@ -152,6 +173,8 @@ def keep_in_registers(schedule: s_tir.Schedule, name: str, tile_loop: Any) -> No
         schedule.unroll(loop)
     if name == DEPTHWISE:
         unroll_window(schedule, *reduction)
+    elif len(reduction) == 3 and int(schedule.get(reduction[-1]).extent) <= FEW_INPUTS:
+        schedule.unroll(reduction[1])
 
 
 def unroll_window(schedule: s_tir.Schedule, ky: Any, kx: Any) -> None:

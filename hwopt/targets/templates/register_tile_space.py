@@ -27,6 +27,8 @@ PARALLEL_FROM = 60_000
 # Copying one vector into the padded buffer costs about as much as this many multiply-adds.
 COPY_COST = 4
 LARGEST_TILE = 28
+# Input channels of a model's first layer: copying them into a padded input is not worth it.
+FEW_INPUTS = 4
 MOST_CANDIDATES = 48
 
 
