@@ -1,5 +1,7 @@
 """Large results are fetched before they are written; nothing else about a kernel changes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tvm
@@ -7,10 +9,11 @@ from tvm import te
 
 from hwopt import targets
 from hwopt.targets import templates, tvm_build
-from hwopt.targets.templates import conv2d
+from hwopt.targets.templates import conv2d, winograd
 
 AVX512 = targets.get("x86-avx512")
-HOST = targets.get("host")
+HOST = dataclasses.replace(targets.get("host"), threads=2)
+ONE_THREAD = dataclasses.replace(HOST, threads=1)
 
 
 def pointwise(rows, columns, channels):
@@ -50,3 +53,32 @@ def test_a_kernel_that_fetches_computes_the_same():
     result = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
     built["main"](tvm.runtime.tensor(x), tvm.runtime.tensor(packed), result)
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def convolution(channels):
+    """Return a Winograd convolution of 6x6 pixels, and its inputs."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, 6, 6, channels)).astype("float32")
+    weight = random.standard_normal((3, 3, channels, channels)).astype("float32")
+    packed = winograd.pack(weight, winograd.Packing(4, 8, 8))
+    sources = [te.placeholder(array.shape, "float32") for array in (x, packed)]
+    result = winograd.convolution(*sources, channels, (0, 0, 0, 0))
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], (3, 3), axis=(0, 1))
+    expected = np.einsum("yxcab,abco->yxo", windows.astype("float64"), weight)[None]
+    return te.create_prim_func([*sources, result]), x, packed, expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "target", "fetched"),
+    [(16, ONE_THREAD, False), (128, ONE_THREAD, True), (128, HOST, False)],
+    ids=["few weights", "many weights", "several threads"],
+)
+def test_weights_are_fetched_where_there_are_many_and_one_thread(channels, target, fetched):
+    func, x, packed, expected = convolution(channels)
+    target = dataclasses.replace(target, l2_bytes=2**20)
+    scheduled = schedule(func, target)
+    assert ("prefetch" in scheduled.script()) == fetched
+    built = tvm_build.build_kernel(scheduled, target)
+    result = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
+    built["main"](tvm.runtime.tensor(x), tvm.runtime.tensor(packed), result)
+    assert np.abs(result.numpy() - expected).max() <= 1e-5 * np.abs(expected).max()

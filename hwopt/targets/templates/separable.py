@@ -18,7 +18,7 @@ from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
 from hwopt.targets.templates.padding import PADDED, pad_inside
-from hwopt.targets.templates.prefetch import prefetch_result
+from hwopt.targets.templates.prefetch import prefetch_result, prefetch_weights
 from hwopt.targets.templates.register_tile import cut, keep_in_registers, tile_result, unroll_window
 from hwopt.targets.templates.register_tile_space import DEPTHWISE, SUMS, Shape, configs
 
@@ -96,6 +96,8 @@ class Separable:
         if config["parallel"]:
             schedule.parallel(outer)
         scheduled = tvm_build.mark_scheduled(analysis.start_sums(schedule))
+        if not config["parallel"]:
+            scheduled = prefetch_weights(scheduled, SUMS, 0, config["blocks"], target)
         return prefetch_result(scheduled, SUMS, target)
 
     def macs(self, func: tirx.PrimFunc) -> int:

@@ -24,9 +24,9 @@ from hwopt.targets.templates.winograd_transforms import TRANSFORMS
 # Names of blocks, in the order in which they are computed.
 INPUT_ROWS, TRANSFORMED = "winograd_input_rows", "winograd_input"
 SUMS, RESULT_ROWS, RESULT = "winograd_sums", "winograd_result_rows", "winograd_result"
-# Transformed weights are read once an inference, from afar: one vector of them costs about as much
-# as this many multiply-adds.
-WEIGHT_COST = 10
+# Weights are read once an inference. A vector of them costs about as much as this many
+# multiply-adds if the second cache holds them, and if it does not.
+NEAR_WEIGHT_COST, FAR_WEIGHT_COST = 2, 10
 
 
 class Packing(NamedTuple):
@@ -61,11 +61,18 @@ def packing(
     for tile, input_lanes in itertools.product(TRANSFORMS, lengths):
         tiles = batch * math.ceil(rows / tile) * math.ceil(columns / tile)
         vectors = TRANSFORMS[tile].points ** 2 * inputs * blocks
-        cost = tiles * tile_cost(tile, inputs, input_lanes, blocks) + WEIGHT_COST * vectors
-        costs[Packing(tile, input_lanes, lanes)] = cost
+        products = tiles * tile_cost(tile, inputs, input_lanes, blocks)
+        costs[Packing(tile, input_lanes, lanes)] = products + _reading(vectors, lanes, target)
     best = min(costs, key=costs.__getitem__)
-    direct = 9 * inputs * blocks * (batch * rows * columns + WEIGHT_COST)
+    vectors = 9 * inputs * blocks
+    direct = vectors * batch * rows * columns + _reading(vectors, lanes, target)
     return best if costs[best] < direct else None
+
+
+def _reading(vectors: int, lanes: int, target: Target) -> int:
+    """Return what reading this many vectors of weights costs, in multiply-adds."""
+    near = 4 * vectors * lanes <= target.l2_bytes
+    return vectors * (NEAR_WEIGHT_COST if near else FAR_WEIGHT_COST)
 
 
 def tile_cost(tile: int, inputs: int, input_lanes: int, blocks: int) -> int:

@@ -23,6 +23,7 @@ from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
 from hwopt.targets.templates.padding import PADDED, pad_inside
+from hwopt.targets.templates.prefetch import prefetch_weights
 from hwopt.targets.templates.register_tile import cut
 from hwopt.targets.templates.winograd import (
     INPUT_ROWS,
@@ -56,7 +57,10 @@ class Winograd:
         outer, group = tile(schedule, last, sizes, config)
         _multiply(schedule, group, config)
         _transform_input(schedule, None if config["by_blocks"] else outer, sizes)
-        return tvm_build.mark_scheduled(analysis.start_sums(schedule))
+        scheduled = tvm_build.mark_scheduled(analysis.start_sums(schedule))
+        if config["parallel"]:
+            return scheduled
+        return prefetch_weights(scheduled, SUMS, axis=1, step=1, target=target)
 
     def macs(self, func: tirx.PrimFunc) -> int:
         """Count those of the direct sum: nine for each result and input channel."""
