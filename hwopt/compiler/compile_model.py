@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -82,7 +82,7 @@ def compile(
     batch = _batch(prepared, inputs)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-")) / "a"
     with atomic_folder(folder) as temporary:
-        _export(built.library, temporary / LIBRARY_FILE)
+        shutil.copyfile(built.library, temporary / LIBRARY_FILE)
         built.model.constants.tofile(temporary / CONSTANTS_FILE)
         prepared.save(temporary)
         manifest = Manifest(
@@ -143,17 +143,6 @@ def _build(
 
     module = lower(graph.to_torch().eval(), inputs)
     return build(module, target, trials=trials, seed=seed, progress=progress)
-
-
-def _export(library: Any, path: Path) -> None:
-    """Link the library; the linker's own words become one sentence."""
-    try:
-        library.export_library(str(path))
-    except RuntimeError as error:
-        if "No space left on device" in str(error):
-            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from error
-        reason = str(error).strip().splitlines()[-1]
-        raise HwoptError(f"the compiled model cannot be linked: {reason}; is g++ there?") from error
 
 
 def _describe(specs: dict[str, TensorSpec], batch: int) -> tuple[TensorDescription, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import tvm
@@ -16,6 +17,8 @@ from hwopt.compiler.move_constants import move_constants
 from hwopt.compiler.plan import INFERENCE
 from hwopt.compiler.whole_model import WholeModel, follow
 from hwopt.targets import Target, templates, tuner, tvm_build
+from hwopt.targets.database import LIBRARIES, KernelDatabase
+from hwopt.targets.libraries import build_library
 
 log = logging.getLogger("hwopt.compiler")
 
@@ -24,9 +27,9 @@ CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
 @dataclasses.dataclass(frozen=True)
 class BuildResult:
-    """A library (it has ``export_library``), what it computes, and a report on its kernels."""
+    """The file of a library, what it computes, and a report on its kernels."""
 
-    library: Any
+    library: Path
     model: WholeModel
     kernels: tuple[KernelDescription, ...]
 
@@ -57,11 +60,15 @@ def build(
         mod = to_kernels(mod, target)
         # 4. Schedules: each kernel takes the fastest known, measured here if need be.
         kernels = unscheduled(mod)
-        choices = tuner.choose(kernels, target, trials=trials, seed=seed, progress=progress)
+        database = KernelDatabase(target)
+        choices = tuner.choose(
+            kernels, target, trials=trials, seed=seed, progress=progress, database=database
+        )
         # 5. One function that calls the kernels, and machine code.
         model = follow(mod["main"])
         functions = {name: choice.func for name, choice in choices.items()}
-        library = tvm_build.build_library(functions | {INFERENCE: model.function()}, target)
+        functions[INFERENCE] = model.function()
+        library = build_library(functions, target, database.folder / LIBRARIES)
     calls = collections.Counter(call.kernel for call in model.plan.calls)
     reports = tuple(
         KernelDescription(

@@ -16,7 +16,7 @@ from tvm import tirx
 from hwopt.files import user_folder
 from hwopt.targets.target import Target
 
-RECORDS = "records.jsonl"
+RECORDS, LIBRARIES = "records.jsonl", "libraries"
 FIELDS = ("kernel", "name", "template", "config", "median_us", "fastest_us", "runs")
 
 

@@ -34,10 +34,10 @@ def pass_context() -> Any:
 
 def build_kernel(func: tirx.PrimFunc, target: Target) -> Any:
     """Compile one PrimFunc; returns a runtime module whose function is named ``main``."""
-    return build_library({"main": func}, target)
+    return build({"main": func}, target)
 
 
-def build_library(functions: Mapping[str, tirx.PrimFunc], target: Target) -> Any:
+def build(functions: Mapping[str, tirx.PrimFunc], target: Target) -> Any:
     """Compile PrimFuncs to a runtime module with functions of these names."""
     module = tvm.IRModule(
         {name: func.with_attr("global_symbol", name) for name, func in functions.items()}

@@ -85,7 +85,8 @@ def execute(result, inputs):
     arrays.update({number: plan.values[number].empty() for number in plan.results})
     tensors = {number: tvm.runtime.tensor(array) for number, array in arrays.items()}
     memories = (result.model.constants, aligned(plan.workspace().bytes))
-    result.library[INFERENCE](*tensors.values(), *map(tvm.runtime.tensor, memories))
+    library = tvm.runtime.load_module(str(result.library))
+    library[INFERENCE](*tensors.values(), *map(tvm.runtime.tensor, memories))
     return [tensors[number].numpy() for number in plan.outputs]
 
 

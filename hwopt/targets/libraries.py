@@ -1,0 +1,69 @@
+"""Linked libraries, kept beside the kernel database: the same kernels are compiled once.
+
+A library holds code only. Weights are not part of it, so a model that was trained further, or one
+of the same shape, finds its library here.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+
+import tvm
+from tvm import tirx
+
+from hwopt.errors import HwoptError
+from hwopt.files import atomic_file
+from hwopt.targets import tvm_build
+from hwopt.targets.target import Target
+
+
+def build_library(functions: Mapping[str, tirx.PrimFunc], target: Target, folder: Path) -> Path:
+    """Return the file of a library with functions of these names; build it if it is not there.
+
+    Args:
+        functions: scheduled.
+        target: the device.
+        folder: where the target's libraries are kept.
+
+    Raises:
+        HwoptError: if it cannot be linked.
+        OSError: if the disk is full.
+    """
+    path = folder / f"{_key(functions, target)}.so"
+    if path.exists():
+        return path
+    library = tvm_build.build(functions, target)
+    with atomic_file(path) as temporary:
+        # TVM takes the kind of a file from its name.
+        linked = temporary.with_suffix(".so")
+        try:
+            library.export_library(str(linked))
+            linked.replace(temporary)
+        except (RuntimeError, FileNotFoundError, TypeError) as error:
+            # The last one comes of TVM finding no compiler, and running None.
+            raise _linking_error(error, path) from error
+        finally:
+            linked.unlink(missing_ok=True)
+    return path
+
+
+def _key(functions: Mapping[str, tirx.PrimFunc], target: Target) -> str:
+    """Return a hash of all that the machine code depends on."""
+    digest = hashlib.sha256()
+    for name, func in functions.items():
+        digest.update(f"{name} {tvm.ir.save_json(func)}".encode())
+    versions = [importlib.metadata.version(name) for name in ("apache-tvm", "apache-tvm-ffi")]
+    digest.update(f"{versions} {sorted(target.tvm.items())}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _linking_error(error: Exception, path: Path) -> Exception:
+    """Return what the linker's own words mean."""
+    if "No space left on device" in str(error):
+        return OSError(errno.ENOSPC, "No space left on device", str(path))
+    reason = str(error).strip().splitlines()[-1]
+    return HwoptError(f"the compiled model cannot be linked: {reason}; is g++ there?")
