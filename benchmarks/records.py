@@ -47,14 +47,15 @@ class Records:
 
 
 def commit() -> str:
-    """Return the code that is measured: its commit, and whether it was changed since."""
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=RESULTS.parent,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    """Return the commit of the package that is measured; ``+`` if it was changed since."""
+    changed = _git("status", "--porcelain", "--", "hwopt")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    folder = RESULTS.parents[1]
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def machine() -> dict[str, Any]:

@@ -27,6 +27,12 @@ def machine(run: dict[str, Any]) -> str:
     return f"{run['cpu']}, {run['isa']}, {run['threads']} threads"
 
 
+def commits(runs: list[dict[str, Any]]) -> str:
+    """Return what code was measured."""
+    names = dict.fromkeys(str(run["commit"]) for run in runs if "commit" in run)
+    return f"commit {', '.join(names)}"
+
+
 def lost(run: dict[str, Any]) -> float:
     """Return the points of accuracy that pruning cost."""
     dense, pruned = (run["variants"][name]["accuracy"] for name in ("dense", "pruned"))
@@ -168,7 +174,8 @@ def peers() -> Iterator[str]:
             statistics.median(run["ratio_to_fastest"] for run in chosen if run["net"] == net)
             for net in {run["net"] for run in chosen}
         )
-        yield f"Geometric mean of hwopt to the fastest float32 peer: **{middle:.2f}**"
+        count = len({run["net"] for run in chosen})
+        yield f"Geometric mean over {count} nets, to the fastest float32 peer: **{middle:.2f}**"
     yield "What compiling took, and what the first choice without any measurement loses:"
     rows = [
         [
@@ -183,7 +190,7 @@ def peers() -> Iterator[str]:
     ]
     titles = ["net", "from an empty database", "from a full one", "measured then"]
     yield table([*titles, "untuned to tuned", "largest difference to a float32 peer"], rows)
-    yield f"Measured on: {machine(runs[0])}."
+    yield f"Measured on: {machine(runs[0])}; {commits(runs)}."
 
 
 def idle_threads() -> Iterator[str]:
@@ -214,7 +221,12 @@ def variation() -> Iterator[str]:
 
 def memory() -> Iterator[str]:
     """Peak memory while running."""
+    runs = Records("memory").read()
     yield "## Memory while running\n\n`python -m benchmarks.memory`"
+    yield (
+        "Peak resident memory of a Python process that loads the compiled net and calls it fifty "
+        "times, 2 threads; median of three processes."
+    )
     rows = [
         [
             run["net"],
@@ -222,9 +234,10 @@ def memory() -> Iterator[str]:
             f"{run['onnxruntime_mib']:.0f}",
             f"{run['ratio']:.2f}",
         ]
-        for run in Records("memory").read()
+        for run in runs
     ]
     yield table(["net", "hwopt MiB", "ONNX Runtime MiB", "ratio"], rows)
+    yield f"Measured on: {machine(runs[0])}; {commits(runs)}."
 
 
 def kills() -> Iterator[str]:
