@@ -94,6 +94,8 @@ def in_a_new_process(model: str, threads: int, isa: str | None, peer_names: list
             **os.environ,
             "HWOPT_HOME": home,
             "OMP_NUM_THREADS": str(threads),
+            # By itself Inductor runs code that it compiled before for another instruction set.
+            "TORCHINDUCTOR_CACHE_DIR": f"{home}/inductor",
             **(HOLD_TO_AVX2 if isa == "avx2" else {}),
         }
         output = subprocess.run(
