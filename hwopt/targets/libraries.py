@@ -20,6 +20,8 @@ from hwopt.files import atomic_file
 from hwopt.targets import tvm_build
 from hwopt.targets.target import Target
 
+_VERSIONS = ("hwopt", "apache-tvm", "apache-tvm-ffi")
+
 
 def build_library(functions: Mapping[str, tirx.PrimFunc], target: Target, folder: Path) -> Path:
     """Return the file of a library with functions of these names; build it if it is not there.
@@ -56,8 +58,8 @@ def _key(functions: Mapping[str, tirx.PrimFunc], target: Target) -> str:
     digest = hashlib.sha256()
     for name, func in functions.items():
         digest.update(f"{name} {tvm.ir.save_json(func)}".encode())
-    versions = [importlib.metadata.version(name) for name in ("apache-tvm", "apache-tvm-ffi")]
-    digest.update(f"{versions} {sorted(target.tvm.items())}".encode())
+    versions = [importlib.metadata.version(name) for name in _VERSIONS]
+    digest.update(f"{versions} {tvm_build.tvm_target(target)}".encode())
     return digest.hexdigest()[:32]
 
 

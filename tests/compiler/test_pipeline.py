@@ -124,6 +124,24 @@ def test_a_convolution_reads_the_input_in_the_layout_that_it_has(channels, paddi
     assert "transpose" not in {call.kernel for call in result.model.plan.calls}
 
 
+def test_what_is_computed_before_the_first_convolution_is_computed_once():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 16, 3)
+
+        def forward(self, x):
+            return self.convolution(torch.sigmoid(x))
+
+    torch.manual_seed(0)
+    inputs = (torch.randn(1, 3, 20, 20),)
+    module = Scaled()
+    result = build(lower(module, inputs), HOST, trials=0)
+    compare(module, result, inputs)
+    (first, *_) = [call.kernel for call in result.model.plan.calls]
+    assert "sigmoid" in first and "conv2d" not in first
+
+
 def test_convolutions_take_a_template_and_reports_say_so():
     inputs = (torch.randn(1, 3, 20, 20),)
     result = build(lower(Residual(), inputs), HOST, trials=0)

@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tvm
 from tvm import te
 
 from hwopt import targets
-from hwopt.targets import templates, tvm_build
+from hwopt.targets import templates
 from hwopt.targets.templates import conv2d, winograd
+from tests.kernels import assert_close, run
 
 AVX512 = targets.get("x86-avx512")
 HOST = dataclasses.replace(targets.get("host"), threads=2)
@@ -49,10 +49,8 @@ def test_every_line_of_a_tile_is_fetched_once():
 
 def test_a_kernel_that_fetches_computes_the_same():
     func, x, packed, expected = pointwise(128, 63, 48)
-    built = tvm_build.build_kernel(schedule(func, HOST), HOST)
-    result = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
-    built["main"](tvm.runtime.tensor(x), tvm.runtime.tensor(packed), result)
-    np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-5)
+    actual = run(schedule(func, HOST), [x, packed], HOST)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def convolution(channels):
@@ -78,7 +76,4 @@ def test_weights_are_fetched_where_there_are_many_and_one_thread(channels, targe
     target = dataclasses.replace(target, l2_bytes=2**20)
     scheduled = schedule(func, target)
     assert ("prefetch" in scheduled.script()) == fetched
-    built = tvm_build.build_kernel(scheduled, target)
-    result = tvm.runtime.tensor(np.full(expected.shape, np.nan, "float32"))
-    built["main"](tvm.runtime.tensor(x), tvm.runtime.tensor(packed), result)
-    assert np.abs(result.numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert_close(run(scheduled, [x, packed], target), expected, np.abs(expected))

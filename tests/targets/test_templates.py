@@ -4,52 +4,26 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from tvm import te, tirx
+from tvm import te
 
 from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.targets import templates, tvm_build
-from hwopt.targets.templates import conv2d, dense, winograd
+from hwopt.targets.templates import conv2d, dense
 from hwopt.targets.templates.register_tile import lanes_for
-
-HOST = targets.get("host")
-AVX2 = targets.get("x86-avx2")
-QUICK = settings(max_examples=25, suppress_health_check=list(HealthCheck))
-THOROUGH = settings(QUICK, max_examples=300)
-
-
-def run(func, template, config, inputs, target):
-    """Schedule, build and run a kernel whose last parameter is the result."""
-    built = tvm_build.build_kernel(template.schedule(func, config, target), target)
-    shape = [int(size) for size in func.params[-1].ty.shape]
-    result = tvm.runtime.tensor(np.full(shape, np.nan, "float32"))
-    built["main"](*[tvm.runtime.tensor(value) for value in inputs], result)
-    return result.numpy()
-
-
-def assert_close(actual, expected):
-    scale = max(1e-6, np.abs(expected).max())
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= 1e-5 * scale
-
-
-def with_bias_and_relu(result):
-    """Append what fusion puts behind a sum: returns the bias's placeholder and the new result."""
-    channels = int(result.shape[-1])
-    bias = te.placeholder((channels,), "float32", name="bias")
-    zero = tirx.const(0.0, "float32")
-    relu = te.compute(
-        result.shape, lambda *i: tirx.max(result(*i) + bias[i[-1]], zero), name="relu"
-    )
-    return bias, relu
-
-
-def choose(data, func, target):
-    template = templates.find(func, target)
-    space = template.space(func, target)
-    return template, data.draw(st.sampled_from(space), label="config")
+from tests.kernels import (
+    AVX2,
+    HOST,
+    QUICK,
+    THOROUGH,
+    assert_close,
+    choose,
+    expected_convolution,
+    run,
+    with_bias_and_relu,
+)
 
 
 @st.composite
@@ -73,17 +47,6 @@ def convolutions(draw):
     return data, weight, groups, conv2d.Geometry(strides, padding, dilation)
 
 
-def expected_convolution(data, weight, groups, geometry, bias):
-    top, left, bottom, right = geometry.padding
-    x = torch.from_numpy(data).double().permute(0, 3, 1, 2)
-    x = torch.nn.functional.pad(x, (left, right, top, bottom))
-    w = torch.from_numpy(weight).double().permute(3, 2, 0, 1)
-    b = torch.from_numpy(bias).double()
-    strides, dilation = geometry.strides, geometry.dilation
-    y = torch.nn.functional.conv2d(x, w, b, strides, 0, dilation, groups)
-    return torch.relu(y).permute(0, 2, 3, 1).numpy()
-
-
 def check_convolution(data, target):
     x, weight, groups, geometry = data.draw(convolutions())
     outputs = weight.shape[3]
@@ -101,8 +64,8 @@ def check_convolution(data, target):
     template, config = choose(data, func, target)
     assert template.name == "register-tile"
     bias = np.linspace(-1, 1, outputs, dtype="float32")
-    actual = run(func, template, config, [x, packed, bias], target)
-    assert_close(actual, expected_convolution(x, weight, groups, geometry, bias))
+    actual = run(template.schedule(func, config, target), [x, packed, bias], target)
+    assert_close(actual, *expected_convolution(x, weight, groups, geometry, bias))
 
 
 @QUICK
@@ -122,53 +85,6 @@ def test_many_convolutions(data):
 @given(st.data())
 def test_convolutions_held_to_avx2(data):
     check_convolution(data, AVX2)
-
-
-def check_winograd(data, target):
-    inputs, outputs = (data.draw(st.integers(1, 70), label="channels") for _ in range(2))
-    padding = data.draw(st.tuples(*[st.integers(0, 2)] * 4), label="padding")
-    height = data.draw(st.integers(max(1, 3 - padding[0] - padding[2]), 17), label="height")
-    width = data.draw(st.integers(max(1, 3 - padding[1] - padding[3]), 17), label="width")
-    batch = data.draw(st.sampled_from([1, 1, 2]), label="batch")
-    random = np.random.default_rng(data.draw(st.integers(0, 99), label="seed"))
-    x = random.standard_normal((batch, height, width, inputs)).astype("float32")
-    weight = random.standard_normal((3, 3, inputs, outputs)).astype("float32")
-    input_lanes = data.draw(st.sampled_from([4, target.float_lanes]), label="input lanes")
-    tile = data.draw(st.sampled_from(sorted(winograd.TRANSFORMS)), label="tile")
-    packing = winograd.Packing(tile, input_lanes, lanes_for(outputs, target))
-    packed = winograd.pack(weight, packing)
-    source = te.placeholder(x.shape, "float32", name="data")
-    packed_tensor = te.placeholder(packed.shape, "float32", name="packed")
-    bias_tensor, relu = with_bias_and_relu(
-        winograd.convolution(source, packed_tensor, outputs, padding)
-    )
-    func = te.create_prim_func([source, packed_tensor, bias_tensor, relu])
-    template, config = choose(data, func, target)
-    assert template.name == "winograd"
-    bias = np.linspace(-1, 1, outputs, dtype="float32")
-    geometry = conv2d.Geometry((1, 1), padding, (1, 1))
-    expected = expected_convolution(x, weight, 1, geometry, bias)
-    assert_close(run(func, template, config, [x, packed, bias], target), expected)
-    assert template.macs(func) == expected.size * 9 * inputs
-
-
-@QUICK
-@given(st.data())
-def test_winograd_convolution(data):
-    check_winograd(data, HOST)
-
-
-@pytest.mark.slow
-@THOROUGH
-@given(st.data())
-def test_many_winograd_convolutions(data):
-    check_winograd(data, HOST)
-
-
-@QUICK
-@given(st.data())
-def test_winograd_convolutions_held_to_avx2(data):
-    check_winograd(data, AVX2)
 
 
 @QUICK
@@ -193,8 +109,8 @@ def test_depthwise_convolution(data):
     func = te.create_prim_func([source, packed_tensor, bias_tensor, relu])
     template, config = choose(data, func, HOST)
     bias = np.linspace(-1, 1, channels, dtype="float32")
-    actual = run(func, template, config, [x, packed, bias], HOST)
-    assert_close(actual, expected_convolution(x, weight, channels, geometry, bias))
+    actual = run(template.schedule(func, config, HOST), [x, packed, bias], HOST)
+    assert_close(actual, *expected_convolution(x, weight, channels, geometry, bias))
 
 
 def check_separable(data, target):
@@ -223,10 +139,12 @@ def check_separable(data, target):
     template, config = choose(data, func, target)
     assert template.name == "depthwise-separable"
     bias = np.linspace(-1, 1, channels, dtype="float32")
-    actual = run(func, template, config, [x, packed_first, bias, packed_second], target)
-    read = expected_convolution(x, first, channels, geometry, bias)
+    actual = run(
+        template.schedule(func, config, target), [x, packed_first, bias, packed_second], target
+    )
+    read, terms = expected_convolution(x, first, channels, geometry, bias)
     expected = read @ second[0, 0].astype("float64")
-    assert_close(actual, expected)
+    assert_close(actual, expected, np.sqrt(terms**2 @ second[0, 0] ** 2))
     assert template.macs(func) == read.size * kernel**2 + expected.size * channels
 
 
@@ -266,8 +184,9 @@ def test_dense(data):
     template, config = choose(data, func, HOST)
     assert template.name == "register-tile"
     bias = np.linspace(-1, 1, outputs, dtype="float32")
-    actual = run(func, template, config, [x, packed, bias], HOST)
-    assert_close(actual, np.maximum(x.astype("float64") @ weight.astype("float64") + bias, 0))
+    actual = run(template.schedule(func, config, HOST), [x, packed, bias], HOST)
+    expected = np.maximum(x.astype("float64") @ weight.astype("float64") + bias, 0)
+    assert_close(actual, expected, np.sqrt(x**2 @ weight**2 + bias**2))
 
 
 @QUICK
@@ -281,7 +200,7 @@ def test_loops(data):
     template, config = choose(data, func, HOST)
     assert template.name == "loops"
     expected = torch.softmax(torch.from_numpy(x).double(), axis).numpy()
-    assert_close(run(func, template, config, [x], HOST), expected)
+    assert_close(run(template.schedule(func, config, HOST), [x], HOST), expected, expected)
 
 
 @QUICK
@@ -294,7 +213,7 @@ def test_total_sums(data):
     func = te.create_prim_func([source, tvm.topi.sum(source, axis=1)])
     template, config = choose(data, func, HOST)
     expected = np.abs(x).sum()  # the scale of rounding errors, not of the result
-    actual = run(func, template, config, [x], HOST)
+    actual = run(template.schedule(func, config, HOST), [x], HOST)
     assert np.abs(actual - x.astype("float64").sum(1)).max() <= 1e-6 * expected
 
 
@@ -311,40 +230,6 @@ def test_lanes_waste_little():
     avx512 = targets.get("x86-avx512")
     chosen = {channels: lanes_for(channels, avx512) for channels in (4, 8, 12, 13, 16, 24, 37, 64)}
     assert chosen == {4: 4, 8: 8, 12: 16, 13: 16, 16: 16, 24: 8, 37: 8, 64: 16}
-
-
-def test_winograd_where_it_saves_more_than_its_transformations_cost():
-    avx512 = targets.get("x86-avx512")
-    shapes = [(3, 16), (8, 8), (16, 16), (22, 22), (45, 45), (64, 64)]
-    chosen = {
-        shape: winograd.packing((3, 3, *shape), 16, 16, batch=1, target=avx512) for shape in shapes
-    }
-    assert chosen[3, 16] is None
-    assert chosen[8, 8] == (4, 8, 8) and chosen[22, 22] == (4, 8, 8)
-    assert chosen[45, 45] == (4, 16, 16) and chosen[64, 64] == (4, 16, 16)
-    assert winograd.packing((5, 5, 64, 64), 16, 16, batch=1, target=avx512) is None
-
-
-def test_winograd_tiles_are_small_where_images_are_small_and_weights_many():
-    avx512 = targets.get("x86-avx512")
-    shapes = {(56, 64): 4, (28, 128): 4, (14, 256): 4, (7, 512): 2}
-    for (size, channels), tile in shapes.items():
-        kernel = (3, 3, channels, channels)
-        assert winograd.packing(kernel, size, size, batch=1, target=avx512).tile == tile
-
-
-@pytest.mark.parametrize("transforms", winograd.TRANSFORMS.values(), ids=lambda t: f"F({t.tile})")
-def test_winograd_transforms_give_the_sums_of_a_tile(transforms):
-    random = np.random.default_rng(0)
-    inputs, weights = random.standard_normal((transforms.points,) * 2), random.random((3, 3))
-    to_points = np.array(transforms.inputs(np.eye(transforms.points)))
-    to_results = np.array(transforms.results(np.eye(transforms.points)))
-    products = (
-        transforms.weights @ weights @ transforms.weights.T * (to_points @ inputs @ to_points.T)
-    )
-    windows = np.lib.stride_tricks.sliding_window_view(inputs, (3, 3))
-    expected = np.einsum("yxab,ab->yx", windows, weights)
-    np.testing.assert_allclose(to_results @ products @ to_results.T, expected, rtol=1e-12)
 
 
 def test_unknown_template():

@@ -59,6 +59,11 @@ def is_contraction(schedule: s_tir.Schedule, block: Any) -> bool:
     return found
 
 
+def is_move(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Return whether the block copies single elements and computes nothing."""
+    return isinstance(getattr(schedule.get(block).body, "value", None), TensorLoad)
+
+
 def loads(expression: Any) -> set[Any]:
     """Return the buffers that an expression reads."""
     found: set[Any] = set()
@@ -139,7 +144,7 @@ def _outermost_reduction_loop(schedule: s_tir.Schedule, block: Any) -> Any:
     """Return the first loop around ``block`` that a reduction iterator depends on."""
     realize = next(
         child
-        for child in _realizes(schedule.mod["main"].body)
+        for child in realizes(schedule.mod["main"].body)
         if child.block.name_hint == schedule.get(block).name_hint
     )
     reduction: set[Any] = set()
@@ -152,7 +157,8 @@ def _outermost_reduction_loop(schedule: s_tir.Schedule, block: Any) -> Any:
     )
 
 
-def _realizes(body: Any) -> list[Any]:
+def realizes(body: Any) -> list[Any]:
+    """Return the realized blocks in ``body``, the inner ones of nested blocks first."""
     found: list[Any] = []
     tvm_ffi.structural_walk(body, (s_tir.SBlockRealize, found.append), order="post")
     return found

@@ -49,6 +49,6 @@ def pad_inside(schedule: s_tir.Schedule, loop: Any) -> None:
 
 
 def _vector_length(channels: int) -> int:
-    """Return how many channels to copy at once; longer vectors take LLVM seconds to compile."""
+    """Return how many channels to copy at once; LLVM takes long to compile longer vectors."""
     divisors = [n for n in range(SHORTEST_COPY, LONGEST_COPY + 1) if channels % n == 0]
     return max(divisors, default=channels)

@@ -68,9 +68,9 @@ def prefetch_weights(
 ) -> tirx.PrimFunc:
     """Let a scheduled kernel fetch the weights that it will multiply next, if they are many.
 
-    Not for kernels of several threads: what these get has no names of its own any more, so LLVM
-    takes a prefetch for a possible access to the sums and moves them between registers and memory
-    in every step (measured: half as fast).
+    Not for kernels of several threads: in the body of a parallel loop LLVM does not know any more
+    that weights and sums are different memory. It takes a prefetch for a possible access to the
+    sums, and moves them between registers and memory in every step.
 
     Args:
         func: the kernel; its weights are a parameter whose last dimension is that of the lanes.
@@ -154,16 +154,10 @@ def _loops(body: Any) -> list[tirx.For]:
     return found
 
 
-def _realizes(body: Any) -> list[Any]:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(body, (s_tir.SBlockRealize, found.append), order="pre")
-    return found
-
-
 def _realize(body: Any, name: str) -> Any:
-    (realize,) = [found for found in _realizes(body) if found.block.name_hint == name]
+    (realize,) = [found for found in analysis.realizes(body) if found.block.name_hint == name]
     return realize
 
 
 def _names(body: Any) -> set[str]:
-    return {str(realize.block.name_hint) for realize in _realizes(body)}
+    return {str(realize.block.name_hint) for realize in analysis.realizes(body)}

@@ -103,7 +103,9 @@ def can_read_through(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
         for block in analysis.blocks(reading)
         if any(region.source.name == source.name for region in reading.get(block).reads)
     ]
-    return readers == [PADDED] or (readers == [SUMS] and int(source.ty.shape[-1]) <= FEW_INPUTS)
+    few = int(source.ty.shape[-1]) <= FEW_INPUTS
+    # What is more than a move would be computed anew for every sum.
+    return readers == [PADDED] or (readers == [SUMS] and few and analysis.is_move(moved, mover[0]))
 
 
 def tile_result(
