@@ -37,7 +37,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         HwoptError: if the disk is full or the folder cannot be written.
     """
-    with _storage_errors(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
@@ -56,7 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         HwoptError: if the disk is full or the folder cannot be written.
     """
-    with _storage_errors(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
@@ -95,15 +95,19 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of a full or read-only disk into one sentence."""
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of a full or read-only disk into one sentence about ``path``.
+
+    Raises:
+        HwoptError: if the disk is full or the folder cannot be written.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = f"the disk is full: {path} was not written; free some space and run again"
             raise HwoptError(message) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             message = f"{path} cannot be written ({error.strerror}); choose another folder"
             raise HwoptError(message) from error
         raise

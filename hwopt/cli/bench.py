@@ -10,6 +10,7 @@ import click
 
 from hwopt import peers
 from hwopt.cli import options
+from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact
@@ -50,6 +51,12 @@ def command(
 
     loaded = {str(path): hwopt.load(path) for path in artifacts}
     threads = next(iter(loaded.values())).threads
+    for name, artifact in loaded.items():
+        if artifact.threads != threads:
+            message = (
+                f"{name} runs with {artifact.threads} threads and {artifacts[0]} with {threads}"
+            )
+            raise HwoptError(f"{message}: measure artefacts side by side only with equal threads")
     with tempfile.TemporaryDirectory() as folder:
         calls: dict[str, peers.Call] = {}
         for name, artifact in loaded.items():

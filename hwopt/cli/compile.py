@@ -64,3 +64,7 @@ def command(
     for kernel in manifest.kernels:
         if kernel.road == "fallback":
             click.echo(f"note: kernel {kernel.name} has no tuned schedule (fallback)", err=True)
+        if kernel.failures:
+            count, last = len(kernel.failures), kernel.failures[-1]
+            message = f"{count} candidates of kernel {kernel.name} failed, the last one: {last}"
+            click.echo(f"note: {message}", err=True)

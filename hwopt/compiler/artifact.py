@@ -31,7 +31,8 @@ class Artifact:
     """A compiled model in a folder; calling it runs it.
 
     It takes numpy arrays or torch tensors of the shapes and dtypes in ``manifest.inputs`` and
-    returns the same kind: one array, or a tuple where the model has several outputs.
+    returns the same kind: one array, or a tuple where the model has several outputs. Calls share
+    their memory: one at a time.
 
     Attributes:
         path: the folder.
@@ -71,6 +72,7 @@ class Artifact:
             HwoptError: if the number, a shape or a dtype of the inputs is wrong.
         """
         self._set_inputs(inputs)
+        use_threads(self.manifest.target.threads)
         self._inference(*self._parameters)
         arrays: list[Any] = [array.copy() for array in self._outputs]
         if not isinstance(inputs[0], np.ndarray):
@@ -117,6 +119,7 @@ class Artifact:
         An artefact itself has no such calls between its kernels; they serve to time them.
         """
         self._set_inputs(inputs)
+        use_threads(self.manifest.target.threads)
         tensors = {n: self._runtime.from_dlpack(array) for n, array in self._arrays.items()}
         for call in self.manifest.plan.calls:
             arguments = [tensors[number] for number in call.arguments]

@@ -53,7 +53,8 @@ def compile(
             without them.
         target: a name, the path of a ``.toml`` file, or a ``Target``.
         trials: the most candidates measured for a kernel; None is the default of the tuner, 0
-            takes every kernel's first choice without measuring.
+            measures nothing: every kernel takes the fastest schedule known from before, or the
+            model's first choice.
         output: the folder of the artefact, replaced if it exists; a temporary one if None.
         seed: of the search for kernels that no template covers.
         progress: called with (kernels done, kernels in all, name, best time in us).
@@ -68,9 +69,13 @@ def compile(
     torch.Size([1, 4])
     """
     from hwopt import targets
+    from hwopt.targets.host import supports
 
     start = time.perf_counter()
     chosen = target if isinstance(target, targets.Target) else targets.get(target)
+    if not supports(chosen.isa):
+        message = f"this machine has no {chosen.isa}, which target {chosen.name} needs"
+        raise HwoptError(f"{message}: compile on one that has it, or for another target")
     examples = [example_inputs] if isinstance(example_inputs, torch.Tensor) else example_inputs
     if isinstance(model_or_graph, Graph):
         graph = model_or_graph

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 # Threads of one callee that still look for work would take a core from the next one: see
 # benchmarks/idle_threads.py.
@@ -94,6 +95,5 @@ def _wait_until_idle() -> None:
 
 
 def _latency(samples: list[float], warmup: int, threads: int) -> Latency:
-    tenths = statistics.quantiles(samples, n=10) if len(samples) > 1 else samples * 9
-    median = statistics.median(samples)
-    return Latency(median, tenths[0], tenths[-1], len(samples), warmup, threads)
+    low, median, high = (float(value) for value in np.percentile(samples, [10, 50, 90]))
+    return Latency(median, low, high, len(samples), warmup, threads)

@@ -33,6 +33,7 @@ class KernelDescription(BaseModel):
         road: ``template:NAME``, ``search`` or ``fallback``.
         median_us: Time of one call by itself in microseconds; None if it was never measured.
         candidates_measured: Schedules measured for it when this artefact was compiled.
+        failures: Why schedules failed when they were measured; none of these was taken.
         calls: How often one inference calls it.
         macs: Multiply-accumulates of one call.
         bytes: Size of its inputs, weights and outputs.
@@ -43,6 +44,7 @@ class KernelDescription(BaseModel):
     road: str
     median_us: float | None
     candidates_measured: int
+    failures: tuple[str, ...] = ()
     calls: int
     macs: int
     bytes: int

@@ -53,7 +53,7 @@ def build(
         progress: Called as ``progress(done, total, kernel_name, best_us)``.
 
     Raises:
-        HwoptError: if TVM cannot generate code for the target.
+        HwoptError: if TVM cannot generate code for the target, or kernels cannot be measured.
     """
     tvm_build.check_target(target)
     with tvm_build.tvm_target(target), tvm_build.pass_context():
@@ -76,6 +76,7 @@ def build(
             road=choice.road,
             median_us=choice.median_us,
             candidates_measured=choice.candidates_measured,
+            failures=choice.failures,
             calls=calls[name],
             macs=templates.macs(kernels[name], target),
             bytes=templates.touched_bytes(kernels[name]),

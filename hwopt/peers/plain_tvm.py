@@ -23,11 +23,11 @@ def make(graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, folder: Pat
 
     target = tvm_build.tvm_target(targets.get("host"))
     module = lower(graph.to_torch().eval(), tuple(torch.from_numpy(x) for x in inputs))
-    use_threads(threads)
     machine = relax.VirtualMachine(tvm.compile(module, target), tvm.cpu())
     tensors = [tvm.runtime.tensor(x) for x in inputs]
 
     def call() -> Any:
+        use_threads(threads)
         outputs = machine["main"](*tensors)
         return [output.numpy() for output in outputs]
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import tvm_ffi
 from tvm import tirx
 
-from hwopt.files import user_folder
+from hwopt.files import storage_errors, user_folder
 from hwopt.targets.target import Target
 
 RECORDS, LIBRARIES = "records.jsonl", "libraries"
-FIELDS = ("kernel", "name", "template", "config", "median_us", "fastest_us", "runs")
+LOCK = "lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Record:
         fastest_us: The least of these times. It ranks candidates: whatever else the machine does
             makes timings longer, never shorter.
         runs: How many timings the median is over.
+        error: Why the candidate failed; None if it did not.
     """
 
     kernel: str
@@ -42,6 +48,10 @@ class Record:
     median_us: float | None
     fastest_us: float | None
     runs: int
+    error: str | None = None
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Record))
 
 
 def kernel_key(func: tirx.PrimFunc) -> str:
@@ -53,7 +63,10 @@ def kernel_key(func: tirx.PrimFunc) -> str:
 
 
 class KernelDatabase:
-    """The records of one target, in a folder of their own.
+    """The records of one target, in a folder of their own, timed with the code that there is now.
+
+    Another version of TVM or of the templates makes other code of the same choice, so it begins
+    with an empty database.
 
     A record is one line, appended in one write: a process that is killed loses at most the line
     it was writing, which later readers pass over.
@@ -62,10 +75,24 @@ class KernelDatabase:
     def __init__(self, target: Target, folder: Path | None = None) -> None:
         """Open the target's database under the user's folder (or in ``folder``)."""
         name = re.sub(r"[^\w.-]", "_", target.name)
-        self.folder = folder or user_folder() / "kernels" / f"{name}-{target.fingerprint()}"
+        own = f"{name}-{target.fingerprint()}-{_code_version()}"
+        self.folder = folder or user_folder() / "kernels" / own
         self._records: dict[tuple[str, str], dict[str, Record]] = {}
-        for record in self._read():
-            self._remember(record)
+        self._load()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from measuring for this target, and see what they measured before.
+
+        Two that measure at the same time would disturb each other's times.
+        """
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / LOCK).open("ab")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._load()
+            yield
 
     def candidates(self, kernel: str, template: str) -> list[Record]:
         """Return the last record of each candidate of a kernel, failed ones included."""
@@ -74,36 +101,45 @@ class KernelDatabase:
     def add(self, record: Record) -> None:
         """Keep a record, on disk before this returns."""
         self._remember(record)
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / RECORDS
         line = json.dumps(dataclasses.asdict(record)) + "\n"
-        with path.open("ab+") as file:
-            if file.tell() and not self._ends_with_newline(path):
-                line = "\n" + line  # the last writer was killed in the middle of its line
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with storage_errors(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with path.open("ab+") as file:
+                if file.tell() and not self._ends_with_newline(path):
+                    line = "\n" + line  # the last writer was killed in the middle of its line
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
 
     def _remember(self, record: Record) -> None:
         config = json.dumps(record.config, sort_keys=True)
         self._records.setdefault((record.kernel, record.template), {})[config] = record
 
-    def _read(self) -> list[Record]:
+    def _load(self) -> None:
         path = self.folder / RECORDS
         if not path.exists():
-            return []
-        records = []
+            return
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             record = _parse(line)
             if record is not None:
-                records.append(record)
-        return records
+                self._remember(record)
 
     @staticmethod
     def _ends_with_newline(path: Path) -> bool:
         with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
+
+
+@functools.cache
+def _code_version() -> str:
+    """Return 8 hex digits that change with TVM and with the source of the templates."""
+    digest = hashlib.sha256(importlib.metadata.version("apache-tvm").encode())
+    folder = Path(__file__).parent
+    for file in [folder / "tvm_build.py", *sorted((folder / "templates").glob("*.py"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def _parse(line: str) -> Record | None:

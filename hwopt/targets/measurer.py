@@ -9,11 +9,15 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hwopt.errors import HwoptError
+from hwopt.targets import threads
 from hwopt.targets.target import Target
+from hwopt.targets.worker import PROGRESS
 
 if TYPE_CHECKING:
     from hwopt.targets.templates import Config
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 CANDIDATE_SECONDS = 20.0
 START_SECONDS = 60.0
 WORKER = (sys.executable, "-m", "hwopt.targets.worker")
+_BROKEN = "broken"
 
 
 class Measurer:
@@ -43,7 +48,6 @@ class Measurer:
         self._command = command
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._fresh = True
         self._read = b""
 
     def __enter__(self) -> Measurer:
@@ -66,6 +70,9 @@ class Measurer:
     ) -> Iterator[tuple[Config, dict[str, Any]]]:
         """Yield each candidate with ``median_us``, ``fastest_us`` and ``runs``, or ``error``.
 
+        A candidate that crashes or hangs by itself is an error. Where all are timed in full, they
+        have run before: if the worker breaks then, no more are yielded.
+
         Args:
             module: the unscheduled kernel as TVM's JSON, its function named ``main``.
             template: name of the template.
@@ -73,6 +80,9 @@ class Measurer:
             repeats, repeat_ms: timings of each, and the least milliseconds of one timing.
             best_us: the fastest so far: a candidate that is far slower is timed briefly. None
                 times all in full.
+
+        Raises:
+            HwoptError: if the worker does not start.
         """
         request = {
             "module": module,
@@ -86,51 +96,64 @@ class Measurer:
         while waiting:
             asked = waiting if together else waiting[:1]
             for answer in self._ask({**request, "configs": asked}):
-                if answer is None:
-                    # It may have been any of those that were being built: find out which.
+                if _BROKEN in answer and best_us is None:
+                    return
+                if _BROKEN in answer and len(asked) > 1:
+                    # Whichever of them it was, and whether it does so again, is seen one by one.
                     together = False
                     break
-                yield waiting.pop(0), answer
+                error = {"error": f"the candidate {answer[_BROKEN]}"} if _BROKEN in answer else {}
+                yield waiting.pop(0), error or answer
 
-    def _ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
-        """Yield the answers to a request; None if it is unknown which candidate broke it."""
+    def _ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the answers to a request, the last one ``_BROKEN`` if the worker ended or hangs."""
         process = self._running()
-        count = len(request["configs"])
-        limit = self._seconds * count + (self._start_seconds if self._fresh else 0.0)
+        left = len(request["configs"])
+        limit = self._seconds * left  # until all are built
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        for number in range(count + 1):
+        while left:
             line = self._read_line(process, limit)
             if not line:
                 self._stop()
-                reason = "crashed the worker" if line is not None else f"took over {limit:g} s"
-                alone = number > 0 or count == 1
-                yield {"error": f"the candidate {reason}"} if alone else None
+                yield {
+                    _BROKEN: "crashed the worker" if line is not None else f"took over {limit:g} s"
+                }
                 return
-            self._fresh, limit = False, self._seconds
-            if number > 0:
-                answer: dict[str, Any] = json.loads(line)
+            limit = self._seconds
+            answer: dict[str, Any] = json.loads(line)
+            if PROGRESS not in answer:
+                left -= 1
                 yield answer
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            threads = str(self._target.threads)
-            self._fresh = True
+        """Return the worker; start it if there is none.
+
+        Raises:
+            HwoptError: if it does not start.
+        """
+        if self._process is not None:
+            return self._process
+        with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=errors,
                 env={
                     **os.environ,
-                    # Without it TVM takes half of the cores that it sees for hyper-threads.
-                    "TVM_NUM_THREADS": threads,
-                    "OMP_NUM_THREADS": threads,
+                    **threads.environment(self._target.threads),
                     "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
                 },
             )
+            if not self._read_line(self._process, self._start_seconds):
+                self._stop()
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").strip().splitlines()
+                reason = lines[-1] if lines else f"no answer within {self._start_seconds:g} s"
+                raise HwoptError(f"the process that times kernels does not start: {reason}")
         return self._process
 
     def _read_line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes | None:

@@ -21,6 +21,7 @@ from tvm.s_tir import meta_schedule as ms
 from hwopt import logs
 from hwopt.targets import tvm_build
 from hwopt.targets.target import Target
+from hwopt.targets.threads import environment
 
 MS_LOG = "tvm.s_tir.meta_schedule"
 # Recorded by MetaSchedule in place of the time of a candidate that failed.
@@ -143,12 +144,12 @@ def _seconds(record: Any) -> float:
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Set the threads of the processes that TVM starts for measuring."""
-    before = os.environ.get("TVM_NUM_THREADS")
-    os.environ["TVM_NUM_THREADS"] = str(count)
+    wanted = environment(count)
+    before = {name: os.environ[name] for name in wanted if name in os.environ}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["TVM_NUM_THREADS"]
-        else:
-            os.environ["TVM_NUM_THREADS"] = before
+        for name in wanted:
+            del os.environ[name]
+        os.environ.update(before)

@@ -14,15 +14,35 @@ SPIN_COUNT = 1000
 _BIG_CORES = 1
 
 
+_used = (0, 0)  # threads that were asked for last, and granted
+
+
+def environment(count: int) -> dict[str, str]:
+    """Return what to set for another process that runs kernels with ``count`` threads."""
+    return {
+        # Without it TVM takes half of the cores that it sees for hyper-threads.
+        "TVM_NUM_THREADS": str(count),
+        "TVM_THREAD_POOL_SPIN_COUNT": str(SPIN_COUNT),
+        "OMP_NUM_THREADS": str(count),
+    }
+
+
 def use_threads(count: int) -> int:
     """Let TVM run kernels with ``count`` threads in this process; return what it grants.
+
+    The number holds for the whole process, so whoever runs kernels says it each time; saying what
+    holds already costs nothing.
 
     TVM sizes its pool once, when the first kernel runs, and by itself to half of the processors
     it sees. The pool is therefore asked for all usable cores, and ``count`` of them are used.
     The grant is smaller than ``count`` where the pool exists already or cores are missing.
     """
-    os.environ.setdefault("TVM_NUM_THREADS", str(max(count, usable_cores())))
-    os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", str(SPIN_COUNT))
-    runtime = load_runtime()
-    runtime.get_global_func("runtime.config_threadpool")(_BIG_CORES, count)
-    return int(runtime.get_global_func("runtime.NumThreads")())
+    global _used
+    if _used[0] != count:
+        for name, value in environment(max(count, usable_cores())).items():
+            if name.startswith("TVM"):
+                os.environ.setdefault(name, value)
+        runtime = load_runtime()
+        runtime.get_global_func("runtime.config_threadpool")(_BIG_CORES, count)
+        _used = count, int(runtime.get_global_func("runtime.NumThreads")())
+    return _used[1]

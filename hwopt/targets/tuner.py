@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tvm
 from tvm import s_tir, tirx
 
+from hwopt.errors import HwoptError
 from hwopt.targets import templates
 from hwopt.targets.database import KernelDatabase, Record, best, kernel_key
 from hwopt.targets.measurer import Measurer
@@ -36,12 +37,14 @@ class Choice:
         road: ``template:NAME``, ``search`` (MetaSchedule) or ``fallback`` (a default).
         median_us: Measured time of one call in microseconds; None if it was not measured.
         candidates_measured: How many schedules were measured for it in this run.
+        failures: Why candidates failed, in this run or before.
     """
 
     func: tirx.PrimFunc
     road: str
     median_us: float | None
     candidates_measured: int
+    failures: tuple[str, ...] = ()
 
 
 def choose(
@@ -59,11 +62,17 @@ def choose(
         kernels: Unscheduled kernels by name.
         target: The device; its database is used and extended.
         trials: Most candidates to measure for one kernel, those already in the database counted;
-            0 measures none, None leaves it to this module.
+            0 measures none and takes the fastest known, or the model's first choice; None leaves
+            the number to this module.
         seed: For the search of kernels that no template covers.
         progress: Told how far the work is.
         database: Another database than the target's own.
+
+    Raises:
+        HwoptError: if ``trials`` is negative, or candidates can be neither timed nor recorded.
     """
+    if trials is not None and trials < 0:
+        raise HwoptError(f"trials must be 0 or more, not {trials}")
     database = database or KernelDatabase(target)
     choices: dict[str, Choice] = {}
     with Measurer(target) as measurer:
@@ -97,7 +106,8 @@ def _search(
     """Search for a kernel without a template; without a valid record, take the default."""
     from hwopt.targets.search import search  # MetaSchedule is slow to import
 
-    found = search(func, name, target, database.folder, trials=trials, seed=seed)
+    with database.alone():
+        found = search(func, name, target, database.folder, trials=trials, seed=seed)
     if found.func is not None:
         return Choice(found.func, "search", found.median_us, found.measured)
     default = templates.default_schedule(func, target)
@@ -122,23 +132,38 @@ class _Tuning:
         self.measured = 0
 
     def run(self, trials: int) -> Choice:
-        """Measure what the database lacks of the first ``trials`` candidates; take the best."""
+        """Measure what the database lacks of the first ``trials`` candidates; take the best.
+
+        Candidates that are known to fail are never taken.
+        """
         candidates = self.space[:trials] if len(self.space) > 1 else []
-        known = [record.config for record in self._records()]
-        self._measure([c for c in candidates if c not in known], REPEATS, REPEAT_MS)
-        if self.measured:
-            self._measure_finalists()
-        fastest = best(self._records())
+        if self._missing(candidates):
+            with self.database.alone():
+                self._measure(self._missing(candidates), REPEATS, REPEAT_MS)
+                if self.measured:
+                    self._measure_finalists()
+        records = self._records()
+        fastest = best(records)
+        failed = [record.config for record in records if record.error is not None]
+        failures = tuple(record.error for record in records if record.error is not None)
         preferred = [fastest.config] if fastest else []
         for config in [*preferred, *self.space]:
+            if config in failed:
+                continue
             try:
                 func = self.template.schedule(self.func, config, self.target)
             except s_tir.ScheduleError:
                 continue  # costs this candidate, not the run
             median = fastest.median_us if fastest and config == fastest.config else None
-            return Choice(func, f"template:{self.template.name}", median, self.measured)
+            road = f"template:{self.template.name}"
+            return Choice(func, road, median, self.measured, failures)
         default = templates.default_schedule(self.func, self.target)
-        return Choice(default, "fallback", None, self.measured)
+        return Choice(default, "fallback", None, self.measured, failures)
+
+    def _missing(self, candidates: list[Config]) -> list[Config]:
+        """Return the candidates of which nothing is known."""
+        known = [record.config for record in self._records()]
+        return [config for config in candidates if config not in known]
 
     def _records(self) -> list[Record]:
         """Return what is known of this space; those of an earlier version's do not count."""
@@ -164,6 +189,8 @@ class _Tuning:
             best_us=min(times, default=math.inf) if first else None,
         )
         for config, answer in answers:
+            if "error" in answer and not first:
+                continue  # it was timed before: that stays
             fastest = answer.get("fastest_us")
             self.database.add(
                 Record(
@@ -174,6 +201,7 @@ class _Tuning:
                     median_us=answer.get("median_us"),
                     fastest_us=fastest,
                     runs=answer.get("runs", 0),
+                    error=answer.get("error"),
                 )
             )
             self.measured += first

@@ -2,13 +2,14 @@
 
 It reads one JSON request a line from standard input: one kernel and some of its candidates. They
 are built together, on all cores, and then timed one after the other with nothing beside them; it
-answers with one line when all are built and one line a candidate. A candidate that crashes or hangs
-takes this process with it, and nothing else.
+answers with one line a candidate. Lines of progress before and between show that it is at work. A
+candidate that crashes or hangs takes this process with it, and nothing else.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import importlib
 import json
 import os
 import statistics
@@ -22,6 +23,8 @@ QUICK_REPEATS = 3
 QUICK_MS = 2
 # Finalists are timed in so many turns.
 TURNS = 5
+# Key of the lines that are no answers.
+PROGRESS = "progress"
 
 
 class Kernel:
@@ -79,7 +82,7 @@ class Kernel:
 
 
 def measure(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield ``{"built": n}``, then for each candidate its times or ``error``.
+    """Yield for each candidate its times or ``error``, and progress before and between.
 
     Args:
         kernel: the request's kernel.
@@ -88,7 +91,7 @@ def measure(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]
     """
     configs, best = request["configs"], request["best_us"]
     kernel.build(configs)
-    yield {"built": len(configs)}
+    yield {PROGRESS: "built"}
     if best is None:
         yield from _in_turns(kernel, request)
         return
@@ -115,6 +118,7 @@ def _in_turns(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any
                 )
             except Exception as error:  # as above
                 failures[number] = error
+            yield {PROGRESS: "timed"}
     for number, times in enumerate(seconds):
         yield _failure(failures[number]) if number in failures else _summary(times)
 
@@ -161,14 +165,20 @@ def main() -> None:
     # The answers keep standard output for themselves: what libraries print goes to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+
+    def answer(line: dict[str, Any]) -> None:
+        answers.write(json.dumps(line) + "\n")
+        answers.flush()
+
+    importlib.import_module("hwopt.targets.templates")
+    answer({PROGRESS: "started"})
     kernel: Kernel | None = None
     for line in sys.stdin:
         request = json.loads(line)
         if kernel is None or kernel.source != request["module"]:
             kernel = Kernel(request)
-        for answer in measure(kernel, request):
-            answers.write(json.dumps(answer) + "\n")
-            answers.flush()
+        for found in measure(kernel, request):
+            answer(found)
 
 
 if __name__ == "__main__":

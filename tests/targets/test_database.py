@@ -1,9 +1,13 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 from tvm import te
 
 from hwopt import targets
+from hwopt.errors import HwoptError
+from hwopt.targets import database
 from hwopt.targets.database import RECORDS, KernelDatabase, Record, best, kernel_key
 
 RECORD = Record("0" * 16, "conv", "loops", {"parallel": 1}, 6.0, 5.0, 7)
@@ -51,6 +55,47 @@ def test_a_database_belongs_to_one_target(monkeypatch, tmp_path):
     host = targets.get("host")
     other = dataclasses.replace(host, threads=host.threads + 1)
     assert KernelDatabase(host).folder != KernelDatabase(other).folder
+
+
+def test_a_database_belongs_to_one_version_of_the_code(monkeypatch, tmp_path):
+    monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
+    host = targets.get("host")
+    before = KernelDatabase(host).folder
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0")
+    database._code_version.cache_clear()
+    assert KernelDatabase(host).folder != before
+    monkeypatch.undo()
+    database._code_version.cache_clear()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from hwopt import targets
+from hwopt.targets.database import KernelDatabase, Record
+database = KernelDatabase(targets.get("x86-avx2"), Path(sys.argv[1]))
+with database.alone():
+    print("alone", flush=True)
+    time.sleep(0.5)
+    database.add(Record("0" * 16, "conv", "loops", {"parallel": 1}, 6.0, 5.0, 7))
+"""
+
+
+def test_one_process_measures_at_a_time_and_the_next_sees_what_it_found(folder):
+    database = open_database(folder)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "alone\n"
+        assert database.candidates(RECORD.kernel, "loops") == []
+        with database.alone():
+            assert database.candidates(RECORD.kernel, "loops") == [RECORD]
+
+
+def test_a_database_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(HwoptError, match="cannot be written"):
+        open_database(tmp_path / "file" / "kernels").add(RECORD)
 
 
 def relu_of_sum(shape, name):

@@ -5,6 +5,7 @@ import tvm
 from tvm import te
 
 from hwopt import targets
+from hwopt.errors import HwoptError
 from hwopt.targets.measurer import Measurer
 from hwopt.targets.worker import QUICK_REPEATS
 
@@ -38,10 +39,11 @@ def test_a_hopeless_candidate_is_timed_briefly(module):
 # Answers like the worker; the candidate {"x": 1} breaks it where FAULT stands.
 WORKER = """
 import json, os, sys, time
+print('{{"progress": "started"}}', flush=True)
 for line in sys.stdin:
     configs = json.loads(line)["configs"]
     {building}
-    print(json.dumps({{"built": len(configs)}}), flush=True)
+    print('{{"progress": "built"}}', flush=True)
     for config in configs:
         if config["x"] == 1:
             {timing}
@@ -64,17 +66,67 @@ def test_a_crash_or_a_hang_costs_one_candidate(building, timing, message):
     configs = [{"x": number} for number in range(3)]
     host = targets.get("host")
     with Measurer(host, seconds=0.5, start_seconds=1.0, command=command) as measurer:
-        answers = list(measurer.measure("", "t", configs, **SETTINGS))
+        answers = list(measurer.measure("", "t", configs, **{**SETTINGS, "best_us": 9.0}))
     assert [config for config, _ in answers] == configs
     assert answers[0][1] == {"median_us": 0} and answers[2][1] == {"median_us": 2}
     assert message in answers[1][1]["error"]
 
 
+# Crashes at the first request that it gets, and works from its second start on.
+ONCE = """
+import json, os, pathlib, sys
+print('{{"progress": "started"}}', flush=True)
+for line in sys.stdin:
+    if not pathlib.Path({mark!r}).exists():
+        pathlib.Path({mark!r}).touch()
+        os.abort()
+    for config in json.loads(line)["configs"]:
+        print(json.dumps({{"median_us": config["x"]}}), flush=True)
+"""
+
+
+def test_a_crash_that_does_not_happen_again_costs_nothing(tmp_path):
+    command = [sys.executable, "-c", ONCE.format(mark=str(tmp_path / "crashed"))]
+    configs = [{"x": 1}, {"x": 2}]
+    with Measurer(targets.get("host"), command=command) as measurer:
+        answers = list(measurer.measure("", "t", configs, **{**SETTINGS, "best_us": 9.0}))
+    assert answers == [({"x": 1}, {"median_us": 1}), ({"x": 2}, {"median_us": 2})]
+
+
+@pytest.mark.parametrize("fault", [CRASH, HANG])
+def test_finalists_that_break_the_worker_are_not_blamed(fault):
+    command = [sys.executable, "-c", WORKER.format(building="pass", timing=fault)]
+    with Measurer(targets.get("host"), seconds=0.5, command=command) as measurer:
+        answers = list(measurer.measure("", "t", [{"x": 0}, {"x": 1}], **SETTINGS))
+    assert answers == [({"x": 0}, {"median_us": 0})]
+
+
+def test_progress_extends_the_time_limit():
+    script = WORKER.format(building="pass", timing="pass").replace(
+        "    for config in configs:",
+        "    for _ in range(6):\n"
+        "        time.sleep(0.2)\n"
+        '        print(\'{"progress": "timed"}\', flush=True)\n'
+        "    for config in configs:",
+    )
+    command = [sys.executable, "-c", script]
+    with Measurer(targets.get("host"), seconds=0.5, command=command) as measurer:
+        answers = list(measurer.measure("", "t", [{"x": 0}], **SETTINGS))
+    assert answers == [({"x": 0}, {"median_us": 0})]
+
+
+def test_a_worker_that_does_not_start_is_no_fault_of_a_candidate():
+    command = [sys.executable, "-c", "raise SystemExit('no memory left')"]
+    measurer = Measurer(targets.get("host"), command=command)
+    with measurer, pytest.raises(HwoptError, match="does not start: no memory left"):
+        list(measurer.measure("", "t", [{}], **SETTINGS))
+
+
 def test_the_worker_is_told_the_threads():
     script = (
         "import json, os, sys\n"
+        'print(\'{"progress": "started"}\', flush=True)\n'
         "for line in sys.stdin:\n"
-        "    print('{}', flush=True)\n"
         "    print(json.dumps({'error': os.environ['TVM_NUM_THREADS']}), flush=True)"
     )
     target = targets.get("host")

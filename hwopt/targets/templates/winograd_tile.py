@@ -56,7 +56,7 @@ class Winograd:
         tile = _tile_result if sizes.exact else _tile_rest
         outer, group = tile(schedule, last, sizes, config)
         _multiply(schedule, group, config)
-        _transform_input(schedule, None if config["by_blocks"] else outer, sizes)
+        _transform_input(schedule, None if config["by_blocks"] else outer, sizes, config)
         scheduled = tvm_build.mark_scheduled(analysis.start_sums(schedule))
         if config["parallel"]:
             return scheduled
@@ -145,8 +145,10 @@ def _multiply(schedule: s_tir.Schedule, group: Any, config: Config) -> None:
         schedule.unroll(loop)
 
 
-def _transform_input(schedule: s_tir.Schedule, chunk: Any | None, sizes: Sizes) -> None:
-    """Transform the input, of one chunk inside its loop or of the whole image in parallel."""
+def _transform_input(
+    schedule: s_tir.Schedule, chunk: Any | None, sizes: Sizes, config: Config
+) -> None:
+    """Transform the input, of one chunk inside its loop or of the whole image before all loops."""
     transformed = schedule.get_sblock(TRANSFORMED)
     if chunk is not None:
         schedule.compute_at(transformed, chunk, preserve_unit_loops=True)
@@ -158,7 +160,7 @@ def _transform_input(schedule: s_tir.Schedule, chunk: Any | None, sizes: Sizes) 
         schedule.unroll(loop)
     schedule.vectorize(lane)
     outer = schedule.fuse(batch, row) if chunk is None else chunk
-    if chunk is None:
+    if chunk is None and config["parallel"]:
         schedule.parallel(outer)
     pad_inside(schedule, outer)
 
