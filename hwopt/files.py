@@ -34,6 +34,8 @@ def sha256(path: Path) -> str:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` when the block ends without an error.
 
+    The file gets the permissions of any other new file of this user.
+
     Raises:
         HwoptError: if the disk is full or the folder cannot be written.
     """
@@ -44,24 +46,28 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
+            temporary.chmod(_permissions(0o666))
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     """Yield a temporary folder that replaces ``path`` when the block ends without an error.
 
     Raises:
-        HwoptError: if the disk is full or the folder cannot be written.
+        HwoptError: as :func:`check_replaceable`; if the disk is full or the folder cannot be
+            written; or if another process writes the same folder.
     """
+    path = path.resolve()
+    check_replaceable(path, marker)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
             yield temporary
-            temporary.chmod(0o755)
+            temporary.chmod(_permissions(0o777))
             if path.exists():
                 # A folder cannot be replaced in one step: move the old one aside first.
                 old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
@@ -72,6 +78,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(path: Path, marker: str) -> None:
+    """Refuse to replace anything but an empty folder, or one that holds the file ``marker``.
+
+    Raises:
+        HwoptError: if something else is there.
+    """
+    if not path.exists() or (path / marker).is_file():
+        return
+    if not path.is_dir() or any(path.iterdir()):
+        raise HwoptError(f"{path} is there and has no {marker}: it is not replaced, choose another")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -110,4 +128,13 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             message = f"{path} cannot be written ({error.strerror}); choose another folder"
             raise HwoptError(message) from error
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise HwoptError(f"{path} was written by another process meanwhile") from error
         raise
+
+
+def _permissions(mode: int) -> int:
+    """Return ``mode`` less what this process's umask takes away."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return mode & ~umask

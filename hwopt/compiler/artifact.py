@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ class Artifact:
         self.manifest = manifest
         self.threads = use_threads(manifest.target.threads)
         self._runtime = load_runtime()
-        self._library = self._runtime.load_module(path / LIBRARY_FILE)
+        self._library = _load_library(path / LIBRARY_FILE)
         self._inference = self._library[INFERENCE]
         plan = manifest.plan
         constants, workspace = plan.packed_constants(), plan.workspace()
@@ -134,10 +135,27 @@ class Artifact:
             inputs: what to call it with; random by default.
             runs: measured calls.
             warmup: calls before them.
+
+        Raises:
+            HwoptError: if ``runs`` is less than 1, or the inputs do not fit.
         """
+        if runs < 1:
+            raise HwoptError(f"runs must be 1 or more, not {runs}")
         given = tuple(inputs) if inputs is not None else self.random_inputs()
         calls = {"artifact": lambda: self(*given)}
         return measure(calls, threads=self.threads, runs=runs, warmup=warmup)["artifact"]
+
+
+def _load_library(path: Path) -> Any:
+    """Load a library by a name that no other has had.
+
+    The system's loader takes a path that it has seen for the library that it loaded then, also when
+    another artefact is there now.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / path.name
+        link.symlink_to(path.resolve())
+        return load_runtime().load_module(link)
 
 
 def load(path: str | Path) -> Artifact:
@@ -175,8 +193,8 @@ def _misfit(spec: TensorDescription, given: np.ndarray) -> HwoptError:
 
 def _as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
     try:
-        return value.detach().numpy()
-    except AttributeError:
-        kind = type(value).__name__
+        return value.detach().cpu().numpy()
+    except (AttributeError, TypeError):
+        kind = getattr(value, "dtype", type(value).__name__)
         message = f"input {spec.name!r} must be a numpy array or a torch tensor, not {kind}"
         raise HwoptError(message) from None

@@ -6,6 +6,7 @@ import importlib.metadata
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from hwopt.compiler.manifest import (
     TensorDescription,
 )
 from hwopt.errors import HwoptError
-from hwopt.files import atomic_folder, sha256, write_json
+from hwopt.files import atomic_folder, check_replaceable, sha256, write_json
 from hwopt.graph import Graph, TensorSpec, import_model
 from hwopt.passes import apply
 
@@ -55,12 +56,14 @@ def compile(
         trials: the most candidates measured for a kernel; None is the default of the tuner, 0
             measures nothing: every kernel takes the fastest schedule known from before, or the
             model's first choice.
-        output: the folder of the artefact, replaced if it exists; a temporary one if None.
+        output: the folder of the artefact; an artefact that is there is replaced, anything else
+            is refused. If None, a temporary folder that goes with the artefact.
         seed: of the search for kernels that no template covers.
         progress: called with (kernels done, kernels in all, name, best time in us).
 
     Raises:
-        HwoptError: if the model cannot be imported or compiled, or the target cannot be used.
+        HwoptError: if the model cannot be imported or compiled, the target cannot be used, or
+            ``output`` is something else than an artefact.
 
     >>> import hwopt
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU())
@@ -72,6 +75,8 @@ def compile(
     from hwopt.targets.host import supports
 
     start = time.perf_counter()
+    folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-"))
+    check_replaceable(folder, MANIFEST_FILE)
     chosen = target if isinstance(target, targets.Target) else targets.get(target)
     if not supports(chosen.isa):
         message = f"this machine has no {chosen.isa}, which target {chosen.name} needs"
@@ -85,8 +90,7 @@ def compile(
     inputs = _inputs(prepared, examples)
     built = _build(prepared, inputs, chosen, trials, seed, progress)
     batch = _batch(prepared, inputs)
-    folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-")) / "a"
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, MANIFEST_FILE) as temporary:
         shutil.copyfile(built.library, temporary / LIBRARY_FILE)
         built.model.constants.tofile(temporary / CONSTANTS_FILE)
         prepared.save(temporary)
@@ -105,13 +109,16 @@ def compile(
             files={file.name: sha256(file) for file in sorted(temporary.iterdir())},
         )
         write_json(temporary / MANIFEST_FILE, manifest.model_dump(mode="json"))
-    return load(folder)
+    artifact = load(folder)
+    if output is None:
+        weakref.finalize(artifact, shutil.rmtree, folder, ignore_errors=True)
+    return artifact
 
 
 def _inputs(graph: Graph, examples: Sequence[torch.Tensor] | None) -> tuple[torch.Tensor, ...]:
     """Return inputs to trace with, checked against the graph if they were given."""
     if examples is None:
-        return tuple(_zeros(spec) for spec in graph.inputs.values())
+        return graph.example_inputs()
     if len(examples) != len(graph.inputs):
         raise HwoptError(f"the model takes {len(graph.inputs)} inputs, {len(examples)} were given")
     batch = _batch(graph, tuple(examples))
@@ -120,10 +127,6 @@ def _inputs(graph: Graph, examples: Sequence[torch.Tensor] | None) -> tuple[torc
             shape = list(example.shape)
             raise HwoptError(f"example input {name!r} has the shape {shape}, the graph {spec}")
     return tuple(examples)
-
-
-def _zeros(spec: TensorSpec) -> torch.Tensor:
-    return torch.zeros(spec.at(), dtype=getattr(torch, spec.dtype))
 
 
 def _batch(graph: Graph, inputs: Sequence[torch.Tensor]) -> int:

@@ -32,8 +32,7 @@ def build_library(functions: Mapping[str, tirx.PrimFunc], target: Target, folder
         folder: where the target's libraries are kept.
 
     Raises:
-        HwoptError: if it cannot be linked.
-        OSError: if the disk is full.
+        HwoptError: if it cannot be linked, or the disk is full.
     """
     path = folder / f"{_key(functions, target)}.so"
     if path.exists():

@@ -132,11 +132,17 @@ def test_the_batch_size_is_that_of_the_example():
         ((torch.zeros(2, *IMAGE),), r"shape \[1, 3, 8, 8\], not \[2, 3, 8, 8\]"),
         ((torch.zeros(1, *IMAGE).double(),), "must be float32, not float64"),
         (([[0.0]],), "numpy array or a torch tensor, not list"),
+        ((torch.zeros(1, *IMAGE).bfloat16(),), r"torch tensor, not torch\.bfloat16"),
     ],
 )
 def test_wrong_input_is_one_clear_sentence(artifact, inputs, message):
     with pytest.raises(HwoptError, match=message):
         artifact(*inputs)
+
+
+def test_nothing_is_measured_in_no_runs(artifact):
+    with pytest.raises(HwoptError, match="runs must be 1 or more, not 0"):
+        artifact.benchmark(runs=0)
 
 
 def test_latency_is_a_distribution(artifact):
