@@ -12,7 +12,7 @@ import torch
 
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.graph import operators
-from hwopt.graph.types import Node, Operand, Operands, Parameter, TensorSpec, Value
+from hwopt.graph.types import Batch, Node, Operand, Operands, Parameter, TensorSpec, Value
 
 if TYPE_CHECKING:
     from hwopt.graph.module import GraphModule
@@ -268,7 +268,10 @@ class Graph:
         return parse(text, parameters or {})
 
     def save(self, folder: str | Path) -> None:
-        """Write ``graph.json`` and ``weights.safetensors`` into a folder, whole or not at all."""
+        """Write ``graph.json`` and ``weights.safetensors`` into a folder.
+
+        What a process that is killed in between leaves is refused by :meth:`load`.
+        """
         from hwopt.graph.storage import save
 
         save(self, Path(folder))
@@ -283,6 +286,20 @@ class Graph:
         from hwopt.graph.storage import load
 
         return load(Path(folder))
+
+    def example_inputs(self, batch: int = 1) -> tuple[torch.Tensor, ...]:
+        """Return zeros of the inputs' shapes and dtypes, with this batch size where it is free.
+
+        Raises:
+            HwoptError: if the graph has another, fixed batch size.
+        """
+        examples = []
+        for name, spec in self.inputs.items():
+            if batch > 1 and not any(isinstance(size, Batch) for size in spec.shape):
+                message = f"input {name!r} of graph {self.name} has the fixed shape {spec}"
+                raise HwoptError(f"{message}: the batch size cannot be {batch}")
+            examples.append(torch.zeros(spec.at(batch), dtype=getattr(torch, spec.dtype)))
+        return tuple(examples)
 
     def macs(self) -> int:
         """Return the multiply-accumulates of one forward pass for a batch of one."""

@@ -56,7 +56,7 @@ def import_model(
     if isinstance(model, str | Path):
         return _import_file(Path(model), example_inputs, name)
     if isinstance(model, ExportedProgram):
-        return from_program(model, name or "model")
+        return _from_exported(model, name or "model")
     if example_inputs is None:
         raise HwoptError("a torch module is imported with example inputs: give at least one tensor")
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else example_inputs
@@ -80,14 +80,23 @@ def _import_file(
         from hwopt.graph.onnx import load_onnx
 
         module, inputs = load_onnx(path)
-        return import_model(module, example_inputs or inputs, name=name or path.stem)
+        examples = inputs if example_inputs is None else example_inputs
+        return import_model(module, examples, name=name or path.stem)
     if path.suffix != ".pt2":
         raise HwoptError(f"{path}: only .pt2 and .onnx files hold a model that can be imported")
     try:
         program = torch.export.load(path)
     except Exception as error:  # torch raises many types for a damaged file
         raise HwoptError(f"{path} cannot be read as a .pt2 file: {_first_line(error)}") from error
-    return from_program(program, name or path.stem)
+    return _from_exported(program, name or path.stem)
+
+
+def _from_exported(program: ExportedProgram, name: str) -> Graph:
+    try:
+        return from_program(program, name)
+    except NotABatchMultiple as error:
+        message = f"{name}: the size {error} is no multiple of the batch size"
+        raise HwoptError(f"{message}: export the model with a fixed batch size") from None
 
 
 @contextlib.contextmanager

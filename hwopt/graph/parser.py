@@ -100,7 +100,10 @@ def _arguments(op: str, text: str) -> tuple[dict[str, Operands], dict[str, Any]]
             role = tokens.pop(0)[1]
             tokens.pop(0)
         else:
-            role = next(schema).name
+            positional = next(schema, None)
+            if positional is None:
+                raise ValueError(f"{op} takes fewer arguments")
+            role = positional.name
         parsed = _parse_value(tokens)
         argument = operators.get(op).argument(role)
         (

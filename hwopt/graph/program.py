@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from hwopt.errors import HwoptError
 from hwopt.graph import operators
@@ -42,6 +42,7 @@ class _Builder:
         self.graph = Graph("".join(c if c.isalnum() else "_" for c in name))
         self.read: dict[fx.Node, Operands] = {}
         self.symbols: dict[fx.Node, Dimension] = {}
+        self.batch_symbols: set[Any] = set()
         paths = [_module_path(n) for n in program.graph.nodes if _is_operator(n)]
         self.calls_in_module = Counter(paths)
 
@@ -64,6 +65,7 @@ class _Builder:
                 return  # a Python number that the program treats as a constant
             value = node.meta["val"]
             shape = tuple(batch_multiple(size) for size in value.shape)
+            self.check_dynamic(node.name, value.shape)
             dtype = str(value.dtype).removeprefix("torch.")
             self.read[node] = self.graph.add_input(node.name, TensorSpec(shape, dtype))
             return
@@ -73,6 +75,17 @@ class _Builder:
                 f"the model keeps {spec.target!r}, which is not a tensor: not supported"
             )
         self.read[node] = self.parameter(spec.target, tensors, spec.kind == InputKind.PARAMETER)
+
+    def check_dynamic(self, name: str, shape: torch.Size) -> None:
+        """Refuse dynamic sizes other than one batch size, the first dimension of inputs."""
+        for dimension, size in enumerate(shape):
+            found: set[Any] = set() if isinstance(size, int) else size.node.expr.free_symbols
+            self.batch_symbols |= found
+            if found and (dimension > 0 or len(self.batch_symbols) > 1):
+                raise HwoptError(
+                    f"input {name!r}: dimension {dimension} is dynamic; only the batch size may "
+                    "be, the first of all inputs: export the model with the other sizes fixed"
+                )
 
     def parameter(self, name: str, tensors: dict[str, Any], trainable: bool) -> Parameter:
         """Return one name for tensors that share their storage."""
@@ -142,7 +155,16 @@ class _Builder:
 
     def output(self, node: fx.Node) -> None:
         returned: Any = node.args[0]
-        results = [v for v in returned if isinstance(v, fx.Node)]
+        results = []
+        for value, spec in zip(returned, self.program.graph_signature.output_specs, strict=True):
+            if spec.kind == OutputKind.BUFFER_MUTATION:
+                raise HwoptError(
+                    f"the model changes its buffer {spec.target!r} when it is called, which a "
+                    "graph cannot: import it in evaluation mode, or without that state"
+                )
+            # What else is written, such as the caller's input, is of no use to an artefact.
+            if spec.kind == OutputKind.USER_OUTPUT and isinstance(value, fx.Node):
+                results.append(value)
         for index, result in enumerate(results):
             operand = self.read[result]
             assert isinstance(operand, Value | Parameter)

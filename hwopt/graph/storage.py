@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.files import atomic_file, read_json, write_json
+from hwopt.files import atomic_file, read_json, sha256, write_json
 from hwopt.graph.graph import Graph
 from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
 
@@ -18,14 +18,19 @@ _SCHEMA = 1
 
 
 def save(graph: Graph, folder: Path) -> None:
-    """Write both files, the weights first: a graph file is there only if its weights are."""
+    """Write both files, the weights first.
+
+    The graph's file has the hash of its weights, so that what a process killed in between leaves is
+    seen to be no graph.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.contiguous().clone() for name, t in graph.parameters.items()}
     with atomic_file(folder / WEIGHTS_FILE) as path:
         save_file(tensors, path)
-    write_json(folder / GRAPH_FILE, _to_json(graph))
+        weights = sha256(path)
+    write_json(folder / GRAPH_FILE, {**_to_json(graph), "weights_sha256": weights})
 
 
 def load(folder: Path) -> Graph:
@@ -38,6 +43,8 @@ def load(folder: Path) -> Graph:
     from safetensors.torch import load_file
 
     document = read_json(folder / GRAPH_FILE)
+    if not isinstance(document, dict):
+        raise HwoptError(f"{folder / GRAPH_FILE} is damaged: not a graph")
     weights = folder / WEIGHTS_FILE
     try:
         tensors = load_file(weights)
@@ -48,6 +55,10 @@ def load(folder: Path) -> Graph:
     if document.get("schema") != _SCHEMA:
         raise HwoptError(
             f"{folder / GRAPH_FILE} has schema {document.get('schema')!r}, not {_SCHEMA}"
+        )
+    if document.get("weights_sha256") != sha256(weights):
+        raise HwoptError(
+            f"{weights} does not belong to {GRAPH_FILE} beside it: save the graph again"
         )
     try:
         return _from_json(document, tensors)

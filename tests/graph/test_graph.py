@@ -98,3 +98,13 @@ def test_parameter_users(graph):
     assert [(n.name, role) for n, role in graph.parameter_users("fc.bias")] == [("fc", "bias")]
     assert graph.node("fc").parameter("bias") == "fc.bias"
     assert graph.node("fc").operands["bias"] == Parameter("fc.bias")
+
+
+def test_example_inputs_have_the_batch_size_that_was_asked_for():
+    graph = hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
+    assert [tuple(x.shape) for x in graph.example_inputs(3)] == [(3, *IMAGE)]
+    fixed = Graph("fixed")
+    fixed.add_input("x", TensorSpec((1, 4)))
+    assert [tuple(x.shape) for x in fixed.example_inputs()] == [(1, 4)]
+    with pytest.raises(HwoptError, match="the batch size cannot be 2"):
+        fixed.example_inputs(2)

@@ -160,6 +160,58 @@ def test_writing_into_a_view_is_imported_correctly():
     assert max_difference(graph.to_torch()(x), Net()(x)) <= 1e-6
 
 
+def test_a_model_that_writes_into_its_input_has_its_own_outputs_only():
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3)).eval()
+    graph = hwopt.import_model(model, torch.randn(1, *IMAGE))
+    assert list(graph.outputs) == ["output"]
+    x = torch.randn(2, *IMAGE)
+    assert max_difference(model(x.clone()), graph.to_torch().eval()(x)) <= 1e-6
+
+
+def test_a_model_that_counts_its_calls_is_refused():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x):
+            self.calls += 1
+            return x * self.calls
+
+    with pytest.raises(HwoptError, match="changes its buffer 'calls'"):
+        hwopt.import_model(Counting(), torch.randn(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "message"),
+    [
+        ({0: "batch", 2: "height"}, "'x': dimension 2 is dynamic"),
+        ({2: "height"}, "'x': dimension 2 is dynamic"),
+    ],
+)
+def test_only_the_batch_size_of_a_program_may_be_dynamic(dynamic, message):
+    class Pointwise(nn.Module):
+        def forward(self, x):
+            return torch.relu(x)
+
+    shapes = {"x": {axis: torch.export.Dim(name) for axis, name in dynamic.items()}}
+    program = torch.export.export(Pointwise(), (torch.randn(2, 3, 8, 8),), dynamic_shapes=shapes)
+    with pytest.raises(HwoptError, match=message):
+        hwopt.import_model(program)
+
+
+def test_inputs_with_batch_sizes_of_their_own_are_refused():
+    class Both(nn.Module):
+        def forward(self, x, y):
+            return torch.relu(x), torch.relu(y)
+
+    shapes = {name: {0: torch.export.Dim(f"batch_{name}")} for name in "xy"}
+    inputs = (torch.randn(2, 3), torch.randn(4, 3))
+    program = torch.export.export(Both(), inputs, dynamic_shapes=shapes)
+    with pytest.raises(HwoptError, match="'y': dimension 0 is dynamic"):
+        hwopt.import_model(program)
+
+
 def test_exported_program_and_pt2_file(tmp_path):
     model, x = make(Residual), torch.randn(1, *IMAGE)
     program = torch.export.export(model, (x,))
@@ -184,6 +236,8 @@ def test_onnx_file(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, tmp_path / "net.onnx")
     imported = hwopt.import_model(tmp_path / "net.onnx")
+    again = hwopt.import_model(tmp_path / "net.onnx", next(iter(imported.example_inputs(2))))
+    assert again.to_text() == imported.to_text()
     x = torch.randn(1, 3, 8, 8)
     expected = torch.relu(nn.functional.conv2d(x, weight, padding=1))
     assert max_difference(imported.to_torch().eval()(x), expected) <= 1e-5

@@ -82,3 +82,22 @@ def test_damaged_files_are_refused(tmp_path):
     structure.unlink()
     with pytest.raises(HwoptError, match="does not exist"):
         Graph.load(tmp_path)
+
+
+def test_weights_of_another_graph_are_refused(tmp_path):
+    first, second = (
+        hwopt.import_model(make(Residual, seed), torch.randn(1, *IMAGE)) for seed in (0, 1)
+    )
+    first.save(tmp_path / "a")
+    second.save(tmp_path / "b")
+    (tmp_path / "a" / "weights.safetensors").replace(tmp_path / "b" / "weights.safetensors")
+    with pytest.raises(HwoptError, match=r"does not belong to graph\.json"):
+        Graph.load(tmp_path / "b")
+
+
+def test_too_many_arguments_in_the_text():
+    text = (
+        "graph g {\n  input x: f32[N, 4]\n  y: f32[N, 4] = relu(%x, %x, %x)\n  return output=%y\n}"
+    )
+    with pytest.raises(HwoptError, match="line 3 of the graph's text: relu takes fewer arguments"):
+        Graph.from_text(text)
