@@ -55,7 +55,9 @@ class Kernel:
 
         try:
             scheduled = self._template.schedule(self._func, config, self._target)
-            return tvm_build.build_kernel(scheduled, self._target)
+            built = tvm_build.build_kernel(scheduled, self._target)
+            built.get_function("main")  # LLVM emits machine code when it is first asked for
+            return built
         except Exception as error:  # whatever is wrong is wrong with this candidate only
             return error
 
