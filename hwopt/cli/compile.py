@@ -14,6 +14,8 @@ from hwopt.cli import options, progress
 @options.model_options
 @click.option("--passes", default="", help="Passes to apply first, such as fold-batch-norm.")
 @options.target_option
+@options.threads_option
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Batch size.")
 @options.trials_option
 @options.seed_option
 @click.option("--output", type=click.Path(path_type=Path), help="Folder.  [default: NAME.artifact]")
@@ -27,6 +29,8 @@ def command(
     model_options: tuple[str, ...],
     passes: str,
     target: str,
+    threads: int | None,
+    batch: int,
     trials: int | None,
     seed: int,
     output: Path | None,
@@ -39,7 +43,7 @@ def command(
     import hwopt
     from hwopt import targets
 
-    chosen = targets.get(target)
+    chosen = targets.get(target, threads=threads)
     graph = options.load_model(model, input_shape, classes, model_options, seed)
     graph = hwopt.apply(graph, passes)
     if dry_run:
@@ -48,7 +52,13 @@ def command(
     folder = output or Path(f"{graph.name}.artifact")
     with progress.tuning_progress() as tuning:
         artifact = hwopt.compile(
-            graph, target=chosen, trials=trials, seed=seed, output=folder, progress=tuning
+            graph,
+            graph.example_inputs(batch),
+            target=chosen,
+            trials=trials,
+            seed=seed,
+            output=folder,
+            progress=tuning,
         )
     latency = artifact.benchmark()
     manifest = artifact.manifest

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(0), help="Train first; 0 takes the weights as given.")
 @click.option("--fine-tune-epochs", type=click.IntRange(0), help="After passes that need it.")
 @click.option("--target", help="A target's name or .toml file.  [default: host]")
+@options.threads_option
 @options.trials_option
 @click.option("--seed", type=click.IntRange(0), help="Of weights, training and tuning.")
 @click.option(
@@ -81,8 +82,11 @@ def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
 
     changes = _from_flags(flags)
     if path is not None:
-        recipe = load_recipe(path)
-        return make_recipe({**recipe.model_dump(mode="json"), **changes}) if changes else recipe
+        document = load_recipe(path).model_dump(mode="json")
+        for key in ("train", "fine_tune"):
+            if changes.get(key) and document[key]:
+                changes[key] = {**document[key], **changes[key]}
+        return make_recipe({**document, **changes})
     for key in ("model", "data"):
         if key not in changes:
             raise HwoptError(f"give a recipe, or at least --model and --data: --{key} is missing")
@@ -93,7 +97,7 @@ def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe's keys that flags set."""
     document = {
         key: flags[key]
-        for key in ("model", "data", "input_shape", "target", "trials", "seed")
+        for key in ("model", "data", "input_shape", "target", "threads", "trials", "seed")
         if flags[key] is not None
     }
     if flags["model_options"]:
@@ -103,8 +107,6 @@ def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     for key, flag in (("train", "epochs"), ("fine_tune", "fine_tune_epochs")):
         if flags[flag] is not None:
             document[key] = {"epochs": flags[flag]} if flags[flag] else None
-    if document.get("fine_tune"):
-        document["fine_tune"]["learning_rate"] = 0.1
     if flags["passes"]:
         document["variants"] = dict(map(_variant, flags["passes"]))
     return document

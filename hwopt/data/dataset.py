@@ -40,6 +40,14 @@ class DataSet:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     """Inputs are ``(pixel / 255 - mean) / std`` per channel; None if not normalised so."""
+    content: str | None = None
+    """A hash of all samples; None if they are made one by one and may be too many to read."""
+
+    def fingerprint(self) -> list[Any]:
+        """Return what tells this set from others: lengths, and the samples where they are known."""
+        splits = (self.train, self.validation, self.test, self.train_full)
+        lengths = [len(split) for split in splits]  # type: ignore[arg-type]
+        return [self.name, lengths, self.num_classes, list(self.input_shape), self.content]
 
 
 def from_datasets(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
-from hwopt import files
+from hwopt import files, references
 from hwopt.data.dataset import DataSet, from_datasets
 from hwopt.errors import HwoptError, unknown_name
 
@@ -81,16 +79,7 @@ def _fashion_mnist(root: Path, fallback: bool) -> DataSet:
 
 def _call(reference: str) -> DataSet:
     """Load the user's own data set from ``package.module:callable``."""
-    module_name, _, function_name = reference.partition(":")
-    try:
-        function: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise HwoptError(f"data set {reference}: cannot import {module_name} ({error})") from error
-    for part in function_name.split("."):
-        if not hasattr(function, part):
-            raise HwoptError(f"data set {reference}: {module_name} has no {function_name}")
-        function = getattr(function, part)
-    result = function() if callable(function) else function
+    result = references.call(reference, "data set")
     if isinstance(result, DataSet):
         return result
     if isinstance(result, tuple) and len(result) == 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -90,4 +92,12 @@ def image_data_set(
         note=note,
         mean=mean,
         std=std,
+        content=_hash(*train, *validation, *test),
     )
+
+
+def _hash(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()

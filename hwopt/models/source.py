@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from hwopt import references
 from hwopt.errors import HwoptError
 from hwopt.models import registry
 
@@ -27,7 +26,7 @@ def load_graph(
     Args:
         source: a name of the zoo, ``package.module:callable`` (which returns a torch module), the
             path of a ``.pt2`` or ``.onnx`` file, or of a folder that holds a saved graph or an
-            artefact.
+            artefact. What is a name of the zoo is never a folder: ``./resnet8`` is.
         input_shape: shape of one input without the batch; needed for a callable, optional for a
             zoo model, refused for files.
         num_classes: for a zoo model.
@@ -40,14 +39,28 @@ def load_graph(
     >>> load_graph("resnet8", input_shape=(1, 28, 28), num_classes=10).inputs
     {'input': TensorSpec(shape=(N, 1, 28, 28), dtype='float32')}
     """
-    path = Path(source)
-    if ":" in source and not path.exists():
+    kind = source_kind(source)
+    if kind == "callable":
         return _from_callable(source, input_shape, options or {}, seed)
-    if path.is_dir() or path.suffix in (".pt2", ".onnx"):
+    if kind == "file":
         if input_shape or options or num_classes:
             raise HwoptError(f"{source} is a file: its shape and options are fixed, give none")
-        return _from_path(path)
+        return _from_path(Path(source))
     return _from_zoo(source, input_shape, num_classes, options or {}, seed)
+
+
+def source_kind(source: str) -> Literal["zoo", "callable", "file"]:
+    """Return what a user's name for a model means; a name of the zoo is never a folder.
+
+    >>> source_kind("resnet8"), source_kind("my.nets:make"), source_kind("net.onnx")
+    ('zoo', 'callable', 'file')
+    """
+    path = Path(source)
+    if source in registry.names():
+        return "zoo"
+    if path.is_dir() or path.suffix in (".pt2", ".onnx"):
+        return "file"
+    return "callable" if ":" in source else "zoo"
 
 
 def _from_path(path: Path) -> Graph:
@@ -83,27 +96,8 @@ def _from_callable(
 
     if input_shape is None:
         raise HwoptError(f"model {source}: give the shape of one input, such as 3x224x224")
-    make = _find(source)
     torch.manual_seed(seed)
-    try:
-        model = make(**options)
-    except Exception as error:  # whatever the user's callable raises
-        raise HwoptError(f"model {source} raised {type(error).__name__}: {error}") from error
+    model = references.call(source, "model", **options)
     if not isinstance(model, torch.nn.Module):
         raise HwoptError(f"model {source} returned a {type(model).__name__}, not a torch module")
     return import_model(model, torch.zeros(1, *input_shape), name=source.split(":")[1])
-
-
-def _find(source: str) -> Any:
-    module_name, _, attribute = source.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        # As ``python -m`` does: the user's own modules are here.
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise HwoptError(f"model {source}: cannot import {module_name!r}: {error}") from error
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        raise HwoptError(f"model {source}: {module_name!r} has no callable {attribute!r}")
-    return found

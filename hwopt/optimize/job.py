@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import functools
-import shutil
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from hwopt import __version__, data, models, passes, peers, targets, train
+from hwopt import __version__, data, passes, peers, targets, train
 from hwopt.compiler import compile as compile_model
 from hwopt.compiler import load, measure, record_figures
 from hwopt.errors import HwoptError
 from hwopt.files import sha256, write_json
 from hwopt.graph import Graph
-from hwopt.models.source import load_graph
+from hwopt.graph.fingerprint import fingerprint
+from hwopt.models.source import load_graph, source_kind
+from hwopt.optimize.check import check
 from hwopt.optimize.recipe import Recipe, Training, Variant
 from hwopt.optimize.results import MEASURED, compare
 from hwopt.optimize.workspace import Workspace, digest
 
 if TYPE_CHECKING:
+    import torch
+
     from hwopt.data import DataSet
 
 RESULTS_FILE = "results.json"
-#: Largest absolute difference between artefact and torch that counts as equal.
-TOLERANCE = 1e-4
+#: Samples of a batch that is given to passes.
+BATCH_SIZE = 128
 
 Progress = Callable[[int, int, str, float | None], None]
 
@@ -56,15 +58,20 @@ class Job:
         self.work = Workspace(folder, report)
         self.tuning = tuning
         self.bars = bars
-        self.target = targets.get(recipe.target)
+        self.target = targets.get(recipe.target, threads=recipe.threads)
         self.data: DataSet = data.load(recipe.data, fallback=recipe.data_fallback)
 
     def run(self) -> dict[str, Any]:
         """Do what is not done yet, write ``results.json`` and return its content.
 
         Raises:
-            HwoptError: if a step fails for a reason that the user can mend.
+            HwoptError: if a step fails for a reason that the user can mend, or another job is at
+                work in the folder.
         """
+        with self.work.alone():
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         base, base_key = self.trained()
         variants, keys = {}, {}
         for name, variant in self.recipe.variants.items():
@@ -102,32 +109,23 @@ class Job:
         """Return the model's graph after training, if the recipe asks for it."""
         recipe = self.recipe
         folder = self.work.path("graphs", "base")
-        depends_on = [
-            __version__,
-            recipe.model,
-            _file_hash(recipe.model),
-            recipe.model_options,
-            recipe.input_shape,
-            self.data.name,
-            recipe.seed,
-        ]
-        _, key = self.work.step("import", depends_on, lambda: self._import().save(folder))
+        graph = self._import()
+        depends_on = [__version__, fingerprint(graph), self.data.fingerprint(), recipe.seed]
+        _, key = self.work.step("import", depends_on, lambda: graph.save(folder))
         if recipe.train is None:
             return Graph.load(folder), key
         return self._fit("train", folder, recipe.train, key)
 
     def _import(self) -> Graph:
         recipe = self.recipe
-        source = recipe.model
-        if source in models.names() or ":" in source:
-            shape = recipe.input_shape or self.data.input_shape
-            classes = self.data.num_classes if source in models.names() else None
-            options = dict(recipe.model_options)
-            return load_graph(
-                source, input_shape=shape, num_classes=classes, options=options, seed=recipe.seed
-            )
+        kind = source_kind(recipe.model)
+        shape = None if kind == "file" else self.data.input_shape
         return load_graph(
-            source, input_shape=recipe.input_shape, options=dict(recipe.model_options)
+            recipe.model,
+            input_shape=recipe.input_shape or shape,
+            num_classes=self.data.num_classes if kind == "zoo" else None,
+            options=dict(recipe.model_options),
+            seed=recipe.seed,
         )
 
     def variant(
@@ -135,15 +133,17 @@ class Job:
     ) -> tuple[dict[str, Any], str]:
         """Return the facts of one variant: passes, fine-tuning, compiling, checking."""
         folder = self.work.path("graphs", name)
+        chosen = passes.parse(variant.passes)
 
         def transform() -> dict[str, Any]:
-            context = passes.Context(seed=self.recipe.seed)
+            context = self.context()
             passes.apply(base, variant.passes, context).save(folder)
             return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
 
-        facts, key = self.work.step(f"{name}.passes", [base_key, variant.passes], transform)
+        depends_on = [base_key, variant.passes, [_own_source(type(p)) for p in chosen]]
+        facts, key = self.work.step(f"{name}.passes", depends_on, transform)
         graph = Graph.load(folder)
-        changes = any(not p.preserves_function for p in passes.parse(variant.passes))
+        changes = any(not p.preserves_function for p in chosen)
         if changes and variant.fine_tune and self.recipe.fine_tune is not None:
             graph, key = self._fit(f"{name}.fine-tune", folder, self.recipe.fine_tune, key)
         accuracy, _ = self.work.step(f"{name}.accuracy", key, lambda: self._accuracy(graph))
@@ -157,6 +157,21 @@ class Job:
         )
         result = {"passes": variant.passes, **facts, **accuracy, **compiled, "check": checked}
         return result, key
+
+    def context(self) -> passes.Context:
+        """Return what passes may ask for: training batches, and latency on the target."""
+
+        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            return data.batches(self.data.train, BATCH_SIZE)
+
+        def latency(graph: Graph) -> float:
+            recipe = self.recipe
+            artifact = compile_model(
+                graph, target=self.target, trials=recipe.trials, seed=recipe.seed
+            )
+            return artifact.benchmark(runs=recipe.runs).median_ms
+
+        return passes.Context(batches=batches, latency=latency, seed=self.recipe.seed)
 
     def _fit(self, step: str, source: Path, training: Training, key: str) -> tuple[Graph, str]:
         """Train the graph in ``source``; the result is kept beside it."""
@@ -209,28 +224,11 @@ class Job:
         }
 
     def _check(self, name: str, graph: Graph) -> dict[str, Any]:
-        """Compare the artefact with torch on test samples.
-
-        Raises:
-            HwoptError: if they do not agree; nothing that is wrong is ever measured.
-        """
-        import torch
-
         artifact = load(self.work.path("artifacts", name))
-        module = graph.to_torch().eval()
-        samples = min(self.recipe.check_samples, len(self.data.test))  # type: ignore[arg-type]
-        inputs, _ = data.batch(self.data.test, torch.arange(samples))
-        with torch.no_grad():
-            expected = module(inputs).numpy()
-        got = np.concatenate([artifact(inputs[i : i + 1].numpy()) for i in range(samples)])
-        difference = float(np.abs(expected - got).max())
-        same = int((expected.argmax(1) == got.argmax(1)).sum())
-        if not difference <= TOLERANCE or same < samples:
-            raise HwoptError(
-                f"variant {name}: the artefact differs from torch by {difference:.2e} "
-                f"({same} of {samples} labels are the same): please report this as a bug"
-            )
-        return {"samples": samples, "max_difference": difference, "same_label": same}
+        try:
+            return check(artifact, graph, self.data.test, self.recipe.check_samples)
+        except HwoptError as error:
+            raise HwoptError(f"variant {name}: {error}") from None
 
     def measured(self) -> dict[str, dict[str, Any]]:
         """Measure all artefacts and peers in one run, alternating."""
@@ -249,14 +247,8 @@ class Job:
         return {name: latency.to_json() for name, latency in latencies.items()}
 
 
-def start_fresh(folder: Path) -> None:
-    """Remove what an earlier job left, but nothing else that may be in the folder."""
-    for part in ("steps", "graphs", "artifacts", "peers", "checkpoints"):
-        shutil.rmtree(folder / part, ignore_errors=True)
-
-
-def _file_hash(source: str) -> str | None:
-    path = Path(source)
-    if path.is_dir():
-        return sha256(path / "weights.safetensors")
-    return sha256(path) if path.is_file() else None
+def _own_source(pass_type: type[passes.Pass]) -> str | None:
+    """Return the hash of the file that defines a pass; hwopt's own change with its version."""
+    if pass_type.__module__.partition(".")[0] == "hwopt":
+        return None
+    return sha256(Path(inspect.getfile(pass_type)))

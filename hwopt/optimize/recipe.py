@@ -32,6 +32,13 @@ class Training(_Strict):
     bfloat16: bool = False
 
 
+class FineTuning(Training):
+    """The same after passes, from the weights that are left: shorter and gentler."""
+
+    epochs: PositiveInt = 5
+    learning_rate: float = Field(default=0.1, gt=0)
+
+
 class Variant(_Strict):
     """One compiled model: the passes that make it, and whether it is trained after them."""
 
@@ -52,6 +59,7 @@ class Recipe(_Strict):
         fine_tune: how to train a variant after passes that change the function; None does not.
         variants: by name; the first is the one that ratios refer to.
         target: name of a target or path of its file.
+        threads: threads of kernels, training and peers; None takes the target's.
         trials: most candidates measured for one kernel; None is the tuner's default.
         peers: what to measure beside the artefacts, in the same run.
         check_samples: test samples on which artefact and torch must agree.
@@ -65,9 +73,10 @@ class Recipe(_Strict):
     data: str
     data_fallback: bool = False
     train: Training | None = None
-    fine_tune: Training | None = Training(epochs=5, learning_rate=0.1)
+    fine_tune: FineTuning | None = FineTuning()
     variants: dict[str, Variant] = Field(default={"dense": Variant()}, min_length=1)
     target: str = "host"
+    threads: PositiveInt | None = None
     trials: int | None = Field(default=None, ge=0)
     peers: tuple[str, ...] = ("onnxruntime",)
     check_samples: PositiveInt = 1000

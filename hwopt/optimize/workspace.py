@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hwopt.errors import HwoptError
-from hwopt.files import read_json, write_json
+from hwopt.files import read_json, storage_errors, write_json
+
+STEPS = "steps"
+PARTS = (STEPS, "graphs", "artifacts", "peers", "checkpoints")
+# Names that hwopt.files writes under.
+_TEMPORARY = ".*.part"
 
 
 class Workspace:
@@ -23,15 +31,35 @@ class Workspace:
 
     def __init__(self, folder: Path, report: Callable[[str, bool], None] | None = None) -> None:
         self.folder = folder
-        for left in folder.rglob("*.part"):
-            # What a killed process was writing under a temporary name.
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         self._report = report or (lambda name, reused: None)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other jobs out of the folder, and remove what a killed one was writing.
+
+        Raises:
+            HwoptError: if another job is at work in the folder, or it cannot be written.
+        """
+        steps = self.path(STEPS)
+        with storage_errors(steps):
+            steps.mkdir(parents=True, exist_ok=True)
+            lock = (steps / "lock").open("ab")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"another job is at work in {self.folder}: wait for it, or choose another"
+                raise HwoptError(message) from None
+            own = [self.folder.glob(_TEMPORARY)]
+            own += [self.path(part).rglob(_TEMPORARY) for part in PARTS]
+            for left in itertools.chain(*own):
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            yield
 
     def step(self, name: str, depends_on: Any, compute: Callable[[], Any]) -> tuple[Any, str]:
         """Return the step's JSON result and its key; ``compute`` runs only if it is not done."""
         key = digest([name, depends_on])
-        record = self.folder / "steps" / f"{name}.json"
+        record = self.path(STEPS, f"{name}.json")
         if record.exists():
             stored = self._read(record)
             if stored.get("key") == key:
@@ -52,6 +80,13 @@ class Workspace:
         except HwoptError:
             return {}  # a damaged record is no record: the step runs again
         return stored if isinstance(stored, dict) else {}
+
+
+def start_fresh(folder: Path) -> None:
+    """Remove what an earlier job left; nothing where no job has been."""
+    if (folder / STEPS).is_dir():
+        for part in PARTS:
+            shutil.rmtree(folder / part, ignore_errors=True)
 
 
 def digest(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -58,13 +59,15 @@ class Context:
         batches: returns an iterable of (inputs, labels); None if there is no data.
         latency: returns the measured latency of a graph in ms; None if nothing can be measured.
         seed: seed of ``generator()``.
-        debug: check that passes do not change their input and preserve what they say they do.
+        debug: check that passes do not change their input and preserve what they say they do; on
+            where the environment has ``HWOPT_DEBUG``.
+        notes: what passes remarked so far: (name of the pass, note).
     """
 
     batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]] | None = None
     latency: Callable[[Graph], float] | None = None
     seed: int = 0
-    debug: bool = False
+    debug: bool = field(default_factory=lambda: bool(os.environ.get("HWOPT_DEBUG")))
     notes: list[tuple[str, Note]] = field(default_factory=list)
 
     def generator(self) -> torch.Generator:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from hwopt.errors import HwoptError
+from hwopt.graph.fingerprint import fingerprint
 from hwopt.passes.base import Condition, Context, Note, Pass
 from hwopt.passes.conditions import violation
 from hwopt.passes.registry import parse
@@ -50,7 +49,7 @@ def apply(
     >>> [node.op for node in apply(graph, "fold-batch-norm").nodes()]
     ['conv2d']
     """
-    context = context or Context(debug=bool(os.environ.get("HWOPT_DEBUG")))
+    context = context or Context()
     for instance in parse(passes):
         graph = _apply_one(graph, instance, context)
     return graph
@@ -58,13 +57,19 @@ def apply(
 
 def _apply_one(graph: Graph, instance: Pass, context: Context) -> Graph:
     if instance.needs_data and context.batches is None:
-        raise HwoptError(f"pass {instance.name} needs data: give a data set")
+        raise HwoptError(
+            f"pass {instance.name} needs data: run it in hwopt optimize, or give "
+            "Context(batches=...)"
+        )
     if instance.needs_latency and context.latency is None:
-        raise HwoptError(f"pass {instance.name} needs a latency measurement: give a target")
+        raise HwoptError(
+            f"pass {instance.name} needs measured latency: run it in hwopt optimize, or give "
+            "Context(latency=...)"
+        )
     _check(graph, instance, instance.requires, "requires")
-    before = _fingerprint(graph) if context.debug else ""
+    before = fingerprint(graph) if context.debug else ""
     result = instance.apply(graph, context)
-    if context.debug and _fingerprint(graph) != before:
+    if context.debug and fingerprint(graph) != before:
         raise PassError(f"pass {instance.name} changed its input graph: work on graph.copy()")
     if result.modified == (result.graph is graph):
         raise PassError(
@@ -115,7 +120,7 @@ def _check_function(before: Graph, after: Graph, instance: Pass) -> None:
     pairs = zip(old, new, strict=True) if isinstance(old, tuple) else [(old, new)]
     for expected, got in pairs:
         difference = (expected - got).abs().max().item()
-        if difference > _TOLERANCE * max(1.0, expected.abs().max().item()):
+        if not difference <= _TOLERANCE * max(1.0, expected.abs().max().item()):
             message = f"pass {instance.name} preserves the function, but outputs differ by"
             raise PassError(f"{message} {difference:.3g}")
 
@@ -126,11 +131,3 @@ def random_input(spec: TensorSpec, generator: torch.Generator, batch: int = 2) -
     if dtype.is_floating_point:
         return torch.randn(spec.at(batch), generator=generator).to(dtype)
     return torch.randint(0, 2, spec.at(batch), generator=generator).to(dtype)
-
-
-def _fingerprint(graph: Graph) -> str:
-    digest = hashlib.sha256(graph.to_text().encode())
-    for name, tensor in sorted(graph.parameters.items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -2,10 +2,11 @@
 
 from hwopt.report.page import write_report
 from hwopt.report.profile import largest_losses, profile_table
-from hwopt.report.table import markdown_table, print_table, rich_table
+from hwopt.report.table import markdown, markdown_table, print_table, rich_table
 
 __all__ = [
     "largest_losses",
+    "markdown",
     "markdown_table",
     "print_table",
     "profile_table",

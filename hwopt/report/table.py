@@ -82,7 +82,17 @@ def make_table(
 
 
 def markdown_table(results: Results) -> str:
-    """Return the table as Markdown, with its caption below."""
-    titles = header(results)
-    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *rows(results)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{caption(results)}\n"
+    """Return the table of a job as Markdown, with its caption below."""
+    return f"{markdown(header(results), rows(results))}\n\n{caption(results)}\n"
+
+
+def markdown(titles: list[str], lines: Iterable[list[str]]) -> str:
+    """Return a Markdown table; all but the first column are aligned to the right.
+
+    >>> print(markdown(["net", "ms"], [["resnet8", "0.1"]]))
+    | net | ms |
+    | --- | ---: |
+    | resnet8 | 0.1 |
+    """
+    every = [titles, ["---"] + ["---:"] * (len(titles) - 1), *lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in every)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from hwopt.errors import HwoptError, unknown_name
@@ -20,12 +21,24 @@ HOST = "host"
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 
 
-def get(name_or_path: str | Path) -> Target:
+def get(name_or_path: str | Path, *, threads: int | None = None) -> Target:
     """Return the target of that name, or the one that a ``.toml`` file describes.
+
+    Args:
+        name_or_path: one of :func:`names`, or the path of a ``.toml`` file.
+        threads: threads that kernels run with; None leaves them as the target says.
 
     Raises:
         HwoptError: if there is no such target, or its file is wrong.
+
+    >>> get("x86-avx2", threads=1).threads
+    1
     """
+    target = _find(name_or_path)
+    return target if threads is None else dataclasses.replace(target, threads=threads)
+
+
+def _find(name_or_path: str | Path) -> Target:
     name = str(name_or_path)
     if name.endswith(".toml"):
         return Target.from_file(Path(name), host.machine_facts())

@@ -1,4 +1,4 @@
-"""Training: a small loop with checkpoints and resume, evaluation, and recipes that are measured.
+"""Training: a small loop with checkpoints and resume, and evaluation.
 
 The names are looked up when they are first used, so that importing this package does not import
 torch.
@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     from hwopt.train.evaluation import Evaluation, evaluate
     from hwopt.train.history import EpochStats, History
     from hwopt.train.loop import fit
-    from hwopt.train.recipes import FINE_TUNE, TRAIN
 
 __all__ = [
-    "FINE_TUNE",
-    "TRAIN",
     "EpochStats",
     "Evaluation",
     "History",
@@ -30,8 +27,6 @@ __all__ = [
 ]
 
 _MODULES = {
-    "FINE_TUNE": "recipes",
-    "TRAIN": "recipes",
     "EpochStats": "history",
     "Evaluation": "evaluation",
     "History": "history",

@@ -190,3 +190,13 @@ def test_a_model_that_cannot_be_exported_names_the_line(tmp_path):
     sentence = refused("compile", "mine:Net", "--input-shape", "3", folder=tmp_path)
     assert "mine.py:5 (if x.sum() > 0:)" in sentence
     assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["mine.py"]
+
+
+def test_threads_and_batch_of_a_compiled_model(tmp_path):
+    options = ("--model-option", "width=4", "--input-shape", "1x16x16", "--classes", 3)
+    chosen = ("--threads", 1, "--batch", 2, "--trials", 0, "--output", tmp_path / "a", "--json")
+    result = hwopt("compile", "resnet8", *options, *chosen)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["inputs"][0]["shape"] == [2, 1, 16, 16]
+    assert document["target"]["threads"] == document["latency"]["threads"] == 1

@@ -102,9 +102,9 @@ def test_own_data_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert data.load(loaded) is loaded
     with pytest.raises(HwoptError, match="returned int"):
         data.load("my_noise:wrong")
-    with pytest.raises(HwoptError, match="has no missing"):
+    with pytest.raises(HwoptError, match="has no callable 'missing'"):
         data.load("my_noise:missing")
-    with pytest.raises(HwoptError, match="cannot import no_such_module"):
+    with pytest.raises(HwoptError, match="cannot import 'no_such_module'"):
         data.load("no_such_module:pair")
 
 

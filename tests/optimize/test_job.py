@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import shutil
@@ -104,7 +105,7 @@ def test_nan_in_training_is_one_clear_sentence(tmp_path):
 
 def test_an_artefact_that_differs_from_torch_is_never_measured(tmp_path, monkeypatch):
     job = Job(make_recipe(RECIPE), tmp_path, bars=False)
-    monkeypatch.setattr("hwopt.optimize.job.TOLERANCE", -1.0)
+    monkeypatch.setattr("hwopt.optimize.check.TOLERANCE", -1.0)
     with pytest.raises(HwoptError, match="differs from torch"):
         job.run()
     assert not (tmp_path / "steps" / "measure.json").exists()
@@ -141,3 +142,40 @@ def test_a_model_that_does_not_fit_the_data_is_refused(tmp_path):
     recipe = make_recipe({**RECIPE, "model": "autoencoder", "model_options": {}})
     with pytest.raises(HwoptError, match="autoencoder"):
         Job(recipe, tmp_path, bars=False).run()
+
+
+def test_passes_get_training_batches_and_latency_on_the_target(finished, tmp_path):
+    job = Job(make_recipe({**RECIPE, "train": None}), tmp_path / "run")
+    context = job.context()
+    sizes = [len(labels) for _, labels in context.batches()]
+    assert sum(sizes) == len(job.data.train) and max(sizes) == 128
+    assert next(iter(context.batches()))[0].shape[1:] == job.data.input_shape
+    graph = Graph.load(finished[0] / "graphs" / "base")
+    assert 0 < context.latency(graph) < 100
+
+
+NETS = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10){more})
+"""
+
+
+def test_a_changed_model_of_the_users_own_is_not_taken_for_done(tmp_path, monkeypatch):
+    recipe = make_recipe(
+        {
+            **{key: RECIPE[key] for key in ("data", "trials", "check_samples", "runs")},
+            "model": "changing_nets:make",
+            "peers": [],
+        }
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    macs = []
+    for more in ("", ", nn.Linear(10, 10)"):
+        (tmp_path / "changing_nets.py").write_text(NETS.format(more=more))
+        sys.modules.pop("changing_nets", None)
+        importlib.invalidate_caches()
+        results = Job(recipe, tmp_path / "run", bars=False).run()
+        macs.append(results["variants"]["dense"]["macs"])
+    assert macs == [7840, 7940]

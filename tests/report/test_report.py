@@ -18,7 +18,7 @@ def latency(median):
     }
 
 
-def variant(median, accuracy, known=False):
+def variant(median, accuracy, timed=True):
     return {
         "passes": "prune-channels{ratio=0.5}",
         "notes": ["prune-channels: changed a<b: 8 to 4 channels"],
@@ -31,7 +31,7 @@ def variant(median, accuracy, known=False):
             {
                 "name": "conv",
                 "road": "search",
-                "median_us": None if known else 12.5,
+                "median_us": 12.5 if timed else None,
                 "candidates_measured": 3,
                 "calls": 2,
             }
@@ -53,7 +53,7 @@ def results():
         "data": "digits",
         "baseline": "dense",
         "notes": ["digits were used"],
-        "variants": {"dense": variant(0.2, 0.93), "half": variant(0.1, 0.92, known=True)},
+        "variants": {"dense": variant(0.2, 0.93), "half": variant(0.1, 0.92, timed=False)},
     }
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 from hwopt import data, models, train
 from hwopt.errors import HwoptError
 from hwopt.train import checkpoint as checkpoints
-from hwopt.train import loop, progress, recipes
+from hwopt.train import loop, progress
 
 # One thread: small models gain nothing from two, and lose much on a busy machine.
 quiet_fit = partial(train.fit, progress=False, threads=1)
@@ -47,13 +47,6 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
     """Whether two models have the same state, bit for bit."""
     first, second = a.state_dict(), b.state_dict()
     return all(torch.equal(first[key], second[key]) for key in first)
-
-
-def test_defaults_are_the_recipe() -> None:
-    # Which augmentation is right depends on the data, which format is fast on the processor.
-    defaults = train.fit.__kwdefaults__ | {"augment": "flip", "bfloat16": True}
-    assert {key: defaults[key] for key in recipes.TRAIN} == recipes.TRAIN
-    assert set(recipes.FINE_TUNE) == set(recipes.TRAIN)
 
 
 def test_learns_digits() -> None:

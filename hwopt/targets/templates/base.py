@@ -1,4 +1,4 @@
-"""What a kernel template is, and the ones that exist."""
+"""What a kernel template is."""
 
 from __future__ import annotations
 

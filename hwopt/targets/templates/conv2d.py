@@ -1,4 +1,4 @@
-"""Direct 2-d convolutions with constant weights, as kernels for the register tile."""
+"""2-d convolutions with constant weights: packed for the register tile, or for Winograd."""
 
 from __future__ import annotations
 

@@ -1,0 +1,48 @@
+"""Nothing that is wrong is ever measured: artefact and torch must agree first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt import data
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+    from hwopt.compiler import Artifact
+    from hwopt.graph import Graph
+
+#: Largest difference that counts as rounding, relative to the largest output, and absolute where
+#: that is below 1.
+TOLERANCE = 1e-4
+
+
+def check(artifact: Artifact, graph: Graph, samples: Dataset[Any], most: int) -> dict[str, Any]:
+    """Compare an artefact with torch on the first ``most`` samples, one at a time.
+
+    Returns:
+        ``samples``, ``max_difference`` of any output, and ``same_label``: of how many samples the
+        largest output is the same one. It is another only where two are equal up to rounding.
+
+    Raises:
+        HwoptError: if they differ by more than rounding.
+    """
+    import torch
+
+    module = graph.to_torch().eval()
+    count = min(most, len(samples))  # type: ignore[arg-type]
+    inputs, _ = data.batch(samples, torch.arange(count))
+    with torch.no_grad():
+        expected = module(inputs).numpy()
+    got = np.concatenate([artifact(inputs[i : i + 1].numpy()) for i in range(count)])
+    difference = float(np.abs(expected - got).max())
+    same = int((expected.argmax(1) == got.argmax(1)).sum())
+    if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        raise HwoptError(
+            f"the artefact differs from torch by {difference:.2e} ({same} of {count} labels are "
+            "the same): please report this as a bug"
+        )
+    return {"samples": count, "max_difference": difference, "same_label": same}
