@@ -14,9 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from benchmarks.records import Records
+from benchmarks.records import Records, measured_on
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 
@@ -45,6 +47,20 @@ def cost() -> dict:
         "peak_mib": round(peak),
         "help_seconds": round(statistics.median(starts), 3),
     }
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """Time and memory of the demo."""
+    yield "## What the demo costs\n\n`python -m benchmarks.demo_cost`"
+    for run in runs:
+        yield (
+            f"`hwopt optimize recipes/demo.yaml` with an empty kernel database: "
+            f"{run['first_seconds'] / 60:.1f} minutes; again: {run['again_seconds']:.1f} s; peak "
+            f"memory of the largest process {run['peak_mib']:,} MiB. `hwopt --help`: "
+            f"{run['help_seconds']:.2f} s (median of 11). The virtual environment of `make demo` "
+            "comes on top, once."
+        )
+    yield measured_on(runs)
 
 
 def main() -> None:

@@ -10,7 +10,9 @@ Images are Fashion-MNIST's, scaled to the model's input. Kernels take their firs
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +20,10 @@ from torch.nn import functional
 
 import hwopt
 from benchmarks import nets
-from benchmarks.records import Records
+from benchmarks.records import Records, measured_on
 from hwopt import data, models
 from hwopt.passes import Context
+from hwopt.report import markdown
 
 PASSES = ("", "eliminate-dead-code", "fold-batch-norm", "prune-channels")
 SAMPLES = 1000
@@ -51,6 +54,27 @@ def compare(name: str, passes: str) -> dict:
             same += int((expected.argmax(1) == got.argmax(1)).sum())
     changed = sum(note.changed for _, note in context.notes)
     return {"samples": SAMPLES, "max_difference": worst, "same_label": same, "changes": changed}
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """Every model and pass against torch."""
+    yield "## Compiled equals torch\n\n`python -m benchmarks.equality`"
+    yield (
+        "Every model of the zoo after every pass, on 1,000 test images of Fashion-MNIST scaled to "
+        "the model's input: largest absolute difference of any output (goal ≤ 1e-4), and images "
+        "with the same label (goal: all)."
+    )
+    rows = [
+        [
+            run["model"],
+            run["passes"] or "none",
+            f"{run['max_difference']:.1e}",
+            f"{run['same_label']} of {run['samples']}",
+        ]
+        for run in runs
+    ]
+    yield markdown(["model", "pass", "largest difference", "same label"], rows)
+    yield measured_on(runs)
 
 
 def main() -> None:

@@ -13,9 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from benchmarks.records import Records
+from benchmarks.records import Records, measured_on
+from hwopt.report import markdown
 
 RUNTIMES = ("hwopt", "tvm by itself", "onnxruntime", "openvino", "executorch", "torch")
 CALLS, STEPS, STEP_SECONDS, BUSY_SHARE = 300, 50, 0.002, 0.3
@@ -61,6 +64,19 @@ def awake(name: str) -> dict:
         for _ in range(3)
     ]
     return {"awake_ms": sorted(times)[1]}
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """How long threads stay awake."""
+    yield "## Threads that stay awake\n\n`python -m benchmarks.idle_threads`"
+    yield (
+        "Milliseconds after the last call of ResNet-8 until a runtime's threads no longer use a "
+        "processor (steps of 2 ms, at most 100; median of three processes). Measurements of "
+        "hwopt wait for this before each turn."
+    )
+    rows = [[run["runtime"], f"{run['awake_ms']:.0f}"] for run in runs]
+    yield markdown(["runtime", "ms"], rows)
+    yield measured_on(runs)
 
 
 def main() -> None:

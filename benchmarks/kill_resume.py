@@ -18,9 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from benchmarks.records import Records
+from benchmarks.records import Records, measured_on
 
 KILLS = 10
 SAME = ("accuracy", "parameters", "macs", "notes", "passes")
@@ -110,6 +112,25 @@ def disturbed(seed: int) -> dict:
         "calm_seconds": round(calm_seconds),
         "half_written_files": left,
     }
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """Killed and resumed."""
+    yield "## Killed ten times\n\n`python -m benchmarks.kill_resume`"
+    for run in runs:
+        places = ", ".join(f"{kill['in']} ({kill['after']} s)" for kill in run["kills"])
+        yield (
+            f"`hwopt optimize` on digits, killed with SIGKILL {len(run['kills'])} times, each time "
+            f"started again; the step it was in, and seconds since its start: {places}."
+        )
+        calm, killed = run["ratios_to_dense"]
+        yield (
+            "Accuracy, parameters, MACs, passes and notes equal those of the undisturbed job: "
+            f"**{'yes' if run['same_table'] else 'no'}**. Latency of the pruned to the dense: "
+            f"{calm:.2f} undisturbed, {killed:.2f} killed. Files left half-written: "
+            f"{len(run['half_written_files'])}."
+        )
+    yield measured_on(runs)
 
 
 def main() -> None:

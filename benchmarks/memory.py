@@ -11,10 +11,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peers import NETS
-from benchmarks.records import Records
+from benchmarks.records import Records, measured_on
+from hwopt.report import markdown
 
 THREADS = 2
 PEAK = """
@@ -62,6 +65,26 @@ def compare(net: str) -> dict:
         ours = sorted(peak_mib(HWOPT, artifact.path) for _ in range(3))[1]
         theirs = sorted(peak_mib(ONNX_RUNTIME, model) for _ in range(3))[1]
     return {"hwopt_mib": ours, "onnxruntime_mib": theirs, "ratio": ours / theirs}
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """Peak memory while running."""
+    yield "## Memory while running\n\n`python -m benchmarks.memory`"
+    yield (
+        "Peak resident memory of a Python process that loads the compiled net and calls it fifty "
+        "times, 2 threads; median of three processes."
+    )
+    rows = [
+        [
+            run["net"],
+            f"{run['hwopt_mib']:.0f}",
+            f"{run['onnxruntime_mib']:.0f}",
+            f"{run['ratio']:.2f}",
+        ]
+        for run in runs
+    ]
+    yield markdown(["net", "hwopt MiB", "ONNX Runtime MiB", "ratio"], rows)
+    yield measured_on(runs)
 
 
 def main() -> None:

@@ -15,14 +15,17 @@ import dataclasses
 import functools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Records
+from benchmarks.records import Records, measured_on
+from hwopt.report import markdown
 
 NETS = ("resnet8", "ds_cnn", "mobilenet_v1_025", "mobilenet_v1", "resnet18")
 FLOAT32 = ("onnxruntime", "openvino", "executorch", "torch", "torch.compile")
@@ -106,6 +109,83 @@ def in_a_new_process(model: str, threads: int, isa: str | None, peer_names: list
             text=True,
         ).stdout
     return json.loads(output.splitlines()[-1])
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """The zoo against other runtimes."""
+    yield (
+        "## Beside the peers\n\n`python -m benchmarks.peers` for all; `--fast` leaves out those "
+        "that are slow to compile or to run; `--fast --isa avx2 --threads 2` holds those to AVX2 "
+        "that can be held."
+    )
+    yield (
+        "Batch 1, float32 unless the name says otherwise; each line is a process of its own that "
+        "begins with an empty kernel database; all runtimes alternate in it, with equal threads. "
+        "Median latency in milliseconds, and in brackets hwopt's ratio to it; below 1 hwopt is "
+        "faster."
+    )
+    groups = {(run["used_threads"], run["held_to"]) for run in runs}
+    for threads, held in sorted(groups, key=str, reverse=True):
+        chosen = [run for run in runs if (run["used_threads"], run["held_to"]) == (threads, held)]
+        plural = "thread" if threads == 1 else "threads"
+        yield f"**{threads} {plural}{f', held to {held}' if held else ''}**"
+        yield _latencies(chosen)
+        yield _middle(chosen)
+    yield (
+        "Seconds to compile, tuning included; what the first choice without any measurement loses; "
+        "and the largest difference of an output to a float32 peer's:"
+    )
+    yield _compiling(runs)
+    yield measured_on(runs)
+
+
+def _latencies(runs: list[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for run in runs for name in run["ratios"]))
+    rows = []
+    for run in runs:
+        cells = [
+            f"{run['latencies'][name]['median_ms']:.3f} ({run['ratios'][name]:.2f})"
+            if name in run["ratios"]
+            else "–"
+            for name in names
+        ]
+        ours = f"{run['latencies']['hwopt']['median_ms']:.3f}"
+        rows.append([f"{run['net']} #{run['run']}", ours, *cells])
+    return markdown(["net", "hwopt", *names], rows)
+
+
+def _middle(runs: list[dict[str, Any]]) -> str:
+    medians = {
+        net: statistics.median(run["ratio_to_fastest"] for run in runs if run["net"] == net)
+        for net in dict.fromkeys(run["net"] for run in runs)
+    }
+    each = ", ".join(f"{net} {ratio:.2f}" for net, ratio in medians.items())
+    return (
+        f"To the fastest float32 peer, median of the runs: {each}. Geometric mean over "
+        f"{len(medians)} nets: **{statistics.geometric_mean(medians.values()):.2f}**"
+    )
+
+
+def _compiling(runs: list[dict[str, Any]]) -> str:
+    ours = ("hwopt", "hwopt again")
+    others = [name for name in (*FLOAT32, *SLOW_TO_MAKE) if name != "torch"]
+    rows = []
+    for run in runs:
+        seconds = run["seconds_to_compile"]
+        difference = max(run["max_difference"][name] for name in run["ratios"] if float32(name))
+        held = run["held_to"] or "all"
+        rows.append(
+            [
+                f"{run['net']}, {run['used_threads']} threads, {held} #{run['run']}",
+                *(f"{seconds[name]:.1f}" for name in ours),
+                str(run["measured_again"]),
+                *(f"{seconds[name]:.1f}" if name in seconds else "–" for name in others),
+                f"{run['untuned_to_tuned']:.2f}",
+                f"{difference:.0e}",
+            ]
+        )
+    titles = ["net", "hwopt, empty database", "full database", "measured then", *others]
+    return markdown([*titles, "untuned to tuned", "largest difference"], rows)
 
 
 def main() -> None:

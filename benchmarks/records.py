@@ -40,10 +40,18 @@ class Records:
                 return known
         record = {**key, "commit": commit(), **measure()}
         RESULTS.mkdir(exist_ok=True)
+        torn = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
         with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(("\n" if torn else "") + json.dumps(record) + "\n")
         print(json.dumps(record))
         return record
+
+
+def measured_on(runs: list[dict[str, Any]]) -> str:
+    """Return the sentence that says on what machine and which code runs were measured."""
+    where = dict.fromkeys(f"{run['cpu']}, {run['isa']}, {run['threads']} threads" for run in runs)
+    code = dict.fromkeys(str(run.get("commit", "unrecorded")) for run in runs)
+    return f"Measured on: {'; '.join(where)}; commit {', '.join(code)}."
 
 
 def commit() -> str:

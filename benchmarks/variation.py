@@ -12,9 +12,12 @@ import functools
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from benchmarks.records import Records
+from benchmarks.records import Records, measured_on
+from hwopt.report import markdown
 
 NETS = ("resnet8", "ds_cnn", "mobilenet_v1_025")
 SEEDS = range(5)
@@ -40,6 +43,21 @@ def spread(net: str) -> dict:
         latencies = measure(calls, threads=artifacts[0].threads, runs=500)
     medians = [latency.median_ms for latency in latencies.values()]
     return {"median_ms": medians, "spread": max(medians) / min(medians) - 1}
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """How far tuning runs differ."""
+    yield "## Five tuning runs\n\n`python -m benchmarks.variation`"
+    yield (
+        "Each from an empty database; the five artefacts alternate in one process. Medians in "
+        "milliseconds, and how far the slowest is above the fastest."
+    )
+    rows = [
+        [run["net"], *(f"{median:.3f}" for median in run["median_ms"]), f"{run['spread']:.1%}"]
+        for run in runs
+    ]
+    yield markdown(["net", "1", "2", "3", "4", "5", "spread"], rows)
+    yield measured_on(runs)
 
 
 def main() -> None:
