@@ -69,10 +69,12 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
             f"{lost(run):+.2f}",
             f"{run['variants']['pruned']['macs'] / run['variants']['dense']['macs']:.2f}",
             f"{run['variants']['pruned']['ratio_to_baseline']:.2f}",
+            run.get("commit", "earlier"),
         ]
         for run in runs
     ]
     titles = ["seed", "training", "fine-tuning", "dense", "points lost", "MACs", "latency"]
+    titles.append("commit")
     yield (
         "Against the goals (training ≤ 240 s, dense ≥ 92.5 %, lost ≤ 0.7, MACs ≤ 0.50, "
         "latency ≤ 0.70):"
