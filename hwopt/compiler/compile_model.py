@@ -75,8 +75,8 @@ def compile(
     from hwopt.targets.host import supports
 
     start = time.perf_counter()
-    folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-"))
-    check_replaceable(folder, MANIFEST_FILE)
+    if output is not None:
+        check_replaceable(Path(output), MANIFEST_FILE)
     chosen = target if isinstance(target, targets.Target) else targets.get(target)
     if not supports(chosen.isa):
         message = f"this machine has no {chosen.isa}, which target {chosen.name} needs"
@@ -90,6 +90,7 @@ def compile(
     inputs = _inputs(prepared, examples)
     built = _build(prepared, inputs, chosen, trials, seed, progress)
     batch = _batch(prepared, inputs)
+    folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-"))
     with atomic_folder(folder, MANIFEST_FILE) as temporary:
         shutil.copyfile(built.library, temporary / LIBRARY_FILE)
         built.model.constants.tofile(temporary / CONSTANTS_FILE)

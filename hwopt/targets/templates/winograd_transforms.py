@@ -3,9 +3,8 @@
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4: a tile of
 m x m results is  A^T [ (G g G^T) * (B^T d B) ] A  of a tile ``d`` of (m + 2)^2 inputs and the
 weights ``g``. For m = 2 the polynomials are evaluated at 0, 1, -1 and infinity; for m = 4 at 0, 1,
--1, 2, -1/2 and infinity: rounding errors are smaller than with the usual -2 for -1/2 (on the choice
-of points: Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for
-Deep Neural Networks", 2020).
+-1, 2, -1/2 and infinity. The points decide how large rounding errors are: Barabasz et al., "Error
+Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020.
 """
 
 from __future__ import annotations
