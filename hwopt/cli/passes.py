@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hwopt.cli import options
 from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.passes import Context
 
 
 @click.group("passes")
@@ -58,6 +63,8 @@ def show(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("passes")
 @options.model_options
 @options.seed_option
+@click.option("--data", help="For passes that need data: a data set, a folder or a callable.")
+@click.option("--target", default="host", show_default=True, help="Whose vector length counts.")
 @click.option("--output", type=click.Path(path_type=Path), help="Save the graph in this folder.")
 @options.plugin_option
 @options.json_option
@@ -68,6 +75,8 @@ def apply_passes(
     classes: int | None,
     model_options: tuple[str, ...],
     seed: int,
+    data: str | None,
+    target: str,
     output: Path | None,
     plugins: tuple[Path, ...],
     as_json: bool,
@@ -75,12 +84,11 @@ def apply_passes(
     """Apply passes to a model; the help text stands above."""
     options.load_plugins(plugins)
     import hwopt
-    from hwopt.passes import Context
 
     if output is not None and output.is_file():
         raise HwoptError(f"{output} is a file: give a folder")
     graph = options.load_model(model, input_shape, classes, model_options, seed)
-    context = Context(seed=seed)
+    context = _context(data, target, seed)
     result = hwopt.apply(graph, passes, context)
     if output is not None:
         result.save(output)
@@ -101,3 +109,14 @@ def apply_passes(
         f"parameters {graph.num_parameters():,} to {result.num_parameters():,}",
         err=True,
     )
+
+
+def _context(data_set: str | None, target: str, seed: int) -> Context:
+    """Return what passes may ask for."""
+    from hwopt import data, passes, targets
+
+    batches = None
+    if data_set is not None:
+        loaded = data.load(data_set)
+        batches = functools.partial(data.batches, loaded.train, passes.BATCH_SIZE)
+    return passes.Context(batches=batches, vector_length=targets.get(target).float_lanes, seed=seed)

@@ -1,4 +1,4 @@
-"""Conversion to Relax of operators that TVM's importer does not know."""
+"""Operators that TVM's importer does not know, or that it cannot make loops of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tvm import relax
+import torch
+from tvm import relax, topi
 
 Converter = Callable[[Any, Any], Any]
 
@@ -17,15 +18,15 @@ def converters() -> dict[str, Converter]:
         "amax.default": _reduction(relax.op.max),
         "amin.default": _reduction(relax.op.min),
         "prod.dim_int": _reduction(relax.op.prod),
+        "_unsafe_view.default": _reshape,
         "group_norm.default": _group_norm,
+        "scaled_dot_product_attention.default": _attention,
         "var.dim": _variance,
     }
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """Return torch's own decompositions of operators that neither TVM nor we convert."""
-    import torch
-
     aten = torch.ops.aten
     return torch._decomp.get_decompositions(
         [
@@ -37,6 +38,8 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
             aten.replication_pad3d,
             aten._native_batch_norm_legit,
             aten.std,
+            aten.pixel_shuffle,
+            aten.pixel_unshuffle,
         ]
     )
 
@@ -50,6 +53,70 @@ def _reduction(operator: Callable[..., relax.Expr]) -> Converter:
         return importer.block_builder.emit(operator(x, axis, bool(keepdim)))
 
     return convert
+
+
+def legalizations() -> dict[str, Callable[..., Any]]:
+    """Return how operators become loops that TVM cannot make loops of."""
+    return {"relax.nn.conv2d_transpose": _transposed_convolution}
+
+
+def _transposed_convolution(builder: relax.BlockBuilder, call: relax.Call) -> Any:
+    """Compute a transposed convolution channels first: TVM has no other loops of it."""
+    attrs = call.attrs
+    is_channels_last = attrs.data_layout == "NHWC"
+    numbers = {
+        name: [int(n) for n in attrs[name]]
+        for name in ("strides", "padding", "output_padding", "dilation")
+    }
+
+    def loops(data: Any, kernel: Any) -> Any:
+        if is_channels_last:
+            data = topi.transpose(data, (0, 3, 1, 2))
+        if numbers["dilation"] != [1, 1]:
+            kernel = topi.nn.dilate(kernel, [1, 1, *numbers["dilation"]])
+        result = topi.nn.group_conv2d_transpose_nchw(
+            data,
+            kernel,
+            numbers["strides"],
+            numbers["padding"],
+            call.ty.dtype,
+            numbers["output_padding"],
+            int(attrs.groups),
+        )
+        return topi.transpose(result, (0, 2, 3, 1)) if is_channels_last else result
+
+    return builder.call_te(loops, *call.args, primfunc_name_hint="conv2d_transpose")
+
+
+def _reshape(node: Any, importer: Any) -> relax.Var:
+    shape = list(node.meta["val"].shape)
+    return importer.block_builder.emit(relax.op.reshape(importer.env[node.args[0]], shape))
+
+
+def _attention(node: Any, importer: Any) -> relax.Var:
+    """Convert ``scaled_dot_product_attention``; TVM's own converter forgets the scale."""
+    op, emit = relax.op, importer.block_builder.emit
+    given = dict(zip(("attn_mask", "dropout_p", "is_causal"), node.args[3:], strict=False))
+    given |= node.kwargs
+    query, key, value = (importer.env[argument] for argument in node.args[:3])
+    examples = [argument.meta["val"] for argument in node.args[:3]]
+    width, dtype = examples[0].shape[-1], str(examples[0].dtype).removeprefix("torch.")
+    if given.get("enable_gqa"):
+        copies = examples[0].shape[-3] // examples[1].shape[-3]
+        key, value = (emit(op.repeat(x, copies, len(examples[0].shape) - 3)) for x in (key, value))
+    axes = list(range(examples[0].dim()))
+    transposed = op.permute_dims(key, [*axes[:-2], axes[-1], axes[-2]])
+    scale = given.get("scale") or width**-0.5
+    scores = emit(op.matmul(op.multiply(query, relax.const(scale, dtype)), transposed))
+    mask = given.get("attn_mask")
+    if given.get("is_causal"):
+        allowed = np.tril(np.ones((examples[0].shape[-2], examples[1].shape[-2]), bool))
+        scores = op.add(scores, relax.const(np.where(allowed, 0, -np.inf).astype(dtype)))
+    elif mask is not None and mask.meta["val"].dtype == torch.bool:
+        scores = op.where(importer.env[mask], scores, relax.const(-np.inf, dtype))
+    elif mask is not None:
+        scores = op.add(scores, importer.env[mask])
+    return emit(op.matmul(emit(op.nn.softmax(scores, axis=-1)), value))
 
 
 def _variance(node: Any, importer: Any) -> relax.Var:

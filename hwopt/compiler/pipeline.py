@@ -11,6 +11,7 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
+from hwopt.compiler import converters
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.move_constants import move_constants
@@ -104,7 +105,9 @@ def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
             mod,
             relax.backend.DispatchSampling(),
             relax.backend.DispatchSortScan(),
-            relax.transform.LegalizeOps(templates.legalizations(target)),
+            relax.transform.LegalizeOps(
+                templates.legalizations(target) | converters.legalizations()
+            ),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             relax.transform.FuseOps(),

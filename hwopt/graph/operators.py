@@ -11,6 +11,7 @@ import torch
 
 from hwopt.errors import HwoptError
 from hwopt.graph import mac_counts
+from hwopt.graph.operator_table import MAC_COUNTS, NAMED
 from hwopt.graph.types import Node, Operands
 
 if TYPE_CHECKING:
@@ -158,46 +159,8 @@ def for_target(target: str) -> tuple[Operator, Mapping[str, str]]:
     return _passed_through(target), {}
 
 
-for _name, _target, _macs in (
-    ("conv1d", "aten.conv1d.default", mac_counts.convolution),
-    ("conv2d", "aten.conv2d.default", mac_counts.convolution),
-    ("conv3d", "aten.conv3d.default", mac_counts.convolution),
-    ("conv_transpose2d", "aten.conv_transpose2d.input", mac_counts.transposed_convolution),
-    ("linear", "aten.linear.default", mac_counts.linear),
-    ("matmul", "aten.matmul.default", mac_counts.matmul),
-    ("bmm", "aten.bmm.default", mac_counts.matmul),
-    ("embedding", "aten.embedding.default", mac_counts.none),
-    ("relu", "aten.relu.default", mac_counts.none),
-    ("relu6", "aten.relu6.default", mac_counts.none),
-    ("hardtanh", "aten.hardtanh.default", mac_counts.none),
-    ("hardswish", "aten.hardswish.default", mac_counts.none),
-    ("hardsigmoid", "aten.hardsigmoid.default", mac_counts.none),
-    ("leaky_relu", "aten.leaky_relu.default", mac_counts.none),
-    ("sigmoid", "aten.sigmoid.default", mac_counts.none),
-    ("silu", "aten.silu.default", mac_counts.none),
-    ("gelu", "aten.gelu.default", mac_counts.none),
-    ("tanh", "aten.tanh.default", mac_counts.none),
-    ("softmax", "aten.softmax.int", mac_counts.none),
-    ("log_softmax", "aten.log_softmax.int", mac_counts.none),
-    ("add", "aten.add.Tensor", mac_counts.none),
-    ("sub", "aten.sub.Tensor", mac_counts.none),
-    ("mul", "aten.mul.Tensor", mac_counts.none),
-    ("div", "aten.div.Tensor", mac_counts.none),
-    ("layer_norm", "aten.layer_norm.default", mac_counts.none),
-    ("max_pool2d", "aten.max_pool2d.default", mac_counts.none),
-    ("avg_pool2d", "aten.avg_pool2d.default", mac_counts.none),
-    ("adaptive_avg_pool2d", "aten.adaptive_avg_pool2d.default", mac_counts.none),
-    ("mean", "aten.mean.dim", mac_counts.none),
-    ("concat", "aten.cat.default", mac_counts.none),
-    ("chunk", "aten.chunk.default", mac_counts.none),
-    ("split", "aten.split.Tensor", mac_counts.none),
-    ("flatten", "aten.flatten.using_ints", mac_counts.none),
-    ("reshape", "aten.reshape.default", mac_counts.none),
-    ("permute", "aten.permute.default", mac_counts.none),
-    ("transpose", "aten.transpose.int", mac_counts.none),
-    ("pad", "aten.pad.default", mac_counts.none),
-):
-    register(Operator(_name, _target, macs=_macs))
+for _name, _target in NAMED.items():
+    register(Operator(_name, _target, macs=MAC_COUNTS.get(_name, mac_counts.none)))
 
 register(Operator("dropout", "aten.dropout.default", mode="train"))
 register(
@@ -206,12 +169,5 @@ register(
         "aten.batch_norm.default",
         mode="training",
         fixed={"cudnn_enabled": False},
-    )
-)
-register(
-    Operator(
-        "scaled_dot_product_attention",
-        "aten.scaled_dot_product_attention.default",
-        macs=mac_counts.attention,
     )
 )

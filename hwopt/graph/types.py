@@ -169,10 +169,10 @@ class Node:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def with_attributes(self, **changes: Any) -> Node:
+    def with_attributes(self, /, **changes: Any) -> Node:
         """Return a copy with some attributes changed."""
         return self.replace(attributes={**self.attributes, **changes})
 
-    def with_operands(self, **changes: Operands) -> Node:
+    def with_operands(self, /, **changes: Operands) -> Node:
         """Return a copy with some operands changed."""
         return self.replace(operands={**self.operands, **changes})

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from hwopt.data import DataSet
 
 RESULTS_FILE = "results.json"
-#: Samples of a batch that is given to passes.
-BATCH_SIZE = 128
-
 Progress = Callable[[int, int, str, float | None], None]
 
 
@@ -162,7 +159,7 @@ class Job:
         """Return what passes may ask for: training batches, and latency on the target."""
 
         def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            return data.batches(self.data.train, BATCH_SIZE)
+            return data.batches(self.data.train, passes.BATCH_SIZE)
 
         def latency(graph: Graph) -> float:
             recipe = self.recipe
@@ -171,7 +168,12 @@ class Job:
             )
             return artifact.benchmark(runs=recipe.runs).median_ms
 
-        return passes.Context(batches=batches, latency=latency, seed=self.recipe.seed)
+        return passes.Context(
+            batches=batches,
+            latency=latency,
+            vector_length=self.target.float_lanes,
+            seed=self.recipe.seed,
+        )
 
     def _fit(self, step: str, source: Path, training: Training, key: str) -> tuple[Graph, str]:
         """Train the graph in ``source``; the result is kept beside it."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from hwopt.graph import Graph
 
+#: Samples of a batch that hwopt gives to passes.
+BATCH_SIZE = 128
+
 
 class Condition(StrEnum):
     """What must hold before a pass (``requires``) or holds after it (``ensures``)."""
@@ -58,6 +61,8 @@ class Context:
     Attributes:
         batches: returns an iterable of (inputs, labels); None if there is no data.
         latency: returns the measured latency of a graph in ms; None if nothing can be measured.
+        vector_length: float32 numbers in a vector register of the target; None if no target is
+            known.
         seed: seed of ``generator()``.
         debug: check that passes do not change their input and preserve what they say they do; on
             where the environment has ``HWOPT_DEBUG``.
@@ -66,6 +71,7 @@ class Context:
 
     batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]] | None = None
     latency: Callable[[Graph], float] | None = None
+    vector_length: int | None = None
     seed: int = 0
     debug: bool = field(default_factory=lambda: bool(os.environ.get("HWOPT_DEBUG")))
     notes: list[tuple[str, Note]] = field(default_factory=list)

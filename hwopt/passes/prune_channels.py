@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult
-from hwopt.passes.channel_rules import label_channels
-from hwopt.passes.channels import ChannelGroup, ChannelLabels, groups
+from hwopt.passes.channels import ChannelGroup, Kept, find_groups, label_channels
+from hwopt.passes.channels.constants import Carry, carry
+from hwopt.passes.channels.groups import begins_with
+from hwopt.passes.channels.removal import keep_something, remove_channels
+from hwopt.passes.channels.scores import Criterion, score_classes
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -21,118 +23,143 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PruneChannels(Pass):
-    """Remove the channels with the smallest weights from every group of coupled layers.
+    """Remove the least important channels from every group of layers that share them.
 
-    Channels that a residual sum, a concat, a depthwise convolution or a flatten ties together
-    are scored together and go together. Nothing is masked: the tensors become smaller.
+    Channels that a residual sum, a concat, a depthwise or grouped convolution, a reshape or an
+    attention ties together are scored together and go together. Nothing is masked: the tensors
+    become smaller. A removed channel is held at its constant (the shift of its batch norm, or its
+    bias), and what that adds to the layers that read it goes into their biases.
 
     Options:
         ratio: the share of channels to remove from each group, in [0, 1).
-        criterion: ``l1`` or ``l2`` norm of the weights that produce the channel.
+        ratios: other shares for single groups: [conv1:0.25,stage2:0.5] by the beginning of a
+        layer's
+            name; the last one that fits counts.
+        criterion: what makes a channel important: ``l1`` or ``l2`` norm of the weights that make
+            it, ``batch-norm`` scale, ``taylor``, ``snip`` (both need data), or ``random``.
+        batches: batches that ``taylor`` and ``snip`` take gradients of; 0 takes all.
         multiple: the number of channels kept is rounded up to a multiple of this, where the
-            group is as large; a target's vector length makes pruned layers fast.
+            group is as large; a target's vector length makes pruned layers fast. 0 takes the vector
+            length of the target.
         minimum: no group keeps fewer channels than this.
         layers: only groups with a layer whose name begins with one of these; all if empty.
+        parts: where channels are split into groups or attention heads, ``narrow`` all of them alike
+            or remove ``whole`` ones.
+        constants: what removed channels add to the layers that read them: ``bias`` adds the mean
+            over positions to the bias; ``exact`` adds a map where zero padding makes positions
+            differ; ``drop`` takes nothing over.
 
     Raises:
-        HwoptError: if an option is out of range.
+        HwoptError: if an option is out of range, or data or a target is needed and not there.
 
-    >>> str(PruneChannels(ratio=0.3, multiple=8))
-    'prune-channels{ratio=0.3,multiple=8}'
+    >>> str(PruneChannels(ratio=0.3, multiple=8, ratios=(("stem", 0.0),)))
+    'prune-channels{ratio=0.3,ratios=[stem:0.0],multiple=8}'
     """
 
     name = "prune-channels"
 
     ratio: float = 0.5
-    criterion: Literal["l1", "l2"] = "l2"
+    ratios: tuple[tuple[str, float], ...] = ()
+    criterion: Criterion = "l2"
+    batches: int = 1
     multiple: int = 1
     minimum: int = 1
     layers: tuple[str, ...] = ()
+    parts: Literal["narrow", "whole"] = "narrow"
+    constants: Carry = "bias"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ratio < 1:
-            raise HwoptError(f"pass {self.name}: ratio must be in [0, 1), not {self.ratio}")
-        for option in ("multiple", "minimum"):
-            if getattr(self, option) < 1:
-                message = f"pass {self.name}: {option} must be at least 1"
+        for where, ratio in (("ratio", self.ratio), *self.ratios):
+            if not 0 <= ratio < 1:
+                where = where if where == "ratio" else f"ratio of {where}"
+                raise HwoptError(f"pass {self.name}: {where} must be in [0, 1), not {ratio}")
+        for option, least in (("batches", 0), ("multiple", 0), ("minimum", 1)):
+            if getattr(self, option) < least:
+                message = f"pass {self.name}: {option} must be at least {least}"
                 raise HwoptError(f"{message}, not {getattr(self, option)}")
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with the weakest channels of every group removed."""
-        labels = label_channels(graph)
-        classes, pinned = labels.classes()
-        scores = self._scores(graph, labels, classes)
-        removed: set[int] = set()
-        notes = []
-        for group in filter(self._is_meant, groups(labels.slices, classes)):
-            free = [c for c in group.classes if c not in pinned]
-            if not free:
-                reason = f"not prunable: {pinned[group.classes[0]]}"
-                notes.append(Note(_layers(group), reason, changed=False))
-                continue
-            keep = self._channels_to_keep(len(free))
-            weakest = sorted(free, key=lambda c: scores[c])[: len(free) - keep]
-            removed.update(weakest)
-            left = len(group.classes) - len(weakest)
-            message = f"{len(group.classes)} to {left} channels"
-            if not weakest:
-                message = f"all {left} channels stay: ratio, multiple and minimum ask for them"
-            notes.append(Note(_layers(group), message, changed=bool(weakest)))
-        if not notes:
-            notes.append(Note(",".join(self.layers), "no layer has such a name", changed=False))
-        if not removed:
+        kept, notes = self.choose(graph, context)
+        if not kept.removed.any():
             return PassResult(graph, modified=False, notes=tuple(notes))
-        return PassResult(_remove(graph, labels, classes, removed), True, tuple(notes))
+        result = remove_channels(kept)
+        notes += carry(result, kept, self.constants)
+        return PassResult(result, modified=True, notes=tuple(notes))
+
+    def choose(self, graph: Graph, context: Context) -> tuple[Kept, list[Note]]:
+        """Return which channels stay, and a note on every group."""
+        labels = label_channels(graph, whole_parts=self.parts == "whole")
+        classes, pinned = labels.finish()
+        groups = find_groups(labels, classes)
+        meant = [g for g in groups if not self.layers or g.is_named(self.layers)]
+        scores = score_classes(labels, classes, self.criterion, context, self.batches)
+        removed = np.zeros(len(scores), dtype=bool)
+        for group in meant:
+            removed[self._weakest(group, scores, pinned, context)] = True
+        kept = Kept(labels, classes, removed)
+        removed[list(keep_something(kept, scores))] = False
+        notes = [self._note(group, removed, scores, pinned) for group in meant]
+        notes += [Note(name, reason, changed=False) for name, reason in labels.barriers.items()]
+        return kept, self._names_without_group(groups) + notes
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return this pass with those of the ratios 0.1, 0.2, ... 0.8 that remove something."""
         instances = [dataclasses.replace(self, ratio=tenths / 10) for tenths in range(1, 9)]
         return [one for one in instances if one.apply(graph, context).modified]
 
-    def _is_meant(self, group: ChannelGroup) -> bool:
-        return not self.layers or any(layer.startswith(self.layers) for layer in group.layers)
+    def _weakest(
+        self, group: ChannelGroup, scores: np.ndarray, pinned: dict[int, str], context: Context
+    ) -> list[int]:
+        free = [c for c in group.classes if c not in pinned and not np.isnan(scores[c])]
+        if not free:
+            return []
+        left = self._channels_to_keep(group, len(free), context)
+        return sorted(free, key=lambda c: scores[c])[: len(free) - left]
 
-    def _channels_to_keep(self, channels: int) -> int:
+    def _channels_to_keep(self, group: ChannelGroup, free: int, context: Context) -> int:
+        """Return how many of the free classes stay."""
         # The small subtraction keeps 10 x (1 - 0.7) from becoming 4.
-        wanted = math.ceil(channels * (1 - self.ratio) - 1e-9)
-        rounded = math.ceil(wanted / self.multiple) * self.multiple
-        return min(channels, max(rounded, self.minimum, 1))
+        wanted = math.ceil(free * (1 - self._ratio_of(group)) - 1e-9)
+        fewest = math.ceil(self.minimum / group.width)
+        step = self._multiple(context)
+        step //= math.gcd(step, group.width)
+        rounded = math.ceil(max(wanted, fewest, 1) / step) * step
+        return min(free, rounded)
 
-    def _scores(self, graph: Graph, labels: ChannelLabels, classes: np.ndarray) -> np.ndarray:
-        """Return the norm of all weights that produce a channel, for every class."""
-        power = 1 if self.criterion == "l1" else 2
-        scores = np.zeros(int(classes.max()) + 1 if len(classes) else 0)
-        for entry in labels.slices:
-            if entry.produces:
-                weight = graph.parameter(entry.parameter).double().abs() ** power
-                others = [d for d in range(weight.dim()) if d != entry.axis]
-                np.add.at(scores, classes[entry.labels], weight.sum(dim=others).numpy())
-        return scores
+    def _ratio_of(self, group: ChannelGroup) -> float:
+        fitting = [ratio for name, ratio in self.ratios if group.is_named((name,))]
+        return fitting[-1] if fitting else self.ratio
 
+    def _multiple(self, context: Context) -> int:
+        if self.multiple:
+            return self.multiple
+        if context.vector_length is None:
+            raise HwoptError(
+                f"pass {self.name}: multiple=0 takes the vector length of the target, and none is "
+                "known here: give a number, or Context(vector_length=...)"
+            )
+        return context.vector_length
 
-def _layers(group: ChannelGroup) -> str:
-    return " + ".join(layer.removesuffix(".weight") for layer in group.layers)
+    def _note(
+        self, group: ChannelGroup, removed: np.ndarray, scores: np.ndarray, pinned: dict[int, str]
+    ) -> Note:
+        total = len(group.classes) * group.width
+        left = int((~removed[list(group.classes)]).sum()) * group.width
+        if left < total:
+            return Note(str(group), f"{total} to {left} channels", changed=True)
+        if all(c in pinned for c in group.classes):
+            reason = f"not prunable: {pinned[group.classes[0]]}"
+        elif np.isnan(scores[list(group.classes)]).all():
+            reason = "not prunable by this criterion: no batch norm scales its channels"
+        else:
+            reason = f"all {total} channels stay: ratio, multiple and minimum ask for them"
+        return Note(str(group), reason, changed=False)
 
-
-def _remove(graph: Graph, labels: ChannelLabels, classes: np.ndarray, removed: set[int]) -> Graph:
-    """Cut every parameter, and correct the attributes that state a number of channels."""
-    result = graph.copy()
-    for name, axis, kept in {
-        (s.parameter, s.axis): (s.parameter, s.axis, ~np.isin(classes[s.labels], list(removed)))
-        for s in labels.slices
-    }.values():
-        if not kept.all():
-            index = torch.from_numpy(np.flatnonzero(kept))
-            result.set_parameter(name, result.parameter(name).index_select(axis, index))
-    for name in labels.depthwise:
-        node = result.node(name)
-        _, before = labels.values[node.input]
-        groups_left = int((~np.isin(classes[before], list(removed))).sum())
-        result.replace_node(node.with_attributes(groups=groups_left))
-    for name in labels.flattened:
-        node = result.node(name)
-        if node.op == "reshape":
-            shape = node.attributes["shape"]
-            result.replace_node(node.with_attributes(shape=(shape[0], -1)))
-    result.infer_shapes()
-    return result
+    def _names_without_group(self, groups: list[ChannelGroup]) -> list[Note]:
+        names = [*self.layers, *(name for name, _ in self.ratios)]
+        return [
+            Note(name, "no layer has such a name", changed=False)
+            for name in dict.fromkeys(names)
+            if not any(begins_with(layer, name) for group in groups for layer in group.layers)
+        ]

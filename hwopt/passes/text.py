@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hwopt.passes.base import Pass
 
 _PASS = re.compile(r"\s*([A-Za-z0-9][\w-]*)\s*(?:\{([^{}]*)\})?\s*(,|$)")
-_WORD = re.compile(r"[A-Za-z_][\w./-]*")
+_WORD = re.compile(r"\w[\w./-]*")
 
 
 def format_pass(instance: Pass) -> str:
@@ -89,10 +89,20 @@ def _format(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, tuple):
-        return f"[{','.join(map(_format, value))}]"
+        # A pair of a name and a number is an entry such as conv1:0.5.
+        entries = (":".join(map(_format, v)) if isinstance(v, tuple) else _format(v) for v in value)
+        return f"[{','.join(entries)}]"
     if isinstance(value, str) and not _WORD.fullmatch(value):
         raise HwoptError(f"{value!r} cannot stand in the text of a pass: use letters, digits, ._/-")
     return str(value)
+
+
+def _parse_entry(where: str, expected: Any, text: str) -> tuple[Any, ...]:
+    """Parse ``name:number``."""
+    pieces, kinds = text.split(":"), typing.get_args(expected)
+    if len(pieces) != len(kinds):
+        raise HwoptError(f"{where} must have entries such as name:0.5, not {text!r}")
+    return tuple(_parse(where, kind, piece) for kind, piece in zip(kinds, pieces, strict=True))
 
 
 def _parse(where: str, expected: Any, text: str) -> Any:
@@ -103,7 +113,10 @@ def _parse(where: str, expected: Any, text: str) -> Any:
         return _parse(where, next(a for a in arguments if a is not type(None)), text)
     if origin is tuple:
         inside = text.removeprefix("[").removesuffix("]")
-        return tuple(_parse(where, arguments[0], p.strip()) for p in inside.split(",") if p.strip())
+        entries = [part.strip() for part in inside.split(",") if part.strip()]
+        if typing.get_origin(arguments[0]) is tuple:
+            return tuple(_parse_entry(where, arguments[0], entry) for entry in entries)
+        return tuple(_parse(where, arguments[0], entry) for entry in entries)
     if origin is typing.Literal:
         if text not in arguments:
             raise unknown_name(where, text, arguments)

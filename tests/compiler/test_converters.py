@@ -19,6 +19,10 @@ class Call(nn.Module):
         return self.function(x)
 
 
+attention = nn.functional.scaled_dot_product_attention
+FLOAT_MASK = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -36,9 +40,27 @@ class Call(nn.Module):
         lambda x: nn.functional.group_norm(x, 2),
         lambda x: nn.functional.group_norm(x, 2, torch.arange(4.0), torch.ones(4)),
         lambda x: torch.roll(x, (1, -2), (2, 3)),
+        lambda x: nn.functional.pixel_shuffle(x, 2),
+        lambda x: attention(x, x * 2, x + 1),
+        lambda x: attention(x, x * 2, x + 1, scale=0.1),
+        lambda x: attention(x, x * 2, x + 1, is_causal=True),
+        lambda x: attention(x, x * 2, x + 1, attn_mask=FLOAT_MASK),
+        lambda x: attention(x, x * 2, x + 1, attn_mask=FLOAT_MASK > -1),
+        lambda x: attention(x, x[:, :2] * 2, x[:, :2] + 1, enable_gqa=True),
+        lambda x: attention(x[:, 0], x[:, 1], x[:, 2]),
+        lambda x: (x @ x.transpose(-2, -1)).softmax(-1) @ x,
     ],
 )
 def test_compiled_equals_torch(function):
     x = torch.randn(2, 4, 6, 5)
     artifact = hwopt.compile(Call(function), x, trials=0)
     assert max_difference(artifact(x), function(x)) <= 1e-4
+
+
+@pytest.mark.parametrize("options", [{"stride": 2}, {"dilation": 2}, {"groups": 2, "padding": 1}])
+def test_transposed_convolutions_among_convolutions(options):
+    torch.manual_seed(0)
+    up = nn.ConvTranspose2d(6, 4, 3, **options)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), up, nn.ReLU(), nn.Conv2d(4, 2, 3)).eval()
+    x = torch.randn(1, 3, 8, 8)
+    assert max_difference(hwopt.compile(model, x, trials=0)(x), model(x)) <= 1e-4

@@ -37,7 +37,10 @@ def test_every_pass_keeps_its_word(name, network):
 
 
 def test_options_of_every_kind_round_trip():
-    text = "prune-channels{ratio=0.25,criterion=l1,multiple=8,minimum=2},eliminate-dead-code"
+    text = (
+        "prune-channels{ratio=0.25,ratios=[conv1:0.5],criterion=l1,multiple=8,minimum=2},"
+        "eliminate-dead-code"
+    )
     assert ",".join(map(str, passes.parse(text))) == text
 
 
@@ -50,7 +53,10 @@ def test_options_of_every_kind_round_trip():
         ("prune-channels{ratio=1.0}", r"ratio must be in \[0, 1\)"),
         ("prune-channels{ratio=-0.1}", r"ratio must be in \[0, 1\)"),
         ("prune-channels{criterion=l3}", "did you mean 'l"),
-        ("prune-channels{multiple=0}", "multiple must be at least 1"),
+        ("prune-channels{multiple=-1}", "multiple must be at least 0"),
+        ("prune-channels{minimum=0}", "minimum must be at least 1"),
+        ("prune-channels{ratios=[a:1.5]}", r"ratio of a must be in \[0, 1\)"),
+        ("prune-channels{ratios=[a]}", "entries such as name:0.5"),
         ("prune-channels{ratio}", "has no value"),
         ("prune-channels{ratio=0.5", "cannot read"),
         ("fold-batch-norm,", "end with a comma"),

@@ -1,0 +1,43 @@
+"""Cut the channels out of every parameter, and correct the attributes that state a size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from hwopt.passes.channels.labels import Kept
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+
+
+def remove_channels(kept: Kept) -> Graph:
+    """Return the graph without the removed channels."""
+    result = kept.labels.graph.copy()
+    cuts = {(s.parameter, s.axis): kept.of(s.labels) for s in kept.labels.slices}
+    for (name, axis), stays in cuts.items():
+        if not stays.all():
+            index = torch.from_numpy(np.flatnonzero(stays))
+            result.set_parameter(name, result.parameter(name).index_select(axis, index))
+    for name, rewrite in kept.labels.rewrites.items():
+        node = result.node(name)
+        changed = rewrite(node, kept)
+        if changed != node:
+            result.replace_node(changed)
+    result.infer_shapes()
+    return result
+
+
+def keep_something(kept: Kept, scores: np.ndarray) -> set[int]:
+    """Return classes that must stay after all, so that every value has a channel left.
+
+    Half of the channels of one layer may be read by themselves, such as after a split.
+    """
+    back: set[int] = set()
+    for array in kept.labels.values.values():
+        classes = np.unique(kept.classes[array])
+        if kept.removed[classes].all() and not back & set(classes.tolist()):
+            back.add(int(classes[np.argmax(scores[classes])]))
+    return back

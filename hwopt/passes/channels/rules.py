@@ -1,0 +1,80 @@
+"""The rule of every operator. What has none is a barrier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hwopt.graph import Node, Value
+from hwopt.passes.channels import attention_rules as attention
+from hwopt.passes.channels import elementwise_rules as elementwise
+from hwopt.passes.channels import layer_rules as layers
+from hwopt.passes.channels import movement_rules as movement
+from hwopt.passes.channels.labels import ChannelLabels
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+
+_IN_PLACE_OF_EACH = """
+    relu relu6 hardtanh hardswish hardsigmoid leaky_relu sigmoid silu gelu tanh elu selu softplus
+    mish exp log sqrt rsqrt neg abs square reciprocal erf sin cos pow clamp clamp_min rsub dropout
+    to contiguous clone
+"""
+_OF_SEVERAL = "add sub mul div maximum minimum where gt"
+_MOVEMENT = """
+    flatten permute transpose swapaxes movedim unsqueeze squeeze squeeze_dims squeeze_all expand_as
+    repeat pixel_unshuffle
+"""
+_OVER_TWO = """
+    max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d
+    upsample_bilinear2d upsample_bicubic2d reflection_pad2d replication_pad2d
+"""
+
+_RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), layers.convolution),
+    "conv_transpose2d": layers.transposed_convolution,
+    "linear": layers.linear,
+    "embedding": layers.embedding,
+    **dict.fromkeys(("batch_norm", "instance_norm"), layers.per_channel_norm),
+    "group_norm": layers.group_norm,
+    "layer_norm": layers.layer_norm,
+    **dict.fromkeys(_IN_PLACE_OF_EACH.split(), elementwise.hand_on),
+    **dict.fromkeys(_OF_SEVERAL.split(), elementwise.elementwise),
+    "prelu": elementwise.parametric_relu,
+    **dict.fromkeys(_OVER_TWO.split(), elementwise.spatial(2)),
+    **dict.fromkeys(("max_pool1d", "avg_pool1d", "adaptive_avg_pool1d"), elementwise.spatial(1)),
+    **dict.fromkeys(("mean", "sum", "amax", "amin"), elementwise.reduction),
+    **dict.fromkeys(("softmax", "log_softmax"), elementwise.softmax),
+    **dict.fromkeys(_MOVEMENT.split(), movement.move),
+    **dict.fromkeys(("reshape", "expand", "unflatten"), movement.reshape),
+    **dict.fromkeys(("chunk", "split", "split_with_sizes"), movement.split),
+    **dict.fromkeys(("select", "unbind"), movement.select),
+    **dict.fromkeys(("concat", "stack"), movement.concat),
+    "slice": movement.take_slice,
+    "pad": movement.pad,
+    "channel_shuffle": movement.channel_shuffle,
+    "pixel_shuffle": movement.pixel_shuffle,
+    **dict.fromkeys(("matmul", "bmm"), attention.matmul),
+    "scaled_dot_product_attention": attention.attention,
+}
+
+
+def label_channels(graph: Graph, *, whole_parts: bool = False) -> ChannelLabels:
+    """Walk the graph and label the channels of every value.
+
+    Args:
+        graph: what to walk.
+        whole_parts: where channels are split into groups or heads, remove whole ones; otherwise
+            narrow all of them alike.
+    """
+    labels = ChannelLabels(graph, whole_parts)
+    for node in graph.nodes():
+        rule = _RULES.get(node.op)
+        if rule is None:
+            labels.barrier(node, f"{node.name} ({node.op}) has no rule for channels")
+        elif any(True for _ in node.values()) or node.op in ("expand", "repeat"):
+            rule(labels, node)
+    for operand in graph.outputs.values():
+        if isinstance(operand, Value) and operand in labels.values:
+            labels.pin(labels.values[operand], "they are an output of the model")
+    return labels

@@ -1,0 +1,71 @@
+"""Connection sensitivity: how the loss changes if a weight is scaled."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+    from hwopt.passes.base import Context
+
+
+def gradients(
+    graph: Graph, context: Context, batches: int = 1, *, labels: str = "true"
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield weight x gradient of the loss, in float32, for every trainable parameter and batch.
+
+    That is the derivative by a factor of the weight at 1 (Lee et al. 2019, eq. 5). The loss is the
+    mean cross entropy; batch norms take their running statistics and dropout is off.
+
+    Args:
+        graph: whose parameters.
+        context: offers the batches.
+        batches: how many; 0 takes all.
+        labels: ``true`` takes those of the data; ``uniform`` gives every class the same
+            probability, so that no label is needed (Lee et al. 2020, section 5).
+
+    Raises:
+        HwoptError: if there is no data, or labels are no classes.
+    """
+    if context.batches is None:
+        raise HwoptError(
+            "the criterion needs data: run the pass in hwopt optimize, give --data or "
+            "Context(batches=...), or choose a criterion without data"
+        )
+    module = graph.to_torch().eval()
+    parameters = dict(module.named_parameters())
+    found = False
+    for inputs, targets in itertools.islice(context.batches(), batches or None):
+        found = True
+        _check_inputs(graph, inputs)
+        outputs = module(inputs)
+        if not isinstance(outputs, torch.Tensor) or outputs.dim() < 2:
+            raise HwoptError("the criterion needs a model with one output of logits")
+        if targets.is_floating_point() and labels == "true":
+            raise HwoptError("the criterion needs labels that are classes, not numbers")
+        if labels == "uniform":
+            targets = torch.full_like(outputs, 1 / outputs.shape[1])
+        module.zero_grad()
+        functional.cross_entropy(outputs, targets).backward()
+        yield {
+            name: (p.detach() * p.grad if p.grad is not None else torch.zeros_like(p.detach()))
+            for name, p in parameters.items()
+        }
+    if not found:
+        raise HwoptError("the data offers no batch")
+
+
+def _check_inputs(graph: Graph, inputs: torch.Tensor) -> None:
+    (spec, *others) = graph.inputs.values()
+    if others or tuple(inputs.shape[1:]) != spec.at()[1:]:
+        raise HwoptError(
+            f"the data has inputs of the shape {list(inputs.shape[1:])}, but the model takes "
+            f"{[list(one.at()[1:]) for one in (spec, *others)]}: give data that fits"
+        )
