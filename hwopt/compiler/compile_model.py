@@ -150,7 +150,10 @@ def _build(
     from hwopt.compiler.lower import lower
     from hwopt.compiler.pipeline import build
 
-    module = lower(graph.to_torch().eval(), inputs)
+    unmasked = graph.copy()
+    for name in graph.masks:
+        unmasked.set_mask(name, None)  # the weights are zero already
+    module = lower(unmasked.to_torch().eval(), inputs)
     return build(module, target, trials=trials, seed=seed, progress=progress)
 
 

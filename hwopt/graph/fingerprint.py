@@ -22,5 +22,11 @@ def fingerprint(graph: Graph) -> str:
     digest = hashlib.sha256(graph.to_text().encode())
     for name, tensor in sorted(graph.parameters.items()):
         digest.update(name.encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(tensor))
+        if name in graph.masks:
+            digest.update(_bytes(graph.masks[name]))
     return digest.hexdigest()
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -12,6 +12,7 @@ import torch
 
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.graph import operators
+from hwopt.graph.parameters import ParameterStore
 from hwopt.graph.types import Batch, Node, Operand, Operands, Parameter, TensorSpec, Value
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ class Graph:
         self.history: tuple[str, ...] = ()
         self._nodes: dict[str, Node] = {}
         self._network = networkx.MultiDiGraph()
-        self._parameters: dict[str, torch.Tensor] = {}
-        self._buffers: set[str] = set()
+        self._parameters = ParameterStore()
 
     # -- nodes -----------------------------------------------------------------------------
 
@@ -171,7 +171,12 @@ class Graph:
     @property
     def parameters(self) -> Mapping[str, torch.Tensor]:
         """All named tensors, trainable or not, by name."""
-        return dict(self._parameters)
+        return self._parameters.copy()
+
+    @property
+    def masks(self) -> Mapping[str, torch.Tensor]:
+        """What is used of parameters that are partly held at zero: bool tensors by name."""
+        return self._parameters.masks
 
     def parameter(self, name: str) -> torch.Tensor:
         """Return a named tensor.
@@ -179,28 +184,42 @@ class Graph:
         Raises:
             HwoptError: if there is none; the nearest name is given.
         """
-        if name not in self._parameters:
-            raise unknown_name("parameter", name, self._parameters)
         return self._parameters[name]
 
     def is_trainable(self, name: str) -> bool:
         """Say whether training changes the parameter (running statistics are not trained)."""
-        return name not in self._buffers
+        return self._parameters.is_trainable(name)
 
     def set_parameter(
-        self, name: str, tensor: torch.Tensor, *, trainable: bool | None = None
+        self,
+        name: str,
+        tensor: torch.Tensor,
+        *,
+        trainable: bool | None = None,
+        mask: torch.Tensor | None = None,
     ) -> None:
-        """Set a named tensor; ``trainable`` stays as it was, or is True for a new one."""
+        """Set a named tensor; ``trainable`` stays as it was, or is True for a new one.
+
+        A mask that is there already stays in force.
+
+        Raises:
+            ValueError: if the parameter has a mask of another shape and no new one is given.
+        """
         _check_name("parameter", name)
-        if trainable is None:
-            trainable = name not in self._buffers
-        self._parameters[name] = tensor.detach()
-        (self._buffers.discard if trainable else self._buffers.add)(name)
+        self._parameters.set(name, tensor, trainable=trainable, mask=mask)
+
+    def set_mask(self, name: str, mask: torch.Tensor | None) -> None:
+        """Hold a parameter at zero where ``mask`` is false; None lets all of it be used.
+
+        Raises:
+            HwoptError: if there is no such parameter.
+            ValueError: if the shapes differ.
+        """
+        self._parameters.set_mask(name, mask)
 
     def remove_parameter(self, name: str) -> None:
         """Remove a named tensor."""
-        del self._parameters[name]
-        self._buffers.discard(name)
+        self._parameters.remove(name)
 
     def parameter_users(self, name: str) -> list[tuple[Node, str]]:
         """Return (node, role) of every reference to a parameter."""
@@ -213,8 +232,7 @@ class Graph:
         other = Graph(self.name)
         other._nodes = dict(self._nodes)
         other._network = self._network.copy()
-        other._parameters = dict(self._parameters)
-        other._buffers = set(self._buffers)
+        other._parameters = self._parameters.copy()
         other.outputs = dict(self.outputs)
         other.history = self.history
         return other
@@ -307,7 +325,12 @@ class Graph:
 
     def num_parameters(self) -> int:
         """Return the number of trainable values; a shared parameter counts once."""
-        return sum(t.numel() for name, t in self._parameters.items() if name not in self._buffers)
+        return sum(t.numel() for n, t in self._parameters.items() if self.is_trainable(n))
+
+    def num_nonzeros(self) -> int:
+        """Return the number of trainable values that are not zero."""
+        tensors = (t for n, t in self._parameters.items() if self.is_trainable(n))
+        return sum(int(t.count_nonzero()) for t in tensors)
 
     def bytes_moved(self, node: Node) -> int:
         """Return the bytes that a node reads and writes for a batch of one."""

@@ -58,8 +58,11 @@ class GraphModule(nn.Module):
             parent.add_module(leaf, operations[name])
         self._operations = tuple(operations.values())
         self._owners: dict[str, tuple[nn.Module, str]] = {}
+        self._masks: dict[str, tuple[nn.Module, str]] = {}
         for name, tensor in graph.parameters.items():
             self._place(name, tensor.clone(), graph.is_trainable(name))
+        for name, mask in graph.masks.items():
+            self._place_mask(name, mask)
         self._reads = Counter(v for n in graph.nodes() for _, v in n.values())
         self._reads.update(v for v in self._outputs if isinstance(v, Value))
 
@@ -71,8 +74,7 @@ class GraphModule(nn.Module):
 
         def read(operand: Operand | None) -> torch.Tensor | None:
             if isinstance(operand, Parameter):
-                owner, attribute = self._owners[operand.name]
-                return getattr(owner, attribute)
+                return self._parameter(operand.name)
             if operand is None:
                 return None
             left[operand] -= 1
@@ -114,6 +116,21 @@ class GraphModule(nn.Module):
         else:
             owner.register_buffer(leaf, tensor)
         self._owners[name] = (owner, leaf)
+
+    def _place_mask(self, name: str, mask: torch.Tensor) -> None:
+        """Keep a mask where the module's device goes, but out of the state dict."""
+        owner, leaf = self._owners[name]
+        owner.register_buffer(f"{leaf}:mask", mask, persistent=False)
+        self._masks[name] = (owner, f"{leaf}:mask")
+
+    def _parameter(self, name: str) -> torch.Tensor:
+        """Return a parameter as it counts: masked, so that no step of an optimizer revives it."""
+        owner, attribute = self._owners[name]
+        tensor = getattr(owner, attribute)
+        if name not in self._masks:
+            return tensor
+        owner, attribute = self._masks[name]
+        return tensor * getattr(owner, attribute)
 
 
 def call(operator: operators.Operator, arguments: dict[str, Any]) -> Any:

@@ -10,11 +10,14 @@ import torch
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_file, read_json, sha256, write_json
 from hwopt.graph.graph import Graph
+from hwopt.graph.packing import pack, unpack
 from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
 
 GRAPH_FILE = "graph.json"
 WEIGHTS_FILE = "weights.safetensors"
-_SCHEMA = 1
+_SCHEMA = 2
+#: Schema 1 had neither packed tensors nor masks.
+_READABLE = (1, 2)
 
 
 def save(graph: Graph, folder: Path) -> None:
@@ -26,11 +29,13 @@ def save(graph: Graph, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.contiguous().clone() for name, t in graph.parameters.items()}
+    packed = {n: pack(n, t, graph.masks.get(n)) for n, t in graph.parameters.items()}
+    tensors = {key: t for _, stored in packed.values() for key, t in stored.items()}
     with atomic_file(folder / WEIGHTS_FILE) as path:
         save_file(tensors, path)
         weights = sha256(path)
-    write_json(folder / GRAPH_FILE, {**_to_json(graph), "weights_sha256": weights})
+    document = _to_json(graph, {name: entry for name, (entry, _) in packed.items()})
+    write_json(folder / GRAPH_FILE, {**document, "weights_sha256": weights})
 
 
 def load(folder: Path) -> Graph:
@@ -52,7 +57,7 @@ def load(folder: Path) -> Graph:
         raise HwoptError(f"{weights} does not exist") from None
     except SafetensorError as error:
         raise HwoptError(f"{weights} is damaged: {error}") from None
-    if document.get("schema") != _SCHEMA:
+    if document.get("schema") not in _READABLE:
         raise HwoptError(
             f"{folder / GRAPH_FILE} has schema {document.get('schema')!r}, not {_SCHEMA}"
         )
@@ -66,7 +71,7 @@ def load(folder: Path) -> Graph:
         raise HwoptError(f"{folder / GRAPH_FILE} is damaged: {error!r}") from error
 
 
-def _to_json(graph: Graph) -> dict[str, Any]:
+def _to_json(graph: Graph, packing: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "schema": _SCHEMA,
         "name": graph.name,
@@ -76,7 +81,8 @@ def _to_json(graph: Graph) -> dict[str, Any]:
             for name, s in graph.inputs.items()
         ],
         "parameters": [
-            {"name": name, "trainable": graph.is_trainable(name)} for name in graph.parameters
+            {"name": name, "trainable": graph.is_trainable(name), **packing[name]}
+            for name in graph.parameters
         ],
         "nodes": [
             {
@@ -100,7 +106,9 @@ def _from_json(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Gr
         shape = _attribute_from_json(entry["shape"])
         graph.add_input(entry["name"], TensorSpec(shape, entry["dtype"]))
     for entry in document["parameters"]:
-        graph.set_parameter(entry["name"], tensors[entry["name"]], trainable=entry["trainable"])
+        name = entry["name"]
+        tensor, mask = unpack(name, entry, tensors)
+        graph.set_parameter(name, tensor, trainable=entry["trainable"], mask=mask)
     for entry in document["nodes"]:
         operands = {role: _operands_from_json(o) for role, o in entry["operands"].items()}
         attributes = {k: _attribute_from_json(v) for k, v in entry["attributes"].items()}

@@ -16,7 +16,8 @@ def to_text(graph: Graph) -> str:
     lines = [f"input {name}: {spec}" for name, spec in graph.inputs.items()]
     for name in graph.parameters:
         kind = "parameter" if graph.is_trainable(name) else "buffer"
-        lines.append(f"{kind} {name}: {graph.spec(Parameter(name))}")
+        masked = " masked" if name in graph.masks else ""
+        lines.append(f"{kind} {name}: {graph.spec(Parameter(name))}{masked}")
     lines += [_node(node) for node in graph.nodes()]
     lines.append("return " + ", ".join(f"{name}={v}" for name, v in graph.outputs.items()))
     body = "".join(f"  {line}\n" for line in lines)

@@ -89,17 +89,29 @@ class Pass:
 
     Class attributes:
         name: the name in text and in the entry point.
-        preserves_function: the outputs stay equal (up to rounding) in eval mode.
         requires, ensures: conditions before and after; see ``Condition``.
-        needs_data, needs_latency: what the context must offer.
     """
 
     name: ClassVar[str] = ""
-    preserves_function: ClassVar[bool] = False
     requires: ClassVar[frozenset[Condition]] = frozenset()
     ensures: ClassVar[frozenset[Condition]] = frozenset()
-    needs_data: ClassVar[bool] = False
-    needs_latency: ClassVar[bool] = False
+
+    # Properties, so that they may depend on the options of a pass; an attribute does as well.
+
+    @property
+    def preserves_function(self) -> bool:
+        """Whether the outputs stay equal, up to rounding, in eval mode."""
+        return False
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether ``context.batches`` must be there."""
+        return False
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether ``context.latency`` must be there."""
+        return False
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the transformed graph; ``graph`` itself is never changed."""

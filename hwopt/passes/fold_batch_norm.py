@@ -10,12 +10,10 @@ import torch
 from hwopt.graph import Node, Parameter, Value
 from hwopt.graph.cleanup import remove_unused
 from hwopt.passes.base import Condition, Context, Note, Pass, PassResult
+from hwopt.passes.layers import OUTPUT_AXIS
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
-
-#: Operators that a batch norm folds into, with the axis of the output channels in the weight.
-_FOLDABLE = {"conv1d": 0, "conv2d": 0, "conv3d": 0, "linear": 0, "conv_transpose2d": 1}
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def obstacle(graph: Graph, batch_norm: Node) -> str | None:
     """Return why a batch norm cannot be folded into its producer, or None."""
     producer = graph.producer(batch_norm.input)
     weight = producer.parameter("weight")
-    if producer.op not in _FOLDABLE:
+    if producer.op not in OUTPUT_AXIS:
         return f"its input comes from {producer.name} ({producer.op})"
     if weight is None:
         return f"the weight of {producer.name} is computed"
@@ -86,7 +84,7 @@ def _fold(graph: Graph, into: Node, batch_norm: Node) -> None:
     scale = statistics("weight", 1.0) / torch.sqrt(variance + batch_norm.attributes["eps"])
     weight = graph.parameter(weight_name)
     shape = [1] * weight.dim()
-    shape[_FOLDABLE[into.op]] = -1
+    shape[OUTPUT_AXIS[into.op]] = -1
     graph.set_parameter(weight_name, (weight.double() * scale.view(shape)).to(weight.dtype))
 
     bias_name = into.parameter("bias")

@@ -13,9 +13,9 @@ from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult
 from hwopt.passes.channels import ChannelGroup, Kept, find_groups, label_channels
 from hwopt.passes.channels.constants import Carry, carry
-from hwopt.passes.channels.groups import begins_with
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
+from hwopt.passes.layers import begins_with, check_share
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -70,9 +70,8 @@ class PruneChannels(Pass):
 
     def __post_init__(self) -> None:
         for where, ratio in (("ratio", self.ratio), *self.ratios):
-            if not 0 <= ratio < 1:
-                where = where if where == "ratio" else f"ratio of {where}"
-                raise HwoptError(f"pass {self.name}: {where} must be in [0, 1), not {ratio}")
+            what = where if where == "ratio" else f"ratio of {where}"
+            check_share(f"pass {self.name}: {what}", ratio)
         for option, least in (("batches", 0), ("multiple", 0), ("minimum", 1)):
             if getattr(self, option) < least:
                 message = f"pass {self.name}: {option} must be at least {least}"

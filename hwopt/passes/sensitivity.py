@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch.nn import functional
@@ -16,8 +16,38 @@ if TYPE_CHECKING:
     from hwopt.passes.base import Context
 
 
+Labels = Literal["true", "uniform"]
+
+
+def connection_sensitivity(
+    graph: Graph, context: Context, batches: int = 1, *, labels: Labels = "true"
+) -> dict[str, torch.Tensor]:
+    """Return the share of every weight in the loss's sensitivity; all of them sum to one.
+
+    The signed gradients of the batches are summed before the absolute value is taken (Lee et al.
+    2020), which for one batch is SNIP (Lee et al. 2019, eq. 6). Here all parameters of the graph
+    share the sum; a ranking does not depend on it.
+
+    Args:
+        graph: whose trainable parameters.
+        context: offers the batches.
+        batches: how many; 0 takes all.
+        labels: as for ``gradients``.
+
+    Raises:
+        HwoptError: as ``gradients``.
+    """
+    total: dict[str, torch.Tensor] = {}
+    for products in gradients(graph, context, batches, labels=labels):
+        for name, product in products.items():
+            total[name] = total[name] + product if name in total else product
+    absolute = {name: tensor.abs() for name, tensor in total.items()}
+    sum_of_all = sum(float(tensor.sum()) for tensor in absolute.values())
+    return {name: tensor / (sum_of_all or 1.0) for name, tensor in absolute.items()}
+
+
 def gradients(
-    graph: Graph, context: Context, batches: int = 1, *, labels: str = "true"
+    graph: Graph, context: Context, batches: int = 1, *, labels: Labels = "true"
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield weight x gradient of the loss, in float32, for every trainable parameter and batch.
 

@@ -18,21 +18,13 @@ from hwopt.graph import Node, Operand, Operands, Parameter, Value
 from hwopt.graph.module import Operation
 from hwopt.passes.base import Note
 from hwopt.passes.channels.labels import Kept
+from hwopt.passes.layers import OUTPUT_AXIS
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
 
 Carry = Literal["bias", "exact", "drop"]
 
-#: Layers that mix the channels of their input, with the axis of the output's channels in the
-#: weight.
-MIXING = {
-    "conv1d": 0,
-    "conv2d": 0,
-    "conv3d": 0,
-    "conv_transpose2d": 1,
-    "linear": 0,
-}
 _NORMS_OVER_CHANNELS = ("layer_norm", "group_norm")
 
 
@@ -64,6 +56,16 @@ class Constants:
             return np.zeros((1,) * len(self.kept.labels.shape(value)), dtype=bool)
         return ~self.kept.of(labels)
 
+    def varying(self, value: Value) -> set[int]:
+        """Return the classes of removed channels of a value that are no constants."""
+        labels = self.kept.labels.values.get(value)
+        if labels is None or not self.removed(value).any():
+            return set()
+        given = self.values.get(value, torch.full(self.kept.labels.shape(value), torch.nan))
+        unknown = given.isnan().numpy() & self.removed(value)
+        spread = np.broadcast_to(self.kept.classes[labels], unknown.shape)
+        return set(np.unique(spread[unknown]).tolist())
+
     def added(self, node: Node) -> tuple[torch.Tensor, bool]:
         """Return what removed channels add to a layer's output, and whether that is all of it.
 
@@ -82,7 +84,7 @@ class Constants:
     def _follow(self, node: Node) -> None:
         graph = self.kept.labels.graph
         if node.op == "embedding" or (
-            node.op in MIXING and node.name not in self.kept.labels.separate
+            node.op in OUTPUT_AXIS and node.name not in self.kept.labels.separate
         ):
             self._hold(node, _produced(graph, node))
         elif node.op in _NORMS_OVER_CHANNELS:
@@ -155,7 +157,7 @@ def carry(result: Graph, kept: Kept, how: Carry) -> list[Note]:
     constants = Constants.of(kept)
     notes = []
     for node in kept.labels.graph.nodes():
-        if node.op not in MIXING or node.name in kept.labels.separate:
+        if node.op not in OUTPUT_AXIS or node.name in kept.labels.separate:
             continue
         if node.name not in result or not constants.removed(node.input).any():
             continue
@@ -221,7 +223,7 @@ def _produced(graph: Graph, node: Node) -> torch.Tensor:
     weight = graph.parameter(weight_name)
     if node.op == "embedding":
         return weight.mean(0)
-    axis = MIXING[node.op]
+    axis = OUTPUT_AXIS[node.op]
     bias = weight.new_zeros(weight.shape[axis]) if bias_name is None else graph.parameter(bias_name)
     behind = _batch_norm_behind(graph, node)
     if behind is None:

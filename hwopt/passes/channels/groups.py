@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwopt.passes.channels.labels import ChannelLabels, Labels
+from hwopt.passes.layers import begins_with
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,6 @@ class ChannelGroup:
     def is_named(self, prefixes: tuple[str, ...]) -> bool:
         """Say whether a layer's name begins with one of these, at a whole part of the name."""
         return any(begins_with(layer, prefix) for layer in self.layers for prefix in prefixes)
-
-
-def begins_with(name: str, prefix: str) -> bool:
-    """Say whether a dotted name begins with whole parts.
-
-    >>> begins_with("stage1.conv.weight", "stage1"), begins_with("stage10.conv.weight", "stage1")
-    (True, False)
-    """
-    return name == prefix or name.startswith(prefix + ".")
 
 
 def find_groups(labels: ChannelLabels, classes: Labels) -> list[ChannelGroup]:

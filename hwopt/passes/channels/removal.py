@@ -20,7 +20,12 @@ def remove_channels(kept: Kept) -> Graph:
     for (name, axis), stays in cuts.items():
         if not stays.all():
             index = torch.from_numpy(np.flatnonzero(stays))
-            result.set_parameter(name, result.parameter(name).index_select(axis, index))
+            mask = result.masks.get(name)
+            result.set_parameter(
+                name,
+                result.parameter(name).index_select(axis, index),
+                mask=None if mask is None else mask.index_select(axis, index),
+            )
     for name, rewrite in kept.labels.rewrites.items():
         node = result.node(name)
         changed = rewrite(node, kept)

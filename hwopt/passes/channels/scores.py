@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hwopt.passes.channels.labels import ChannelLabels, Labels
-from hwopt.passes.sensitivity import gradients
+from hwopt.passes.sensitivity import connection_sensitivity, gradients
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -51,11 +51,7 @@ def score_classes(
             for sensitivity in gradients(graph, context, batches)
         ]
         return np.mean(squares, axis=0)
-    total: dict[str, torch.Tensor] = {}
-    for sensitivity in gradients(graph, context, batches):
-        for name, tensor in sensitivity.items():
-            total[name] = total.get(name, 0) + tensor
-    magnitudes = {name: tensor.abs() for name, tensor in total.items()}
+    magnitudes = connection_sensitivity(graph, context, batches)
     return _sums(labels, classes, count, magnitudes, only_producing=False)
 
 

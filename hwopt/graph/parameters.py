@@ -1,0 +1,110 @@
+"""The named tensors of a graph: which are trained, and which weights are held at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from hwopt.errors import unknown_name
+
+
+class ParameterStore(Mapping[str, torch.Tensor]):
+    """Tensors by name, in the order in which they were set.
+
+    A mask says which values of a parameter are used. The others are zero, and stay zero whatever is
+    set and whatever an optimizer does.
+
+    >>> store = ParameterStore()
+    >>> store.set("w", torch.tensor([1.0, 2.0]))
+    >>> store.set_mask("w", torch.tensor([True, False]))
+    >>> store.set("w", torch.tensor([3.0, 4.0]))
+    >>> store["w"]
+    tensor([3., 0.])
+    """
+
+    def __init__(self) -> None:
+        self._tensors: dict[str, torch.Tensor] = {}
+        self._buffers: set[str] = set()
+        self._masks: dict[str, torch.Tensor] = {}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """Return a tensor; it must never be written to.
+
+        Raises:
+            HwoptError: if there is none; the nearest name is given.
+        """
+        if name not in self._tensors:
+            raise unknown_name("parameter", name, self._tensors)
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    @property
+    def masks(self) -> Mapping[str, torch.Tensor]:
+        """The masks by the parameter's name: bool, of the parameter's shape."""
+        return dict(self._masks)
+
+    def is_trainable(self, name: str) -> bool:
+        """Say whether training changes the parameter (running statistics are not trained)."""
+        return name not in self._buffers
+
+    def set(
+        self,
+        name: str,
+        tensor: torch.Tensor,
+        *,
+        trainable: bool | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> None:
+        """Set a tensor; ``trainable`` and a mask stay as they were if they are not given.
+
+        Raises:
+            ValueError: if the parameter has a mask of another shape and no new one is given.
+        """
+        if trainable is None:
+            trainable = name not in self._buffers
+        if mask is None:
+            mask = self._masks.get(name)
+        self._tensors[name] = tensor.detach()
+        (self._buffers.discard if trainable else self._buffers.add)(name)
+        self.set_mask(name, mask)
+
+    def set_mask(self, name: str, mask: torch.Tensor | None) -> None:
+        """Hold a parameter at zero where ``mask`` is false; None lets all of it be used.
+
+        Raises:
+            ValueError: if the shapes differ.
+        """
+        if mask is None:
+            self._masks.pop(name, None)
+            return
+        tensor = self[name]
+        if mask.shape != tensor.shape:
+            raise ValueError(
+                f"parameter {name!r} has the shape {tuple(tensor.shape)}, its mask "
+                f"{tuple(mask.shape)}: give a mask that fits"
+            )
+        self._masks[name] = mask.detach().bool()
+        self._tensors[name] = torch.where(self._masks[name], tensor, torch.zeros_like(tensor))
+
+    def remove(self, name: str) -> None:
+        """Remove a tensor and its mask."""
+        del self._tensors[name]
+        self._buffers.discard(name)
+        self._masks.pop(name, None)
+
+    def copy(self) -> ParameterStore:
+        """Return a store of its own that shares the tensors."""
+        other = ParameterStore()
+        other._tensors = dict(self._tensors)
+        other._buffers = set(self._buffers)
+        other._masks = dict(self._masks)
+        return other

@@ -1,0 +1,47 @@
+"""What passes call a layer: a node that multiplies its input by a weight."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+
+#: Operators that mix their input's channels, with the axis of the output's channels in the weight.
+OUTPUT_AXIS = {"conv1d": 0, "conv2d": 0, "conv3d": 0, "conv_transpose2d": 1, "linear": 0}
+
+
+def weights(graph: Graph, *, biases: bool = False) -> list[str]:
+    """Return the names of the layers' weights in the order of the graph, each once.
+
+    Args:
+        graph: whose layers.
+        biases: return the layers' biases, too.
+    """
+    names = []
+    for node in graph.nodes():
+        if node.op in OUTPUT_AXIS:
+            roles = ("weight", "bias") if biases else ("weight",)
+            names += [node.parameter(role) for role in roles]
+    return [name for name in dict.fromkeys(names) if name is not None]
+
+
+def begins_with(name: str, prefix: str) -> bool:
+    """Say whether a dotted name begins with whole parts.
+
+    >>> begins_with("stage1.conv.weight", "stage1"), begins_with("stage10.conv.weight", "stage1")
+    (True, False)
+    """
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def check_share(where: str, ratio: float) -> None:
+    """Refuse a share that is not in [0, 1).
+
+    Raises:
+        HwoptError: with ``where`` in front.
+    """
+    if not 0 <= ratio < 1:
+        raise HwoptError(f"{where} must be in [0, 1), not {ratio}")
