@@ -39,6 +39,10 @@ class Operator:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     macs: MacCount = mac_counts.none
 
+    def __deepcopy__(self, memo: object) -> Operator:
+        """Return the operator itself: it never changes."""
+        return self
+
     @functools.cached_property
     def function(self) -> torch._ops.OpOverload:
         """The torch function.

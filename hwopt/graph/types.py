@@ -131,6 +131,10 @@ class Node:
         object.__setattr__(self, "operands", MappingProxyType(dict(self.operands)))
         object.__setattr__(self, "attributes", MappingProxyType(dict(self.attributes)))
 
+    def __deepcopy__(self, memo: object) -> Node:
+        """Return the node itself: it never changes."""
+        return self
+
     @property
     def input(self) -> Value:
         """The first value that the node reads."""

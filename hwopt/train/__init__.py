@@ -10,15 +10,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hwopt.train.alignment import Alignment
     from hwopt.train.augment import flip, shift, shift_and_flip
+    from hwopt.train.distillation import SelfDistillation
     from hwopt.train.evaluation import Evaluation, evaluate
     from hwopt.train.history import EpochStats, History
     from hwopt.train.loop import fit
+    from hwopt.train.penalties import ChannelSlices, L1Penalty
+    from hwopt.train.terms import Term
 
 __all__ = [
+    "Alignment",
+    "ChannelSlices",
     "EpochStats",
     "Evaluation",
     "History",
+    "L1Penalty",
+    "SelfDistillation",
+    "Term",
     "evaluate",
     "fit",
     "flip",
@@ -27,9 +36,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Alignment": "alignment",
+    "ChannelSlices": "penalties",
     "EpochStats": "history",
     "Evaluation": "evaluation",
     "History": "history",
+    "L1Penalty": "penalties",
+    "SelfDistillation": "distillation",
+    "Term": "terms",
     "evaluate": "evaluation",
     "fit": "loop",
     "flip": "augment",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hwopt.train.cpu import channels_last, has_bfloat16, set_threads
 from hwopt.train.evaluation import Loss, evaluate
 from hwopt.train.history import EpochStats, History
 from hwopt.train.progress import TrainingProgress
+from hwopt.train.terms import Term
 from hwopt.train.trainer import Trainer
 
 
@@ -35,6 +36,7 @@ def fit(
     weight_decay: float = 5e-4,
     label_smoothing: float = 0.1,
     loss: Loss | None = None,
+    terms: Sequence[Term] = (),
     augment: str | augmentations.Augment | None = None,
     bfloat16: bool = False,
     seed: int = 0,
@@ -63,6 +65,8 @@ def fit(
         weight_decay: of the named optimizers; biases and batch norms are spared.
         label_smoothing: of the cross entropy.
         loss: a function of outputs and targets, in place of the cross entropy.
+        terms: what is added to the objective: :class:`L1Penalty`, :class:`SelfDistillation`,
+            :class:`Alignment`, or your own :class:`Term`.
         augment: "flip", "shift", "shift-flip", None, or a function from a batch of images and a
             generator to images. Choose what leaves the label right.
         bfloat16: on a processor with instructions for it (AVX512-BF16, AMX), run the forward and
@@ -95,6 +99,7 @@ def fit(
         "weight_decay": weight_decay,
         "label_smoothing": label_smoothing,
         "loss": _name(loss),
+        "terms": [str(term) for term in terms],
         "augment": _name(augment),
         "bfloat16": bfloat16 and has_bfloat16(),
         "seed": seed,
@@ -110,8 +115,9 @@ def fit(
         augment=augmentations.find(augment),
         settings=settings | {"samples": len(dataset)},  # type: ignore[arg-type]
         steps=max(1, len(dataset) // batch_size),  # type: ignore[arg-type]
+        terms=terms,
     )
-    with set_threads(threads), channels_last(model):
+    with set_threads(threads), channels_last(model), trainer:
         done = trainer.resume(checkpoint) if checkpoint and checkpoint.exists() else []
         resumed_from = len(done)
         with TrainingProgress(epochs, trainer.steps, resumed_from, progress) as shown:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hwopt.train import schedules
 from hwopt.train.evaluation import Loss, check_output, count_correct
 from hwopt.train.history import EpochStats
 from hwopt.train.progress import TrainingProgress
+from hwopt.train.terms import Term
 
 
 @dataclasses.dataclass
@@ -36,9 +38,21 @@ class Trainer:
     augment: augmentations.Augment | None
     settings: dict[str, Any]
     steps: int
+    terms: Sequence[Term] = ()
 
     def __post_init__(self) -> None:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    def __enter__(self) -> Trainer:
+        """Start the terms of the objective."""
+        for term in self.terms:
+            term.start(self.model, self.settings["samples"])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let them undo what they did to the model."""
+        for term in self.terms:
+            term.finish()
 
     def epoch(self, epoch: int, shown: TrainingProgress) -> EpochStats:
         """Train one epoch, counted from 1."""
@@ -55,7 +69,13 @@ class Trainer:
                 inputs, targets = batch(self.dataset, order[step * size : (step + 1) * size])
                 if self.augment:
                     inputs = self.augment(inputs, generator)
+                rate = self._set_learning_rate(epoch, step)
+                if step == 0:
+                    for term in self.terms:
+                        term.start_epoch(rate)
                 value, hits = self._step(inputs, targets, epoch, step)
+                for term in self.terms:
+                    term.after_step(rate)
                 total_loss += value * len(targets)
                 classified = hits is not None
                 correct += hits or 0
@@ -70,10 +90,6 @@ class Trainer:
         self, inputs: Tensor, targets: Tensor, epoch: int, step: int
     ) -> tuple[float, int | None]:
         """Take one optimizer step; return the loss and the number of right answers."""
-        progress = ((epoch - 1) * self.steps + step) / (self.settings["epochs"] * self.steps)
-        factor = self.schedule(progress)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings["bfloat16"]):
@@ -82,6 +98,8 @@ class Trainer:
             check_output(outputs, targets, self.loss)
         outputs = outputs.float()
         loss = self.loss(outputs, targets)
+        for term in self.terms:
+            loss = term.loss(loss, inputs, outputs)
         value = loss.item()
         if not math.isfinite(value):
             raise HwoptError(
@@ -92,6 +110,14 @@ class Trainer:
         loss.backward()
         self.optimizer.step()
         return value, count_correct(outputs, targets)
+
+    def _set_learning_rate(self, epoch: int, step: int) -> float:
+        """Follow the schedule; return the rate of the first group of parameters."""
+        progress = ((epoch - 1) * self.steps + step) / (self.settings["epochs"] * self.steps)
+        factor = self.schedule(progress)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        return float(self.rates[0] * factor)
 
     def _forward(self, inputs: Tensor) -> Any:
         """Run the model, and say what was wrong if it does not take the inputs."""
@@ -108,6 +134,7 @@ class Trainer:
             "epochs": [dataclasses.asdict(stats) for stats in done],
             "model": dict(self.model.state_dict()),
             "optimizer": self.optimizer.state_dict(),
+            "terms": [term.state() for term in self.terms],
         }
         checkpoints.save(path, content)
 
@@ -124,6 +151,8 @@ class Trainer:
         try:
             self.model.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
+            for term, state in zip(self.terms, content.get("terms", ()), strict=True):
+                term.restore(state)
         except (RuntimeError, ValueError) as error:
             raise HwoptError(f"checkpoint {path} is of another model: {error}") from None
         for parameter, state in self.optimizer.state.items():

@@ -1,0 +1,156 @@
+"""Self-distillation: a network that is pruned learns from its own unpruned copy."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hwopt.errors import HwoptError
+from hwopt.train.terms import Term
+
+Form = Literal["cross-correlation", "cosine", "kl", "mse"]
+
+
+def cross_correlation(student: Tensor, teacher: Tensor, off_diagonal: float = 5e-3) -> Tensor:
+    """Return sum_i (1 - C_ii)^2 + off_diagonal * sum_{i != j} C_ij^2, a scalar.
+
+    C is the correlation over the batch of every feature of the student with every one of the
+    teacher (Barlow Twins' form, our reading of O'Neill et al. 2021). A feature that is constant
+    over the batch has a correlation of zero.
+
+    Args:
+        student, teacher: features, float32 (N, d); N should be several times d.
+        off_diagonal: weight of the decorrelating part.
+
+    >>> z = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> cross_correlation(z, z).item(), cross_correlation(-z, z).item()
+    (0.0, 8.0)
+    """
+    first, second = (_standardized(features.flatten(1)) for features in (student, teacher))
+    matrix = first.T @ second
+    diagonal = matrix.diagonal()
+    rest = (matrix**2).sum() - (diagonal**2).sum()
+    return ((1 - diagonal) ** 2).sum() + off_diagonal * rest
+
+
+def cosine(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean over the batch of 1 - cosine of the features' angle, a scalar."""
+    return (1 - functional.cosine_similarity(student.flatten(1), teacher.flatten(1))).mean()
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
+    """Return the Kullback-Leibler divergence of softened logits, times temperature squared."""
+    log_student, log_teacher = (
+        functional.log_softmax(logits / temperature, 1) for logits in (student, teacher)
+    )
+    mean = functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    return mean * temperature**2
+
+
+_OF_FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross-correlation": cross_correlation,
+    "cosine": cosine,
+    "mse": functional.mse_loss,
+}
+
+
+class SelfDistillation(Term):
+    """Minimise (1 - share) * task loss + share * distance to the unpruned network.
+
+    The teacher is the model as it is given here: a fixed copy in eval mode. ``cross-correlation``,
+    ``cosine`` and ``mse`` compare features, by default the input of the last linear layer; ``kl``
+    compares logits. Source: O'Neill et al. 2021 (self-distilled pruning); the forms are our reading
+    of its abstract.
+
+    Args:
+        teacher: maps inputs to outputs as the student does; it is copied.
+        form: the distance.
+        share: gamma, in [0, 1]; 0 is training without a teacher.
+        layer: the submodule whose input are the features.
+
+    Raises:
+        HwoptError: if the share is out of range, or there is no such layer.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        form: Form = "cross-correlation",
+        share: float = 0.5,
+        layer: str | None = None,
+    ) -> None:
+        if not 0 <= share <= 1:
+            raise HwoptError(f"the share of distillation must be in [0, 1], not {share}")
+        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+        self.form, self.share = form, share
+        self.layer = layer if layer is not None or form == "kl" else _last_linear(teacher)
+        self._features: dict[str, Tensor] = {}
+        self._hooks: list[Any] = []
+
+    def __str__(self) -> str:
+        return f"self-distillation {self.form} {self.share} {self.layer}"
+
+    def start(self, model: nn.Module, samples: int) -> None:
+        """Listen to what the layer reads in both networks."""
+        if self.form == "kl" or self.share == 0:
+            return
+        for name, network in (("student", model), ("teacher", self.teacher)):
+            assert self.layer is not None
+            try:
+                layer = network.get_submodule(self.layer)
+            except AttributeError:
+                raise HwoptError(f"the model has no layer {self.layer!r} to distil at") from None
+            self._hooks.append(layer.register_forward_pre_hook(self._keep(name)))
+
+    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return the loss with the distance to the teacher."""
+        if self.share == 0:
+            return loss
+        with torch.no_grad():
+            logits = self.teacher(inputs)
+        if self.form == "kl":
+            distance = divergence(outputs, logits)
+        else:
+            features = self._features["student"].float(), self._features["teacher"].float()
+            distance = _OF_FEATURES[self.form](*features)
+        return (1 - self.share) * loss + self.share * distance
+
+    def finish(self) -> None:
+        """Stop listening."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._features.clear()
+
+    def _keep(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def keep(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+            given = arguments[0]
+            # The operations of a graph take their tensors by name.
+            self._features[name] = given["input"] if isinstance(given, dict) else given
+
+        return keep
+
+
+def _standardized(features: Tensor) -> Tensor:
+    """Subtract the batch's mean and divide by the norm; what is constant becomes zero."""
+    centred = features - features.mean(0)
+    return centred / centred.norm(dim=0).clamp(min=1e-12)
+
+
+def _last_linear(model: nn.Module) -> str:
+    from hwopt.graph.module import Operation
+
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        or (isinstance(module, Operation) and module.extra_repr() == "linear")
+    ]
+    if not names:
+        raise HwoptError("the model has no linear layer: name the layer to distil at")
+    return names[-1]

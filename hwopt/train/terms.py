@@ -1,0 +1,38 @@
+"""Terms that a training adds to its objective: penalties, distillation, alignment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Term:
+    """Base of what ``fit(terms=...)`` takes; a subclass overrides what it needs.
+
+    A term is used for one training at a time. Its text form tells trainings apart when one is
+    resumed.
+    """
+
+    def start(self, model: nn.Module, samples: int) -> None:
+        """Prepare for a training of ``model`` on so many samples."""
+
+    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return the loss with this term, given the loss so far; all scalars."""
+        return loss
+
+    def start_epoch(self, learning_rate: float) -> None:
+        """Do what is done once an epoch, before its first step."""
+
+    def after_step(self, learning_rate: float) -> None:
+        """Change the weights after a step of the optimizer."""
+
+    def state(self) -> dict[str, Any]:
+        """Return tensors and numbers that a checkpoint must hold."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what ``state`` returned, after ``start``."""
+
+    def finish(self) -> None:
+        """Undo what ``start`` did to the model."""
