@@ -55,7 +55,7 @@ def dense(options: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Train ResNet-8 from random weights and keep its graph in the folder."""
     shape = data.load("fashion-mnist").input_shape
     graph = load_graph("resnet8", input_shape=shape, num_classes=10, seed=SEED)
-    arguments = load_recipe(RECIPE).train.model_dump() | options
+    arguments = load_recipe(RECIPE).train.arguments() | options
     graph, accuracy = fit(graph, arguments)
     graph.save(folder)
     return {"validation_accuracy": accuracy}
@@ -64,7 +64,7 @@ def dense(options: dict[str, Any], folder: Path) -> dict[str, Any]:
 def pruned(passes: str, folder: Path) -> dict[str, Any]:
     """Prune and fine-tune the graph in the folder; measure it beside the dense one."""
     base = hwopt.Graph.load(folder)
-    arguments = load_recipe(RECIPE).fine_tune.model_dump()
+    arguments = load_recipe(RECIPE).fine_tune.arguments()
     graph, accuracy = fit(hwopt.apply(base, passes), arguments)
     with tempfile.TemporaryDirectory() as temporary:
         calls = {}

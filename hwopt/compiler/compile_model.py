@@ -22,6 +22,7 @@ from hwopt.compiler.manifest import (
     TargetDescription,
     TensorDescription,
 )
+from hwopt.compiler.plan import write_constants
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_folder, check_replaceable, sha256, write_json
 from hwopt.graph import Graph, TensorSpec, import_model
@@ -93,7 +94,7 @@ def compile(
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-"))
     with atomic_folder(folder, MANIFEST_FILE) as temporary:
         shutil.copyfile(built.library, temporary / LIBRARY_FILE)
-        built.model.constants.tofile(temporary / CONSTANTS_FILE)
+        write_constants(temporary / CONSTANTS_FILE, built.model.constants)
         prepared.save(temporary)
         manifest = Manifest(
             model=graph.name,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
+#: Constants are deflated if that takes less than this share of their bytes.
+_WORTH_IT = 0.8
 #: The library's function that calls all kernels: of inputs, results, constants and workspace.
 INFERENCE = "inference"
 #: Kernels read and write whole vectors: their tensors start at multiples of this many bytes.
@@ -133,11 +136,25 @@ def pack(arrays: Sequence[np.ndarray], plan: Plan) -> np.ndarray:
     return memory
 
 
+def write_constants(path: Path, constants: np.ndarray) -> None:
+    """Write what :func:`pack` returned; deflated if that is worth it.
+
+    Weights with many zeros or few distinct values, such as pruning and codebooks leave, are; others
+    hardly get smaller.
+    """
+    deflated = zlib.compress(constants.tobytes(), 6)
+    worth_it = len(deflated) < _WORTH_IT * constants.nbytes
+    path.write_bytes(deflated if worth_it else constants.tobytes())
+
+
 def read_constants(path: Path, plan: Plan) -> np.ndarray:
     """Return memory as :func:`pack` does, from the file it was written to."""
     memory = aligned(plan.packed_constants().bytes)
-    with path.open("rb") as file:
-        file.readinto(memory.data)
+    if path.stat().st_size == len(memory):
+        with path.open("rb") as file:
+            file.readinto(memory.data)
+    else:
+        memory[:] = np.frombuffer(zlib.decompress(path.read_bytes()), np.uint8)
     return memory
 
 

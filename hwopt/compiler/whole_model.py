@@ -73,6 +73,7 @@ class _Follower:
         self._values: list[Value] = []
         self._numbers: dict[Any, Any] = {}
         self._constants: dict[int, np.ndarray] = {}
+        self._by_content: dict[tuple[str, tuple[int, ...], bytes], int] = {}
 
     def follow(self, main: relax.Function) -> WholeModel:
         inputs = tuple(self._new(param, param.ty) for param in main.params)
@@ -111,10 +112,18 @@ class _Follower:
         if isinstance(value, relax.TupleGetItem):
             return self._number(value.tuple_value)[value.index]
         if isinstance(value, GenericConst):
-            number = self._new(value, value.ty)
-            self._constants[number] = value.value.numpy()
-            return number
+            return self._constant(value)
         raise HwoptError(f"the compiler cannot run {str(value).splitlines()[0]} in a model")
+
+    def _constant(self, constant: GenericConst) -> int:
+        """Number a constant; equal ones, such as weights that layers share, are one."""
+        array = constant.value.numpy()
+        content = (array.dtype.str, array.shape, array.tobytes())
+        if content not in self._by_content:
+            self._by_content[content] = self._new(constant, constant.ty)
+            self._constants[self._by_content[content]] = array
+        self._numbers[constant] = self._by_content[content]
+        return self._numbers[constant]
 
     def _new(self, key: Any, ty: Any) -> int:
         """Number a value of its own."""

@@ -217,6 +217,20 @@ class Graph:
         """
         self._parameters.set_mask(name, mask)
 
+    @property
+    def codebooks(self) -> frozenset[str]:
+        """Parameters with few distinct values, which training changes but does not separate."""
+        return self._parameters.codebooks
+
+    def set_codebook(self, name: str, on: bool = True) -> None:
+        """State that equal values of a parameter are one entry of a codebook, or not any more.
+
+        Raises:
+            HwoptError: if there is no such parameter.
+            ValueError: if the parameter has more than 256 distinct values.
+        """
+        self._parameters.set_codebook(name, on)
+
     def remove_parameter(self, name: str) -> None:
         """Remove a named tensor."""
         self._parameters.remove(name)

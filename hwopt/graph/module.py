@@ -63,6 +63,8 @@ class GraphModule(nn.Module):
             self._place(name, tensor.clone(), graph.is_trainable(name))
         for name, mask in graph.masks.items():
             self._place_mask(name, mask)
+        for name in graph.codebooks & self._trainable():
+            self._tie(name)
         self._reads = Counter(v for n in graph.nodes() for _, v in n.values())
         self._reads.update(v for v in self._outputs if isinstance(v, Value))
 
@@ -122,6 +124,25 @@ class GraphModule(nn.Module):
         owner, leaf = self._owners[name]
         owner.register_buffer(f"{leaf}:mask", mask, persistent=False)
         self._masks[name] = (owner, f"{leaf}:mask")
+
+    def _trainable(self) -> set[str]:
+        return {name for name, _ in self.named_parameters()}
+
+    def _tie(self, name: str) -> None:
+        """Give the entries of a codebook one gradient each, so that equal values stay equal.
+
+        It is the mean over the weights that share the entry, where their sum would be the entry's
+        own gradient: so a learning rate means the same with and without a codebook.
+        """
+        parameter = self.get_parameter(name)
+        _, codes, counts = parameter.detach().unique(return_inverse=True, return_counts=True)
+
+        def share(gradient: torch.Tensor) -> torch.Tensor:
+            sums = gradient.new_zeros(len(counts))
+            sums.index_add_(0, codes.reshape(-1), gradient.reshape(-1))
+            return (sums / counts)[codes]
+
+        parameter.register_hook(share)
 
     def _parameter(self, name: str) -> torch.Tensor:
         """Return a parameter as it counts: masked, so that no step of an optimizer revives it."""

@@ -18,7 +18,7 @@ _WORTH_IT = 0.9
 
 
 def pack(
-    name: str, tensor: torch.Tensor, mask: torch.Tensor | None
+    name: str, tensor: torch.Tensor, mask: torch.Tensor | None, codebook: bool = False
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return how a tensor is stored, for JSON, and the tensors to store.
 
@@ -26,6 +26,7 @@ def pack(
         name: begins the names of the stored tensors; a colon ends it, which no parameter has.
         tensor: any shape and dtype.
         mask: bool of the same shape, or None.
+        codebook: store the distinct values once, and their numbers.
 
     >>> weight = torch.zeros(100, 100).fill_diagonal_(2.0)
     >>> entry, stored = pack("fc.weight", weight, None)
@@ -38,10 +39,19 @@ def pack(
     used = tensor != 0
     entry: dict[str, Any] = {}
     stored = {name: tensor.contiguous().clone()}
-    values, pattern = tensor[used].contiguous(), _deflate(used)
-    if values.nbytes + pattern.nbytes < _WORTH_IT * tensor.nbytes:
+    values = {"values": tensor[used].contiguous()}
+    if codebook:
+        book, numbers = values["values"].unique(return_inverse=True)
+        bits = max(1, (len(book) - 1).bit_length())
+        digits = (numbers[:, None] >> torch.arange(bits)) & 1
+        values = {"codebook": book, "codes": _deflate(digits)}
+    parts = {**values, "pattern": _deflate(used)}
+    if sum(part.nbytes for part in parts.values()) < _WORTH_IT * tensor.nbytes:
         entry = {"shape": list(tensor.shape)}
-        stored = {f"{name}:values": values, f"{name}:pattern": pattern}
+        if codebook:
+            entry["code_bits"] = bits
+        stored = {f"{name}:{part}": packed for part, packed in parts.items()}
+    entry |= {"codebook": True} if codebook else {}
     if mask is not None:
         is_pattern = bool((mask == used).all())
         entry["mask"] = "of the values that are not zero" if is_pattern else "stored"
@@ -59,9 +69,15 @@ def unpack(
         KeyError, ValueError: if what is stored does not fit together.
     """
     if "shape" in entry:
-        values = stored[f"{name}:values"]
-        tensor = torch.zeros(tuple(entry["shape"]), dtype=values.dtype)
-        tensor[_inflate(stored[f"{name}:pattern"], tuple(tensor.shape))] = values
+        used = _inflate(stored[f"{name}:pattern"], tuple(entry["shape"]))
+        if "code_bits" in entry:
+            bits, count = entry["code_bits"], int(used.count_nonzero())
+            digits = _inflate(stored[f"{name}:codes"], (count, bits))
+            values = stored[f"{name}:codebook"][(digits << torch.arange(bits)).sum(1)]
+        else:
+            values = stored[f"{name}:values"]
+        tensor = torch.zeros(used.shape, dtype=values.dtype)
+        tensor[used] = values
     else:
         tensor = stored[name]
     if "mask" not in entry:

@@ -8,6 +8,9 @@ import torch
 
 from hwopt.errors import unknown_name
 
+#: Of a codebook: as many as one byte tells apart.
+MOST_ENTRIES = 256
+
 
 class ParameterStore(Mapping[str, torch.Tensor]):
     """Tensors by name, in the order in which they were set.
@@ -27,6 +30,7 @@ class ParameterStore(Mapping[str, torch.Tensor]):
         self._tensors: dict[str, torch.Tensor] = {}
         self._buffers: set[str] = set()
         self._masks: dict[str, torch.Tensor] = {}
+        self._codebooks: set[str] = set()
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """Return a tensor; it must never be written to.
@@ -95,11 +99,31 @@ class ParameterStore(Mapping[str, torch.Tensor]):
         self._masks[name] = mask.detach().bool()
         self._tensors[name] = torch.where(self._masks[name], tensor, torch.zeros_like(tensor))
 
+    @property
+    def codebooks(self) -> frozenset[str]:
+        """Parameters with few distinct values, which training changes but does not separate."""
+        return frozenset(self._codebooks)
+
+    def set_codebook(self, name: str, on: bool) -> None:
+        """State that equal values of a parameter are one entry of a codebook, or not any more.
+
+        Raises:
+            ValueError: if the parameter has more than 256 distinct values.
+        """
+        if not on:
+            self._codebooks.discard(name)
+            return
+        count = len(self[name].unique())
+        if count > MOST_ENTRIES:
+            raise ValueError(f"parameter {name!r} has {count} distinct values, not {MOST_ENTRIES}")
+        self._codebooks.add(name)
+
     def remove(self, name: str) -> None:
-        """Remove a tensor and its mask."""
+        """Remove a tensor and what is known of it."""
         del self._tensors[name]
         self._buffers.discard(name)
         self._masks.pop(name, None)
+        self._codebooks.discard(name)
 
     def copy(self) -> ParameterStore:
         """Return a store of its own that shares the tensors."""
@@ -107,4 +131,5 @@ class ParameterStore(Mapping[str, torch.Tensor]):
         other._tensors = dict(self._tensors)
         other._buffers = set(self._buffers)
         other._masks = dict(self._masks)
+        other._codebooks = set(self._codebooks)
         return other

@@ -22,7 +22,7 @@ _TOKEN = re.compile(
 _NAME = r"[\w.]+"
 _SPEC = r"[a-z0-9]+\[[^\]]*\]"
 _HEAD = re.compile(rf"graph ({_NAME}) \{{")
-_DECLARATION = re.compile(rf"(input|parameter|buffer) ({_NAME}): ({_SPEC})( masked)?")
+_DECLARATION = re.compile(rf"(input|parameter|buffer) ({_NAME}): ({_SPEC})( masked)?( codebook)?")
 _CALL = re.compile(rf"({_NAME})(?:: ({_SPEC}(?:, {_SPEC})*))? = ({_NAME})\((.*)\)")
 _RETURN = re.compile(r"return (.*)")
 _OUTPUT = re.compile(rf"({_NAME})=([%@][\w.]+(?:#\d+)?)")
@@ -59,6 +59,7 @@ def _line(graph: Graph, line: str, parameters: Mapping[str, torch.Tensor]) -> No
             # The text has no numbers: what is not zero stands for the mask.
             mask = tensor != 0 if declaration[4] else None
             graph.set_parameter(name, tensor, trainable=kind == "parameter", mask=mask)
+            graph.set_codebook(name, bool(declaration[5]))
     elif returned := _RETURN.fullmatch(line):
         for name, operand in _OUTPUT.findall(returned[1]):
             graph.outputs[name] = _operand(operand)

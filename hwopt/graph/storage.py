@@ -16,7 +16,7 @@ from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
 GRAPH_FILE = "graph.json"
 WEIGHTS_FILE = "weights.safetensors"
 _SCHEMA = 2
-#: Schema 1 had neither packed tensors nor masks.
+#: Schema 1 had neither packed tensors, nor masks, nor codebooks.
 _READABLE = (1, 2)
 
 
@@ -29,7 +29,9 @@ def save(graph: Graph, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    packed = {n: pack(n, t, graph.masks.get(n)) for n, t in graph.parameters.items()}
+    packed = {
+        n: pack(n, t, graph.masks.get(n), n in graph.codebooks) for n, t in graph.parameters.items()
+    }
     tensors = {key: t for _, stored in packed.values() for key, t in stored.items()}
     with atomic_file(folder / WEIGHTS_FILE) as path:
         save_file(tensors, path)
@@ -109,6 +111,7 @@ def _from_json(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Gr
         name = entry["name"]
         tensor, mask = unpack(name, entry, tensors)
         graph.set_parameter(name, tensor, trainable=entry["trainable"], mask=mask)
+        graph.set_codebook(name, entry.get("codebook", False))
     for entry in document["nodes"]:
         operands = {role: _operands_from_json(o) for role, o in entry["operands"].items()}
         attributes = {k: _attribute_from_json(v) for k, v in entry["attributes"].items()}

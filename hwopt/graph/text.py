@@ -16,8 +16,8 @@ def to_text(graph: Graph) -> str:
     lines = [f"input {name}: {spec}" for name, spec in graph.inputs.items()]
     for name in graph.parameters:
         kind = "parameter" if graph.is_trainable(name) else "buffer"
-        masked = " masked" if name in graph.masks else ""
-        lines.append(f"{kind} {name}: {graph.spec(Parameter(name))}{masked}")
+        suffix = " masked" * (name in graph.masks) + " codebook" * (name in graph.codebooks)
+        lines.append(f"{kind} {name}: {graph.spec(Parameter(name))}{suffix}")
     lines += [_node(node) for node in graph.nodes()]
     lines.append("return " + ", ".join(f"{name}={v}" for name, v in graph.outputs.items()))
     body = "".join(f"  {line}\n" for line in lines)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hwopt import __version__, data, passes, peers, targets, train
 from hwopt.compiler import compile as compile_model
 from hwopt.compiler import load, measure, record_figures
+from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.errors import HwoptError
 from hwopt.files import sha256, write_json
 from hwopt.graph import Graph
@@ -20,7 +21,8 @@ from hwopt.models.source import load_graph, source_kind
 from hwopt.optimize.check import check
 from hwopt.optimize.recipe import Recipe, Training, Variant
 from hwopt.optimize.results import MEASURED, compare
-from hwopt.optimize.workspace import Workspace, digest
+from hwopt.optimize.terms import make_terms
+from hwopt.optimize.workspace import STEPS, Workspace, digest
 
 if TYPE_CHECKING:
     import torch
@@ -129,20 +131,14 @@ class Job:
         self, name: str, variant: Variant, base: Graph, base_key: str
     ) -> tuple[dict[str, Any], str]:
         """Return the facts of one variant: passes, fine-tuning, compiling, checking."""
-        folder = self.work.path("graphs", name)
         chosen = passes.parse(variant.passes)
-
-        def transform() -> dict[str, Any]:
-            context = self.context()
-            passes.apply(base, variant.passes, context).save(folder)
-            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
-
-        depends_on = [base_key, variant.passes, [_own_source(type(p)) for p in chosen]]
-        facts, key = self.work.step(f"{name}.passes", depends_on, transform)
-        graph = Graph.load(folder)
         changes = any(not p.preserves_function for p in chosen)
-        if changes and variant.fine_tune and self.recipe.fine_tune is not None:
-            graph, key = self._fit(f"{name}.fine-tune", folder, self.recipe.fine_tune, key)
+        training = self.recipe.fine_tune if changes and variant.fine_tune else None
+        depends_on = [base_key, variant.passes, [_own_source(type(p)) for p in chosen]]
+        if training is not None and variant.rounds > 1:
+            facts, graph, key = self._in_rounds(name, variant, base, training, depends_on)
+        else:
+            facts, graph, key = self._at_once(name, variant, base, training, depends_on)
         accuracy, _ = self.work.step(f"{name}.accuracy", key, lambda: self._accuracy(graph))
         compiled, key = self.work.step(
             f"{name}.compile",
@@ -155,19 +151,75 @@ class Job:
         result = {"passes": variant.passes, **facts, **accuracy, **compiled, "check": checked}
         return result, key
 
+    def _at_once(
+        self,
+        name: str,
+        variant: Variant,
+        base: Graph,
+        training: Training | None,
+        depends_on: list[Any],
+    ) -> tuple[dict[str, Any], Graph, str]:
+        """Apply the passes, then train if the recipe asks for it."""
+        folder = self.work.path("graphs", name)
+
+        def transform() -> dict[str, Any]:
+            context = self.context()
+            passes.apply(base, variant.passes, context).save(folder)
+            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
+
+        facts, key = self.work.step(f"{name}.passes", depends_on, transform)
+        if training is None:
+            return facts, Graph.load(folder), key
+        graph, key = self._fit(f"{name}.fine-tune", folder, training, key, variant, base)
+        return facts, graph, key
+
+    def _in_rounds(
+        self,
+        name: str,
+        variant: Variant,
+        base: Graph,
+        training: Training,
+        depends_on: list[Any],
+    ) -> tuple[dict[str, Any], Graph, str]:
+        """Apply the passes bit by bit, and train after each round."""
+        folder = self.work.path("graphs", name)
+        depends_on = [*depends_on, variant.model_dump(), training.model_dump()]
+
+        def rounds() -> dict[str, Any]:
+            context = self.context()
+            graph = train.fit_in_rounds(
+                base,
+                self.data.train_full,
+                variant.passes,
+                rounds=variant.rounds,
+                growth=variant.growth,
+                terms=lambda graph: make_terms(training, graph, variant, base),
+                context=context,
+                folder=self.work.path("checkpoints", f"{name}-{digest(depends_on)}"),
+                seed=self.recipe.seed,
+                threads=self.target.threads,
+                progress=self.bars,
+                **training.arguments(),
+            )
+            graph.save(folder)
+            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
+
+        facts, key = self.work.step(f"{name}.rounds", depends_on, rounds)
+        return facts, Graph.load(folder), key
+
     def context(self) -> passes.Context:
         """Return what passes may ask for: training batches, and latency on the target."""
 
         def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
             return data.batches(self.data.train, passes.BATCH_SIZE)
 
-        def latency(graph: Graph) -> float:
-            recipe = self.recipe
-            artifact = compile_model(
-                graph, target=self.target, trials=recipe.trials, seed=recipe.seed
-            )
-            return artifact.benchmark(runs=recipe.runs).median_ms
-
+        latency = GraphLatency(
+            self.target,
+            trials=self.recipe.trials,
+            seed=self.recipe.seed,
+            memory=self.work.path(STEPS, "latencies.json"),
+            progress=self.tuning,
+        )
         return passes.Context(
             batches=batches,
             latency=latency,
@@ -175,10 +227,19 @@ class Job:
             seed=self.recipe.seed,
         )
 
-    def _fit(self, step: str, source: Path, training: Training, key: str) -> tuple[Graph, str]:
+    def _fit(
+        self,
+        step: str,
+        source: Path,
+        training: Training,
+        key: str,
+        variant: Variant | None = None,
+        base: Graph | None = None,
+    ) -> tuple[Graph, str]:
         """Train the graph in ``source``; the result is kept beside it."""
         trained = self.work.path("graphs", step)
-        depends_on = [key, training.model_dump()]
+        terms = make_terms(training, Graph.load(source), variant, base)
+        depends_on = [key, training.arguments(), *map(str, terms)]
         # The name holds what the training depends on: a checkpoint of another is not resumed.
         checkpoint = self.work.path("checkpoints", f"{step}-{digest(depends_on)}.safetensors")
 
@@ -193,7 +254,8 @@ class Job:
                 threads=self.target.threads,
                 checkpoint=checkpoint,
                 progress=self.bars,
-                **training.model_dump(),
+                terms=terms,
+                **training.arguments(),
             )
             seconds = round(time.perf_counter() - start, 1)
             graph.with_weights_of(module).save(trained)

@@ -18,6 +18,31 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Penalty(_Strict):
+    """Arguments of ``hwopt.train.L1Penalty``; ``channels`` penalises channels, not weights."""
+
+    strength: float = Field(ge=0)
+    form: Literal["cumulative", "proximal"] = "cumulative"
+    grows: Literal["step", "epoch"] = "step"
+    channels: bool = False
+
+
+class Distillation(_Strict):
+    """Arguments of ``hwopt.train.SelfDistillation``; the teacher is the network before passes."""
+
+    form: Literal["cross-correlation", "cosine", "kl", "mse"] = "cross-correlation"
+    share: float = Field(default=0.5, ge=0, le=1)
+    layer: str | None = None
+
+
+class Alignment(_Strict):
+    """Arguments of ``hwopt.train.Alignment``; the reference is the network before passes."""
+
+    form: Literal["cosine", "frobenius"] = "cosine"
+    strength: float = Field(default=1.0, ge=0)
+    surviving: bool = False
+
+
 class Training(_Strict):
     """Arguments of ``hwopt.train.fit``; see there."""
 
@@ -30,6 +55,11 @@ class Training(_Strict):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     augment: Literal["flip", "shift", "shift-flip"] | None = None
     bfloat16: bool = False
+    penalty: Penalty | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``fit`` that are not terms of the objective."""
+        return self.model_dump(exclude={"penalty"})
 
 
 class FineTuning(Training):
@@ -40,10 +70,23 @@ class FineTuning(Training):
 
 
 class Variant(_Strict):
-    """One compiled model: the passes that make it, and whether it is trained after them."""
+    """One compiled model: the passes that make it, and how it is trained after them.
+
+    Attributes:
+        passes: text.
+        fine_tune: train after passes that change the function.
+        rounds: apply the passes bit by bit in so many rounds, with all of ``fine_tune`` after each.
+        growth: how the ratios of the passes grow over the rounds.
+        distill: learn from the network before the passes, too.
+        align: stay near to its weights.
+    """
 
     passes: str = ""
     fine_tune: bool = True
+    rounds: PositiveInt = 1
+    growth: Literal["uniform", "geometric", "cubic"] = "uniform"
+    distill: Distillation | None = None
+    align: Alignment | None = None
 
 
 class Recipe(_Strict):

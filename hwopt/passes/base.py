@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hwopt.passes.text import format_pass
 
@@ -60,7 +60,8 @@ class Context:
 
     Attributes:
         batches: returns an iterable of (inputs, labels); None if there is no data.
-        latency: returns the measured latency of a graph in ms; None if nothing can be measured.
+        latency: returns the median latencies of graphs in ms, measured side by side in one run on
+            the target; None if nothing can be measured.
         vector_length: float32 numbers in a vector register of the target; None if no target is
             known.
         seed: seed of ``generator()``.
@@ -70,7 +71,7 @@ class Context:
     """
 
     batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]] | None = None
-    latency: Callable[[Graph], float] | None = None
+    latency: Callable[[Sequence[Graph]], list[float]] | None = None
     vector_length: int | None = None
     seed: int = 0
     debug: bool = field(default_factory=lambda: bool(os.environ.get("HWOPT_DEBUG")))
@@ -90,11 +91,14 @@ class Pass:
     Class attributes:
         name: the name in text and in the entry point.
         requires, ensures: conditions before and after; see ``Condition``.
+        ratio_of: what an option ``ratio`` is a share of, for rounds: of the ``whole`` network as it
+            was at first, or of the ``rest`` that the pass is given.
     """
 
     name: ClassVar[str] = ""
     requires: ClassVar[frozenset[Condition]] = frozenset()
     ensures: ClassVar[frozenset[Condition]] = frozenset()
+    ratio_of: ClassVar[Literal["whole", "rest"]] = "rest"
 
     # Properties, so that they may depend on the options of a pass; an attribute does as well.
 

@@ -69,6 +69,8 @@ def obstacle(graph: Graph, batch_norm: Node) -> str | None:
         shared = producer.parameter(role)
         if shared is not None and len(graph.parameter_users(shared)) > 1:
             return f"{shared} is shared by several nodes"
+    if weight in graph.codebooks:
+        return f"{weight} has a codebook, which a scale for every channel would break"
     return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult
-from hwopt.passes.channels import ChannelGroup, Kept, find_groups, label_channels
+from hwopt.passes.channels import ChannelGroup, ChannelLabels, Kept, find_groups, label_channels
 from hwopt.passes.channels.constants import Carry, carry
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
@@ -19,6 +19,34 @@ from hwopt.passes.layers import begins_with, check_share
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The channels of a graph and how much they matter.
+
+    Attributes:
+        labels: of the graph.
+        classes: the class of every label; what has the same class goes together.
+        pinned: why a class must stay.
+        groups: the classes by the layers that make them.
+        scores: of every class, float64; NaN where the criterion does not apply.
+    """
+
+    labels: ChannelLabels
+    classes: np.ndarray
+    pinned: dict[int, str]
+    groups: list[ChannelGroup]
+    scores: np.ndarray
+
+    def removable(self, group: ChannelGroup) -> list[int]:
+        """Return the classes of a group that may go."""
+        return [c for c in group.classes if c not in self.pinned and not np.isnan(self.scores[c])]
+
+    @property
+    def total(self) -> float:
+        """The sum of the scores of all that may go."""
+        return float(sum(self.scores[c] for group in self.groups for c in self.removable(group)))
 
 
 @dataclass(frozen=True)
@@ -88,33 +116,36 @@ class PruneChannels(Pass):
 
     def choose(self, graph: Graph, context: Context) -> tuple[Kept, list[Note]]:
         """Return which channels stay, and a note on every group."""
+        ranking = self.rank(graph, context)
+        meant = [g for g in ranking.groups if not self.layers or g.is_named(self.layers)]
+        removed = np.zeros(len(ranking.scores), dtype=bool)
+        for group in meant:
+            removed[self._weakest(group, ranking, context)] = True
+        kept = Kept(ranking.labels, ranking.classes, removed)
+        removed[list(keep_something(kept, ranking.scores))] = False
+        notes = self._names_without_group(ranking.groups)
+        notes += [_note(group, removed, ranking) for group in meant]
+        barriers = ranking.labels.barriers.items()
+        return kept, notes + [Note(name, reason, changed=False) for name, reason in barriers]
+
+    def rank(self, graph: Graph, context: Context) -> Ranking:
+        """Return the groups of channels, and how much every channel matters."""
         labels = label_channels(graph, whole_parts=self.parts == "whole")
         classes, pinned = labels.finish()
-        groups = find_groups(labels, classes)
-        meant = [g for g in groups if not self.layers or g.is_named(self.layers)]
         scores = score_classes(labels, classes, self.criterion, context, self.batches)
-        removed = np.zeros(len(scores), dtype=bool)
-        for group in meant:
-            removed[self._weakest(group, scores, pinned, context)] = True
-        kept = Kept(labels, classes, removed)
-        removed[list(keep_something(kept, scores))] = False
-        notes = [self._note(group, removed, scores, pinned) for group in meant]
-        notes += [Note(name, reason, changed=False) for name, reason in labels.barriers.items()]
-        return kept, self._names_without_group(groups) + notes
+        return Ranking(labels, classes, pinned, find_groups(labels, classes), scores)
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return this pass with those of the ratios 0.1, 0.2, ... 0.8 that remove something."""
         instances = [dataclasses.replace(self, ratio=tenths / 10) for tenths in range(1, 9)]
         return [one for one in instances if one.apply(graph, context).modified]
 
-    def _weakest(
-        self, group: ChannelGroup, scores: np.ndarray, pinned: dict[int, str], context: Context
-    ) -> list[int]:
-        free = [c for c in group.classes if c not in pinned and not np.isnan(scores[c])]
+    def _weakest(self, group: ChannelGroup, ranking: Ranking, context: Context) -> list[int]:
+        free = ranking.removable(group)
         if not free:
             return []
         left = self._channels_to_keep(group, len(free), context)
-        return sorted(free, key=lambda c: scores[c])[: len(free) - left]
+        return sorted(free, key=lambda c: ranking.scores[c])[: len(free) - left]
 
     def _channels_to_keep(self, group: ChannelGroup, free: int, context: Context) -> int:
         """Return how many of the free classes stay."""
@@ -140,21 +171,6 @@ class PruneChannels(Pass):
             )
         return context.vector_length
 
-    def _note(
-        self, group: ChannelGroup, removed: np.ndarray, scores: np.ndarray, pinned: dict[int, str]
-    ) -> Note:
-        total = len(group.classes) * group.width
-        left = int((~removed[list(group.classes)]).sum()) * group.width
-        if left < total:
-            return Note(str(group), f"{total} to {left} channels", changed=True)
-        if all(c in pinned for c in group.classes):
-            reason = f"not prunable: {pinned[group.classes[0]]}"
-        elif np.isnan(scores[list(group.classes)]).all():
-            reason = "not prunable by this criterion: no batch norm scales its channels"
-        else:
-            reason = f"all {total} channels stay: ratio, multiple and minimum ask for them"
-        return Note(str(group), reason, changed=False)
-
     def _names_without_group(self, groups: list[ChannelGroup]) -> list[Note]:
         names = [*self.layers, *(name for name, _ in self.ratios)]
         return [
@@ -162,3 +178,17 @@ class PruneChannels(Pass):
             for name in dict.fromkeys(names)
             if not any(begins_with(layer, name) for group in groups for layer in group.layers)
         ]
+
+
+def _note(group: ChannelGroup, removed: np.ndarray, ranking: Ranking) -> Note:
+    total = len(group.classes) * group.width
+    left = int((~removed[list(group.classes)]).sum()) * group.width
+    if left < total:
+        return Note(str(group), f"{total} to {left} channels", changed=True)
+    if all(c in ranking.pinned for c in group.classes):
+        reason = f"not prunable: {ranking.pinned[group.classes[0]]}"
+    elif np.isnan(ranking.scores[list(group.classes)]).all():
+        reason = "not prunable by this criterion: no batch norm scales its channels"
+    else:
+        reason = f"all {total} channels stay: ratio, multiple and minimum ask for them"
+    return Note(str(group), reason, changed=False)

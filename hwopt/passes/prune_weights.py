@@ -57,6 +57,7 @@ class PruneWeights(Pass):
     """
 
     name = "prune-weights"
+    ratio_of = "whole"
 
     ratio: float = 0.5
     criterion: Literal["magnitude", "snip", "unsupervised", "zero", "random"] = "magnitude"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hwopt.train.history import EpochStats, History
     from hwopt.train.loop import fit
     from hwopt.train.penalties import ChannelSlices, L1Penalty
+    from hwopt.train.rounds import fit_in_rounds
     from hwopt.train.terms import Term
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Term",
     "evaluate",
     "fit",
+    "fit_in_rounds",
     "flip",
     "shift",
     "shift_and_flip",
@@ -46,6 +48,7 @@ _MODULES = {
     "Term": "terms",
     "evaluate": "evaluation",
     "fit": "loop",
+    "fit_in_rounds": "rounds",
     "flip": "augment",
     "shift": "augment",
     "shift_and_flip": "augment",

@@ -151,7 +151,8 @@ def test_passes_get_training_batches_and_latency_on_the_target(finished, tmp_pat
     assert sum(sizes) == len(job.data.train) and max(sizes) == 128
     assert next(iter(context.batches()))[0].shape[1:] == job.data.input_shape
     graph = Graph.load(finished[0] / "graphs" / "base")
-    assert 0 < context.latency(graph) < 100
+    (latency,) = context.latency([graph])
+    assert 0 < latency < 100
 
 
 NETS = """

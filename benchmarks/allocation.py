@@ -1,0 +1,118 @@
+"""Accuracy against measured latency for three ways to allocate channels, ResNet-8.
+
+    python -m benchmarks.allocation            # seeds 0, 1, 2
+
+The dense networks are those of ``benchmarks.main_job``. Every method prunes to the same shares of
+the dense latency, by the same scores, and is fine-tuned in the same way.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import hwopt
+from benchmarks.main_job import RECIPE
+from benchmarks.records import Records, measured_on
+from hwopt import data, passes, targets, train
+from hwopt.compiler import measure
+from hwopt.compiler.graph_latency import GraphLatency
+from hwopt.optimize import Job, load_recipe, make_recipe
+from hwopt.report import markdown
+
+SEEDS = (0, 1, 2)
+SHARES = (0.6, 0.45, 0.3)
+METHODS = ("uniform", "greedy", "budgeted")
+EPOCHS = 4
+FOLDER = Path("runs") / "allocation"
+
+
+def dense(seed: int) -> hwopt.Graph:
+    """Return the network of the main job, trained if it is not there yet."""
+    recipe = make_recipe({**load_recipe(RECIPE).model_dump(mode="json"), "seed": seed})
+    graph, _ = Job(recipe, Path("runs") / f"main-job-{seed}", bars=False).trained()
+    return graph
+
+
+def pruned(graph: hwopt.Graph, method: str, share: float, seed: int) -> hwopt.Graph:
+    """Return the network with the widths that the method chooses, not trained yet."""
+    images = data.load("fashion-mnist").train
+    context = passes.Context(
+        batches=functools.partial(data.batches, images, passes.BATCH_SIZE),
+        latency=GraphLatency(targets.get("host"), memory=FOLDER / "latencies.json"),
+        seed=seed,
+    )
+    result = hwopt.apply(graph, f"prune-to-latency{{share={share},method={method}}}", context)
+    print(*(str(note) for _, note in context.notes), sep="\n")
+    return result
+
+
+def run(method: str, share: float, seed: int) -> dict[str, Any]:
+    """Prune, fine-tune and measure beside the dense network."""
+    base = dense(seed)
+    graph = pruned(base, method, share, seed)
+    images = data.load("fashion-mnist")
+    arguments = load_recipe(RECIPE).fine_tune.arguments() | {"epochs": EPOCHS}
+    module = graph.to_torch()
+    threads = targets.get("host").threads
+    train.fit(module, images.train_full, seed=seed, threads=threads, progress=False, **arguments)
+    graph = graph.with_weights_of(module)
+    calls = {}
+    for name, variant in (("dense", base), ("pruned", graph)):
+        artifact = hwopt.compile(variant)
+        calls[name] = functools.partial(artifact, *artifact.random_inputs(0))
+    latency = measure(calls, threads=threads, runs=500)
+    return {
+        "dense_accuracy": train.evaluate(base.to_torch(), images.test).accuracy,
+        "accuracy": train.evaluate(module, images.test).accuracy,
+        "latency": latency["pruned"].median_ms / latency["dense"].median_ms,
+        "macs": graph.macs() / base.macs(),
+        "widths": {n: graph.parameter(n).shape[0] for n in passes.layers.weights(graph)},
+    }
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """The curve, and what the budgeted allocation reaches."""
+    yield "## Allocation under a latency budget\n\n`python -m benchmarks.allocation`"
+    yield (
+        f"ResNet-8 on Fashion-MNIST, pruned to shares of the dense latency by the same Taylor "
+        f"scores and fine-tuned for {EPOCHS} epochs; mean over seeds and their standard deviation."
+    )
+    rows = []
+    for method in METHODS:
+        for share in SHARES:
+            found = [r for r in runs if (r["method"], r["share"]) == (method, share)]
+            if not found:
+                continue
+            lost = [100 * (r["dense_accuracy"] - r["accuracy"]) for r in found]
+            spread = f" ± {stdev(lost):.2f}" if len(lost) > 1 else ""
+            rows.append(
+                [
+                    method,
+                    f"{share}",
+                    f"{mean(r['latency'] for r in found):.2f}",
+                    f"{mean(r['macs'] for r in found):.2f}",
+                    f"{100 * mean(r['accuracy'] for r in found):.2f} %",
+                    f"{mean(lost):.2f}{spread}",
+                    str(len(found)),
+                ]
+            )
+    titles = ["method", "asked for", "latency of dense", "MACs of dense", "accuracy", "points lost"]
+    yield markdown([*titles, "seeds"], rows)
+    yield measured_on(runs)
+
+
+def main() -> None:
+    records = Records("allocation")
+    for seed in SEEDS:
+        for share in SHARES:
+            for method in METHODS:
+                key = {"method": method, "share": share, "epochs": EPOCHS, "seed": seed}
+                records.run(key, lambda m=method, sh=share, s=seed: run(m, sh, s))
+
+
+if __name__ == "__main__":
+    main()

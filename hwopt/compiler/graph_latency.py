@@ -1,0 +1,96 @@
+"""The latency of graphs on a target, side by side, remembered by their structure."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt.compiler.latency import measure
+from hwopt.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from hwopt.compiler.artifact import Artifact
+    from hwopt.graph import Graph
+    from hwopt.targets import Target
+
+
+class GraphLatency:
+    """Compiles graphs and measures them against the first one, alternating in one run.
+
+    Latency depends on a graph's structure, not on its weights, so a pair of structures is measured
+    once; what is remembered is the ratio, since only that is comparable between runs.
+
+    Args:
+        target: the device.
+        trials, seed, progress: of compiling; see ``hwopt.compile``.
+        runs: measured calls of each graph; None takes as many as last about two seconds, from 100
+            to 1,000.
+        memory: a JSON file to remember in; without it, as long as this object lives.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        trials: int | None = None,
+        seed: int = 0,
+        runs: int | None = None,
+        memory: Path | None = None,
+        progress: Callable[[int, int, str, float | None], None] | None = None,
+    ) -> None:
+        self.target, self.runs, self.memory = target, runs, memory
+        self._compile_options: dict[str, Any] = {
+            "trials": trials,
+            "seed": seed,
+            "progress": progress,
+        }
+        self._known: dict[str, float] = {}
+        if memory is not None and memory.exists():
+            self._known = read_json(memory)
+
+    def __call__(self, graphs: Sequence[Graph]) -> list[float]:
+        """Return the median latencies in ms, the first one's times the ratios to it.
+
+        Raises:
+            HwoptError: if a graph cannot be compiled for the target.
+        """
+        base, *others = graphs
+        keys = [self._key(base, graph) for graph in (base, *others)]
+        new = {key: g for key, g in zip(keys[1:], others, strict=True) if key not in self._known}
+        if new or keys[0] not in self._known:
+            self._measure(keys[0], base, new)
+        first = self._known[keys[0]]
+        return [first, *(first * self._known[key] for key in keys[1:])]
+
+    def _measure(self, base_key: str, base: Graph, new: dict[str, Graph]) -> None:
+        artifacts = {key: self._compiled(graph) for key, graph in ((base_key, base), *new.items())}
+        calls = {
+            key: functools.partial(artifact, *artifact.random_inputs(0))
+            for key, artifact in artifacts.items()
+        }
+        runs = self.runs or _enough(calls[base_key])
+        latencies = measure(calls, threads=self.target.threads, runs=runs)
+        median = latencies[base_key].median_ms
+        self._known.setdefault(base_key, median)
+        self._known.update({key: latencies[key].median_ms / median for key in new})
+        if self.memory is not None:
+            write_json(self.memory, self._known)
+
+    def _compiled(self, graph: Graph) -> Artifact:
+        from hwopt.compiler.compile_model import compile
+
+        return compile(graph, target=self.target, **self._compile_options)
+
+    def _key(self, base: Graph, graph: Graph) -> str:
+        parts = [self.target.fingerprint(), str(self.runs), str(self._compile_options["trials"])]
+        parts += [base.to_text(), "" if graph is base else graph.to_text()]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _enough(call: Callable[[], object]) -> int:
+    """Return how many calls take two seconds; a median of fewer moves with the machine's moods."""
+    first = measure({"base": call}, threads=1, runs=20)["base"].median_ms
+    return int(min(1000, max(100, 2000 / first)))

@@ -1,0 +1,64 @@
+"""Spread what a pass removes over several rounds, with training between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from hwopt.errors import HwoptError
+from hwopt.passes.base import Pass
+
+Growth = Literal["uniform", "geometric", "cubic"]
+
+
+def shares(final: float, rounds: int, growth: Growth) -> list[float]:
+    """Return the share that is removed after every round; the last one is ``final``.
+
+    Args:
+        final: in [0, 1).
+        rounds: at least 1.
+        growth: ``uniform``: the same share of the whole in every round; ``geometric``: the same
+            share of what is left; ``cubic``: much at first, little at the end (Zhu and Gupta 2017).
+
+    Raises:
+        HwoptError: if there is no round.
+
+    >>> [round(share, 4) for share in shares(0.9, 4, "cubic")]
+    [0.5203, 0.7875, 0.8859, 0.9]
+    """
+    if rounds < 1:
+        raise HwoptError(f"rounds must be at least 1, not {rounds}")
+    done = [(t + 1) / rounds for t in range(rounds)]
+    if growth == "uniform":
+        return [final * part for part in done]
+    if growth == "geometric":
+        return [1 - (1 - final) ** part for part in done]
+    return [final * (1 - (1 - part) ** 3) for part in done]
+
+
+def in_rounds(passes: list[Pass], rounds: int, growth: Growth) -> list[list[Pass]]:
+    """Return the passes of every round: those with a ratio get that of the round.
+
+    A ratio of what is left (``Pass.ratio_of`` is ``rest``, as for channels, which are gone after a
+    round) becomes that between two rounds.
+
+    >>> from hwopt.passes import parse
+    >>> for passes in in_rounds(parse("prune-weights{ratio=0.8},condense"), 2, "uniform"):
+    ...     print(*passes)
+    prune-weights{ratio=0.4} condense
+    prune-weights{ratio=0.8} condense
+    """
+    result: list[list[Pass]] = [[] for _ in range(rounds)]
+    for instance in passes:
+        ratio = getattr(instance, "ratio", None)
+        if ratio is None:
+            for one in result:
+                one.append(instance)
+            continue
+        before = 0.0
+        for one, share in zip(result, shares(ratio, rounds, growth), strict=True):
+            now = share if instance.ratio_of == "whole" else 1 - (1 - share) / (1 - before)
+            options: dict[str, Any] = {"ratio": now}
+            one.append(dataclasses.replace(instance, **options))
+            before = share
+    return result

@@ -1,0 +1,172 @@
+"""Choose a width for every group of channels within a latency budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from hwopt.errors import HwoptError
+
+_ROUNDING = 1e-12
+
+Method = Literal["budgeted", "greedy", "uniform"]
+
+
+@dataclass(frozen=True)
+class Width:
+    """One possible width of a group of channels.
+
+    Attributes:
+        channels: how many are left.
+        latency_ms: measured median of the whole network in which only this group has this width.
+        importance: of the channels that are left; the network's is the sum over its groups.
+    """
+
+    channels: int
+    latency_ms: float
+    importance: float
+
+
+Table = Mapping[str, Sequence[Width]]
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A width for every group.
+
+    Attributes:
+        widths: by the group's name.
+        predicted_ms: the dense latency less what every group saves by itself.
+        importance: the sum over the groups.
+    """
+
+    widths: Mapping[str, Width]
+    predicted_ms: float
+    importance: float
+
+
+def allocate(table: Table, budget_ms: float, method: Method = "budgeted") -> Allocation:
+    """Choose the widths that keep most importance within a budget.
+
+    The latency of a choice is predicted as that of the dense network less the sum of what the
+    groups save by themselves, so measure what comes out. Only widths that are faster, as measured,
+    than all larger ones are considered (``faster_widths``): the staircase is used as it is.
+
+    Args:
+        table: for every group its widths; the largest is the dense one.
+        budget_ms: the largest predicted latency.
+        method: ``budgeted`` solves the choice as an integer programme, exactly; ``greedy`` takes
+            the step that loses least importance for a saved millisecond until the budget is
+            reached; ``uniform`` keeps the same share of all groups, as near as widths allow.
+
+    Raises:
+        HwoptError: if the table is empty, or even the fastest widths are over the budget.
+
+    >>> table = {
+    ...     "a": [Width(8, 1.0, 8.0), Width(4, 0.7, 7.0)],
+    ...     "b": [Width(8, 1.0, 8.0), Width(4, 0.6, 2.0)],
+    ... }
+    >>> {name: w.channels for name, w in allocate(table, budget_ms=0.8).widths.items()}
+    {'a': 4, 'b': 8}
+    """
+    if not table or not all(table.values()):
+        raise HwoptError(
+            "there is nothing to allocate: the table has no group, or one without widths"
+        )
+    dense = {name: max(widths, key=lambda w: w.channels) for name, widths in table.items()}
+    offered = {name: faster_widths(widths) for name, widths in table.items()}
+    if fastest(table) > budget_ms + _ROUNDING:
+        raise HwoptError(
+            f"the budget of {budget_ms:.4g} ms cannot be reached: with the fastest widths "
+            f"{fastest(table):.4g} ms are predicted; offer smaller widths or allow more"
+        )
+    chosen = {"budgeted": _budgeted, "greedy": _greedy, "uniform": _uniform}[method](
+        dense, offered, budget_ms
+    )
+    importance = sum(width.importance for width in chosen.values())
+    return Allocation(chosen, _predicted(dense, chosen), importance)
+
+
+def fastest(table: Table) -> float:
+    """Return the latency in ms that is predicted with the fastest width of every group."""
+    dense = {name: max(widths, key=lambda w: w.channels) for name, widths in table.items()}
+    return _predicted(dense, {name: faster_widths(widths)[-1] for name, widths in table.items()})
+
+
+def faster_widths(widths: Sequence[Width]) -> list[Width]:
+    """Return the widths that are faster, as measured, than all larger ones, the largest first.
+
+    >>> steps = [Width(16, 1.0, 4), Width(12, 1.01, 3), Width(8, 0.8, 2), Width(7, 0.8, 1)]
+    >>> [width.channels for width in faster_widths(steps)]
+    [16, 8]
+    """
+    offered: list[Width] = []
+    for width in sorted(widths, key=lambda w: -w.channels):
+        if not offered or width.latency_ms < offered[-1].latency_ms:
+            offered.append(width)
+    return offered
+
+
+Chosen = dict[str, Width]
+
+
+def _predicted(dense: Mapping[str, Width], chosen: Mapping[str, Width]) -> float:
+    start = float(np.median([width.latency_ms for width in dense.values()]))
+    return start - sum(dense[name].latency_ms - width.latency_ms for name, width in chosen.items())
+
+
+def _budgeted(dense: Chosen, offered: dict[str, list[Width]], budget: float) -> Chosen:
+    """Maximise the importance with one binary variable for every width of every group."""
+    choices = [(name, width) for name, widths in offered.items() for width in widths]
+    saved = np.array([dense[name].latency_ms - width.latency_ms for name, width in choices])
+    one_each = np.array([[float(name == group) for name, _ in choices] for group in offered])
+    start = _predicted(dense, dense)
+    result = milp(
+        -np.array([width.importance for _, width in choices]),
+        integrality=np.ones(len(choices)),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(one_each, 1, 1),
+            LinearConstraint(saved[None], start - budget - _ROUNDING, math.inf),
+        ],
+    )
+    if result.x is None:
+        raise HwoptError(f"the allocation could not be solved: {result.message}")
+    return {name: width for (name, width), x in zip(choices, result.x, strict=True) if x > 0.5}
+
+
+def _greedy(dense: Chosen, offered: dict[str, list[Width]], budget: float) -> Chosen:
+    chosen = dict(dense)
+    while _predicted(dense, chosen) > budget + _ROUNDING:
+        steps = []
+        for name, widths in offered.items():
+            smaller = [w for w in widths if w.channels < chosen[name].channels]
+            if smaller:
+                lost = chosen[name].importance - smaller[0].importance
+                saved = chosen[name].latency_ms - smaller[0].latency_ms
+                steps.append((lost / saved, name, smaller[0]))
+        _, name, width = min(steps, key=lambda step: step[:2])
+        chosen[name] = width
+    return chosen
+
+
+def _uniform(dense: Chosen, offered: dict[str, list[Width]], budget: float) -> Chosen:
+    shares = sorted(
+        {w.channels / dense[name].channels for name, widths in offered.items() for w in widths}
+    )
+    chosen = {name: widths[-1] for name, widths in offered.items()}
+    for share in reversed(shares):
+        chosen = {
+            name: next(
+                (w for w in widths if w.channels <= share * dense[name].channels), widths[-1]
+            )
+            for name, widths in offered.items()
+        }
+        if _predicted(dense, chosen) <= budget + _ROUNDING:
+            break
+    return chosen

@@ -1,0 +1,69 @@
+"""Passes in rounds, with training after each of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt.passes import Context, apply, parse
+from hwopt.passes.rounds import Growth, in_rounds
+from hwopt.train.loop import fit
+from hwopt.train.terms import Term
+
+if TYPE_CHECKING:
+    from hwopt.data import DataSet
+    from hwopt.graph import Graph
+
+Terms = Callable[["Graph"], Sequence[Term]]
+"""From the graph of a round to the terms of its training."""
+
+
+def fit_in_rounds(
+    graph: Graph,
+    data: DataSet | Any,
+    passes: str,
+    *,
+    rounds: int = 1,
+    growth: Growth = "uniform",
+    terms: Terms | None = None,
+    context: Context | None = None,
+    folder: Path | None = None,
+    **training: Any,
+) -> Graph:
+    """Apply passes bit by bit, training after each round; return the graph with its weights.
+
+    Pruning, training and, with ``SelfDistillation`` among the terms, distillation go on together,
+    so that no second stage is needed (O'Neill et al. 2021).
+
+    Args:
+        graph: trained.
+        data: as for ``fit``.
+        passes: text; passes with a ratio reach it in the last round.
+        rounds, growth: see ``hwopt.passes.rounds.shares``.
+        terms: called with the graph of every round.
+        context: for the passes.
+        folder: where rounds are kept, so that a killed call goes on where it was; it is removed at
+            the end.
+        training: arguments of ``fit``, of every round.
+
+    Raises:
+        HwoptError: as ``fit`` and the passes.
+    """
+    for number, instances in enumerate(in_rounds(parse(passes), rounds, growth), 1):
+        kept = None if folder is None else folder / f"round-{number}"
+        if kept is not None and (kept / "graph.json").exists():
+            graph = type(graph).load(kept)
+            continue
+        graph = apply(graph, instances, context)
+        module = graph.to_torch()
+        if folder is not None:
+            training["checkpoint"] = folder / f"round-{number}.safetensors"
+        fit(module, data, terms=terms(graph) if terms else (), **training)
+        graph = graph.with_weights_of(module)
+        if kept is not None:
+            graph.save(kept)
+    if folder is not None:
+        shutil.rmtree(folder)
+    return graph

@@ -1,0 +1,97 @@
+"""The conformance kit accepts hwopt's own passes and finds what is wrong with bad ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+import hwopt
+from hwopt import passes
+from hwopt.graph import Node
+from hwopt.passes import Pass, PassError, PassResult
+from hwopt.testing import check_pass, example_graphs
+
+#: A pass that needs other options on small networks, and why.
+OPTIONS = {
+    # Emptying a layer is refused, and these have layers of a few weights.
+    "prune-weights": "prune-weights{ratio=0.5,scope=layer}",
+}
+#: The example networks have no empty channels, no dead code and no layers that are alike.
+NOTHING_TO_DO = {"condense", "eliminate-dead-code", "fuse-layers"}
+#: Its own test below: in small networks latency does not depend on widths.
+OWN_TEST = {"prune-to-latency"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(passes.names()) - OWN_TEST))
+def test_every_pass_conforms(name):
+    lines = check_pass(OPTIONS.get(name, name))
+    assert len(lines) == 4
+    assert name in NOTHING_TO_DO or any(line.endswith(": modified") for line in lines)
+
+
+def test_a_pass_that_measures_conforms():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 128, 3), nn.ReLU()]
+    wide = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 4))
+    graph = hwopt.import_model(wide, torch.randn(1, 3, 64, 64))
+    text = "prune-to-latency{share=0.8,criterion=l2,widths=4}"
+    assert check_pass(text, {"wide": graph}) == ["wide: modified"]
+
+
+def weaker(graph):
+    """Halve the first layer's weight."""
+    result = graph.copy()
+    name = next(n for n in graph.parameters if n.endswith("weight"))
+    result.set_parameter(name, graph.parameter(name) / 2)
+    return result
+
+
+@dataclass(frozen=True)
+class Random(Pass):
+    name = "random"
+
+    def apply(self, graph, context):
+        result = graph.copy()
+        result.set_parameter("4.bias", torch.randn(4))
+        return PassResult(result, modified=True)
+
+
+@dataclass(frozen=True)
+class Lies(Pass):
+    name = "lies"
+    preserves_function = True
+
+    def apply(self, graph, context):
+        return PassResult(weaker(graph), modified=True)
+
+
+@dataclass(frozen=True)
+class CutsTheGradient(Pass):
+    name = "cuts"
+
+    def apply(self, graph, context):
+        result = graph.copy()
+        relu = result.node("1")
+        result.replace_node(Node("1", "gt", {"self": relu.input}, {"other": 0}))
+        result.add_node("cast", "to", {"self": hwopt.graph.Value("1")}, {"dtype": "torch.float32"})
+        result.replace_node(result.node("2").with_operands(input=hwopt.graph.Value("cast")))
+        return PassResult(result, modified=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Random, "another graph with the same seed"),
+        (Lies, "preserves the function, but outputs differ"),
+        (CutsTheGradient, "parameter 0.weight gets no gradient"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_graph(kind, message, monkeypatch):
+    monkeypatch.setitem(passes.registry._FROM_FILES, kind.name, kind)
+    graphs = {"perceptron": example_graphs()["perceptron"]}
+    with pytest.raises(PassError, match=f"on the graph perceptron: .*{message}"):
+        check_pass(kind(), graphs, compiled=False)
