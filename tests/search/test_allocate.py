@@ -32,22 +32,24 @@ def predicted(widths):
 
 @given(tables(), st.floats(0.1, 1.0))
 def test_budgeted_is_the_best_of_all_choices(table, budget):
-    fitting = [
-        sum(width.importance for width in choice)
-        for choice in itertools.product(*(faster_widths(widths) for widths in table.values()))
-        if predicted(choice) <= budget
-    ]
-    if not fitting:
+    choices = list(itertools.product(*(faster_widths(widths) for widths in table.values())))
+    # The solver keeps a budget to within its tolerance.
+    surely, perhaps = (
+        [sum(w.importance for w in c) for c in choices if predicted(c) <= budget + slack]
+        for slack in (-1e-5, 1e-5)
+    )
+    if not perhaps:
         with pytest.raises(HwoptError, match="cannot be reached"):
             allocate(table, budget)
+    if not surely:
         return
     found = allocate(table, budget)
-    assert found.importance == pytest.approx(max(fitting), abs=1e-6)
-    assert found.predicted_ms <= budget + 1e-9
+    assert max(surely) - 1e-6 <= found.importance <= max(perhaps) + 1e-6
+    assert found.predicted_ms <= budget + 1e-5
     for method in ("greedy", "uniform"):
         other = allocate(table, budget, method)
-        assert other.predicted_ms <= budget + 1e-9
-        assert other.importance <= found.importance + 1e-6
+        assert other.predicted_ms <= budget + 1e-5
+        assert other.importance <= max(perhaps) + 1e-6
         assert other.widths.keys() == table.keys()
 
 
