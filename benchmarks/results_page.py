@@ -8,14 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import (
+    allocation,
     choose_recipe,
     demo_cost,
     equality,
+    fusion,
     idle_threads,
     kill_resume,
+    l1_compression,
     main_job,
     memory,
     peers,
+    self_distillation,
+    sparse_at_init,
+    sparse_kernels,
     variation,
 )
 from benchmarks.records import Records
@@ -25,6 +31,12 @@ PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 EXPERIMENTS = (
     main_job,
     choose_recipe,
+    allocation,
+    sparse_at_init,
+    l1_compression,
+    self_distillation,
+    fusion,
+    sparse_kernels,
     peers,
     variation,
     idle_threads,

@@ -20,7 +20,7 @@ from hwopt.graph.fingerprint import fingerprint
 from hwopt.models.source import load_graph, source_kind
 from hwopt.optimize.check import check
 from hwopt.optimize.recipe import Recipe, Training, Variant
-from hwopt.optimize.results import MEASURED, compare
+from hwopt.optimize.results import MEASURED, compare, sparse_notes
 from hwopt.optimize.terms import make_terms
 from hwopt.optimize.workspace import STEPS, Workspace, digest
 
@@ -90,7 +90,7 @@ class Job:
             "threads": self.target.threads,
             "data": self.data.name,
             "baseline": self.recipe.baseline,
-            "notes": self._notes(),
+            "notes": [*self._notes(), *sparse_notes(table)],
             "variants": table,
         }
         write_json(self.work.path(RESULTS_FILE), results)
@@ -282,6 +282,7 @@ class Job:
         return {
             "macs": manifest.macs,
             "parameters": manifest.parameters,
+            "zeros_masked": _masked_share(artifact.graph()),
             "bytes": artifact.bytes(),
             "compile_seconds": manifest.compile_seconds,
             "kernels": [kernel.model_dump() for kernel in manifest.kernels],
@@ -309,6 +310,12 @@ class Job:
                 )
         latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
         return {name: latency.to_json() for name, latency in latencies.items()}
+
+
+def _masked_share(graph: Graph) -> float:
+    """Return the share of the trainable values that masks hold at zero."""
+    held = sum(int((~mask).count_nonzero()) for mask in graph.masks.values())
+    return held / max(1, graph.num_parameters())
 
 
 def _own_source(pass_type: type[passes.Pass]) -> str | None:

@@ -41,7 +41,7 @@ class Allocation:
 
     Attributes:
         widths: by the group's name.
-        predicted_ms: the dense latency less what every group saves by itself.
+        predicted_ms: the dense latency times the share that every group by itself leaves of it.
         importance: the sum over the groups.
     """
 
@@ -53,16 +53,18 @@ class Allocation:
 def allocate(table: Table, budget_ms: float, method: Method = "budgeted") -> Allocation:
     """Choose the widths that keep most importance within a budget.
 
-    The latency of a choice is predicted as that of the dense network less the sum of what the
-    groups save by themselves, so measure what comes out. Only widths that are faster, as measured,
-    than all larger ones are considered (``faster_widths``): the staircase is used as it is.
+    The latency of a choice is predicted as that of the dense network times the shares that the
+    groups leave of it by themselves: the work of a layer is the product of the widths that it reads
+    and makes. It is a prediction, so measure what comes out. Only widths that are faster, as
+    measured, than all larger ones are considered (``faster_widths``): the staircase is used as it
+    is.
 
     Args:
         table: for every group its widths; the largest is the dense one.
         budget_ms: the largest predicted latency.
         method: ``budgeted`` solves the choice as an integer programme, exactly; ``greedy`` takes
-            the step that loses least importance for a saved millisecond until the budget is
-            reached; ``uniform`` keeps the same share of all groups, as near as widths allow.
+            the step that loses least importance for what it saves until the budget is reached;
+            ``uniform`` keeps the same share of all groups, as near as widths allow.
 
     Raises:
         HwoptError: if the table is empty, or even the fastest widths are over the budget.
@@ -117,13 +119,14 @@ Chosen = dict[str, Width]
 
 def _predicted(dense: Mapping[str, Width], chosen: Mapping[str, Width]) -> float:
     start = float(np.median([width.latency_ms for width in dense.values()]))
-    return start - sum(dense[name].latency_ms - width.latency_ms for name, width in chosen.items())
+    return start * math.prod(w.latency_ms / dense[name].latency_ms for name, w in chosen.items())
 
 
 def _budgeted(dense: Chosen, offered: dict[str, list[Width]], budget: float) -> Chosen:
     """Maximise the importance with one binary variable for every width of every group."""
     choices = [(name, width) for name, widths in offered.items() for width in widths]
-    saved = np.array([dense[name].latency_ms - width.latency_ms for name, width in choices])
+    # Shares multiply, so their logarithms add up.
+    saved = np.log([dense[name].latency_ms / width.latency_ms for name, width in choices])
     one_each = np.array([[float(name == group) for name, _ in choices] for group in offered])
     start = _predicted(dense, dense)
     result = milp(
@@ -132,7 +135,7 @@ def _budgeted(dense: Chosen, offered: dict[str, list[Width]], budget: float) -> 
         bounds=Bounds(0, 1),
         constraints=[
             LinearConstraint(one_each, 1, 1),
-            LinearConstraint(saved[None], start - budget - _ROUNDING, math.inf),
+            LinearConstraint(saved[None], math.log(start / budget) - _ROUNDING, math.inf),
         ],
     )
     if result.x is None:
@@ -148,7 +151,7 @@ def _greedy(dense: Chosen, offered: dict[str, list[Width]], budget: float) -> Ch
             smaller = [w for w in widths if w.channels < chosen[name].channels]
             if smaller:
                 lost = chosen[name].importance - smaller[0].importance
-                saved = chosen[name].latency_ms - smaller[0].latency_ms
+                saved = math.log(chosen[name].latency_ms / smaller[0].latency_ms)
                 steps.append((lost / saved, name, smaller[0]))
         _, name, width = min(steps, key=lambda step: step[:2])
         chosen[name] = width

@@ -33,7 +33,7 @@ class PruneToLatency(Pass):
     Every group of channels is measured on the target at several widths, side by side with the
     network as it is. Then the widths are chosen that keep most importance within the budget
     (``hwopt.search.allocate``), the whole is measured, and the budget of the prediction is moved
-    until the measured share fits: what groups save together is not the sum of what they save alone.
+    until the measured share fits, for what groups save together is not quite what they save alone.
 
     Options:
         share: of the latency, in (0, 1).
@@ -158,9 +158,11 @@ class PruneToLatency(Pass):
                 best = (chosen, measured)
             if self.share - _TOLERANCE <= measured <= self.share:
                 break
-            # Half of the way back if it fits, all of it if it does not.
-            moved = (self.share - measured) * (0.5 if measured < self.share else 1.0)
-            budget, before = max(budget + moved, fastest(table)), budget
+            budget, before = budget * self.share / measured, budget
+            if measured > self.share:
+                # At least past this choice, or it would be made again.
+                budget = min(budget, allocation.predicted_ms * (1 - _TOLERANCE))
+            budget = max(budget, fastest(table))
             if budget == before:
                 break
         if best is None:

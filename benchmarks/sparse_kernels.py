@@ -1,0 +1,101 @@
+"""Does unstructured sparsity make linear layers and 1x1 convolutions faster? 90 % zeros.
+
+    python -m benchmarks.sparse_kernels
+
+The compiled dense kernel, which knows nothing of zeros, against a product in compressed rows (CSR),
+as scipy (linear layers, one thread) and torch compute it; all alternate in one run.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import nn
+
+import hwopt
+from benchmarks.records import Records, measured_on
+from hwopt import targets
+from hwopt.compiler import measure
+from hwopt.report import markdown
+from hwopt.targets.threads import use_threads
+
+#: Outputs, inputs, and pixels (1 is a linear layer).
+LAYERS = ((100, 300, 1), (512, 512, 1), (4096, 4096, 1), (64, 64, 28 * 28), (256, 256, 14 * 14))
+ZEROS = 0.9
+
+
+def run(outputs: int, inputs: int, pixels: int, threads: int) -> dict[str, Any]:
+    """Return the medians in ms and the largest difference from float64."""
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    side = int(pixels**0.5)
+    layer = nn.Linear(inputs, outputs, bias=False)
+    if pixels > 1:
+        layer = nn.Conv2d(inputs, outputs, 1, bias=False)
+    shape = (1, inputs, side, side) if pixels > 1 else (1, inputs)
+    graph = hwopt.apply(
+        hwopt.import_model(layer, torch.randn(shape)), f"prune-weights{{ratio={ZEROS}}}"
+    )
+    artifact = hwopt.compile(graph, target=targets.get("host", threads=threads))
+    weight = graph.parameter("weight").reshape(outputs, inputs)
+    x = torch.randn(shape)
+    flat = x.reshape(inputs, pixels)
+    rows = scipy.sparse.csr_matrix(weight.numpy())
+    torch_rows = weight.to_sparse_csr()
+    array = np.ascontiguousarray(flat.numpy())
+    calls: dict[str, Callable[[], Any]] = {"dense kernel": functools.partial(artifact, x.numpy())}
+    if threads == 1:
+        calls["scipy CSR"] = lambda: rows @ array
+    calls["torch CSR"] = lambda: torch_rows @ flat
+    expected = weight.double() @ flat.double()
+    for call in calls.values():
+        got = torch.as_tensor(np.asarray(call())).reshape(outputs, pixels).double()
+        assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
+    use_threads(threads)
+    latencies = measure(calls, threads=threads, runs=400)
+    return {name: latency.median_ms for name, latency in latencies.items()}
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """The ratios."""
+    yield "## Unstructured sparsity in kernels\n\n`python -m benchmarks.sparse_kernels`"
+    yield (
+        f"{ZEROS:.0%} zeros, by magnitude of random weights. A ratio above 1 says that the dense "
+        "kernel is faster than the product that leaves the zeros out."
+    )
+    rows = []
+    for record in runs:
+        outputs, inputs, pixels = (record[name] for name in ("outputs", "inputs", "pixels"))
+        dense = record["dense kernel"]
+        rows.append(
+            [
+                f"{outputs} x {inputs}" + (f", {pixels} pixels" if pixels > 1 else ""),
+                str(record["threads_used"]),
+                f"{dense:.4f}",
+                *(
+                    f"{record[name] / dense:.2f}" if name in record else "–"
+                    for name in ("scipy CSR", "torch CSR")
+                ),
+            ]
+        )
+    titles = ["layer", "threads", "dense kernel, ms", "scipy CSR to it", "torch CSR to it"]
+    yield markdown(titles, rows)
+    yield measured_on(runs)
+
+
+def main() -> None:
+    records = Records("sparse_kernels")
+    for threads in (1, 2):
+        for outputs, inputs, pixels in LAYERS:
+            key = {"outputs": outputs, "inputs": inputs, "pixels": pixels}
+            measured = functools.partial(run, **key, threads=threads)
+            records.run({**key, "threads_used": threads}, measured)
+
+
+if __name__ == "__main__":
+    main()
