@@ -78,8 +78,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     dense = [100 * record["dense_accuracy"] for record in runs]
     yield (
         f"ResNet-8 on 12,000 images of Fashion-MNIST ({mean(dense):.2f} % dense), pruned by "
-        f"magnitude in {ROUNDS} rounds (cubic), an epoch after each. Test accuracy in percent, mean "
-        "± standard deviation over seeds."
+        f"magnitude in {ROUNDS} rounds (cubic), an epoch after each. Test accuracy in percent, "
+        "mean ± standard deviation over seeds."
     )
     rows = []
     for objective in OBJECTIVES:

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import functools
-import inspect
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwopt import __version__, data, passes, peers, targets, train
+from hwopt import __version__, data, peers, targets, train
 from hwopt.compiler import compile as compile_model
 from hwopt.compiler import load, measure, record_figures
-from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.errors import HwoptError
-from hwopt.files import sha256, write_json
+from hwopt.files import write_json
 from hwopt.graph import Graph
 from hwopt.graph.fingerprint import fingerprint
 from hwopt.models.source import load_graph, source_kind
 from hwopt.optimize.check import check
-from hwopt.optimize.recipe import Recipe, Training, Variant
+from hwopt.optimize.compression import Compression, Progress
+from hwopt.optimize.recipe import Recipe, Variant
 from hwopt.optimize.results import MEASURED, compare, sparse_notes
-from hwopt.optimize.terms import make_terms
-from hwopt.optimize.workspace import STEPS, Workspace, digest
+from hwopt.optimize.workspace import Workspace
 
 if TYPE_CHECKING:
-    import torch
-
     from hwopt.data import DataSet
 
 RESULTS_FILE = "results.json"
-Progress = Callable[[int, int, str, float | None], None]
 
 
 class Job:
@@ -56,9 +50,9 @@ class Job:
         self.recipe = recipe
         self.work = Workspace(folder, report)
         self.tuning = tuning
-        self.bars = bars
         self.target = targets.get(recipe.target, threads=recipe.threads)
         self.data: DataSet = data.load(recipe.data, fallback=recipe.data_fallback)
+        self.compression = Compression(recipe, self.work, self.data, self.target, tuning, bars)
 
     def run(self) -> dict[str, Any]:
         """Do what is not done yet, write ``results.json`` and return its content.
@@ -113,7 +107,7 @@ class Job:
         _, key = self.work.step("import", depends_on, lambda: graph.save(folder))
         if recipe.train is None:
             return Graph.load(folder), key
-        return self._fit("train", folder, recipe.train, key)
+        return self.compression.fit("train", folder, recipe.train, key)
 
     def _import(self) -> Graph:
         recipe = self.recipe
@@ -131,14 +125,7 @@ class Job:
         self, name: str, variant: Variant, base: Graph, base_key: str
     ) -> tuple[dict[str, Any], str]:
         """Return the facts of one variant: passes, fine-tuning, compiling, checking."""
-        chosen = passes.parse(variant.passes)
-        changes = any(not p.preserves_function for p in chosen)
-        training = self.recipe.fine_tune if changes and variant.fine_tune else None
-        depends_on = [base_key, variant.passes, [_own_source(type(p)) for p in chosen]]
-        if training is not None and variant.rounds > 1:
-            facts, graph, key = self._in_rounds(name, variant, base, training, depends_on)
-        else:
-            facts, graph, key = self._at_once(name, variant, base, training, depends_on)
+        facts, graph, key = self.compression.variant(name, variant, base, base_key)
         accuracy, _ = self.work.step(f"{name}.accuracy", key, lambda: self._accuracy(graph))
         compiled, key = self.work.step(
             f"{name}.compile",
@@ -150,120 +137,6 @@ class Job:
         )
         result = {"passes": variant.passes, **facts, **accuracy, **compiled, "check": checked}
         return result, key
-
-    def _at_once(
-        self,
-        name: str,
-        variant: Variant,
-        base: Graph,
-        training: Training | None,
-        depends_on: list[Any],
-    ) -> tuple[dict[str, Any], Graph, str]:
-        """Apply the passes, then train if the recipe asks for it."""
-        folder = self.work.path("graphs", name)
-
-        def transform() -> dict[str, Any]:
-            context = self.context()
-            passes.apply(base, variant.passes, context).save(folder)
-            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
-
-        facts, key = self.work.step(f"{name}.passes", depends_on, transform)
-        if training is None:
-            return facts, Graph.load(folder), key
-        graph, key = self._fit(f"{name}.fine-tune", folder, training, key, variant, base)
-        return facts, graph, key
-
-    def _in_rounds(
-        self,
-        name: str,
-        variant: Variant,
-        base: Graph,
-        training: Training,
-        depends_on: list[Any],
-    ) -> tuple[dict[str, Any], Graph, str]:
-        """Apply the passes bit by bit, and train after each round."""
-        folder = self.work.path("graphs", name)
-        depends_on = [*depends_on, variant.model_dump(), training.model_dump()]
-
-        def rounds() -> dict[str, Any]:
-            context = self.context()
-            graph = train.fit_in_rounds(
-                base,
-                self.data.train_full,
-                variant.passes,
-                rounds=variant.rounds,
-                growth=variant.growth,
-                terms=lambda graph: make_terms(training, graph, variant, base),
-                context=context,
-                folder=self.work.path("checkpoints", f"{name}-{digest(depends_on)}"),
-                seed=self.recipe.seed,
-                threads=self.target.threads,
-                progress=self.bars,
-                **training.arguments(),
-            )
-            graph.save(folder)
-            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
-
-        facts, key = self.work.step(f"{name}.rounds", depends_on, rounds)
-        return facts, Graph.load(folder), key
-
-    def context(self) -> passes.Context:
-        """Return what passes may ask for: training batches, and latency on the target."""
-
-        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            return data.batches(self.data.train, passes.BATCH_SIZE)
-
-        latency = GraphLatency(
-            self.target,
-            trials=self.recipe.trials,
-            seed=self.recipe.seed,
-            memory=self.work.path(STEPS, "latencies.json"),
-            progress=self.tuning,
-        )
-        return passes.Context(
-            batches=batches,
-            latency=latency,
-            vector_length=self.target.float_lanes,
-            seed=self.recipe.seed,
-        )
-
-    def _fit(
-        self,
-        step: str,
-        source: Path,
-        training: Training,
-        key: str,
-        variant: Variant | None = None,
-        base: Graph | None = None,
-    ) -> tuple[Graph, str]:
-        """Train the graph in ``source``; the result is kept beside it."""
-        trained = self.work.path("graphs", step)
-        terms = make_terms(training, Graph.load(source), variant, base)
-        depends_on = [key, training.arguments(), *map(str, terms)]
-        # The name holds what the training depends on: a checkpoint of another is not resumed.
-        checkpoint = self.work.path("checkpoints", f"{step}-{digest(depends_on)}.safetensors")
-
-        def fit() -> dict[str, Any]:
-            graph = Graph.load(source)
-            module = graph.to_torch()
-            start = time.perf_counter()
-            train.fit(
-                module,
-                self.data.train_full,
-                seed=self.recipe.seed,
-                threads=self.target.threads,
-                checkpoint=checkpoint,
-                progress=self.bars,
-                terms=terms,
-                **training.arguments(),
-            )
-            seconds = round(time.perf_counter() - start, 1)
-            graph.with_weights_of(module).save(trained)
-            return {"seconds": seconds}
-
-        _, key = self.work.step(step, depends_on, fit)
-        checkpoint.unlink(missing_ok=True)
-        return Graph.load(trained), key
 
     def _accuracy(self, graph: Graph) -> dict[str, Any]:
         result = train.evaluate(graph.to_torch(), self.data.test)
@@ -316,10 +189,3 @@ def _masked_share(graph: Graph) -> float:
     """Return the share of the trainable values that masks hold at zero."""
     held = sum(int((~mask).count_nonzero()) for mask in graph.masks.values())
     return held / max(1, graph.num_parameters())
-
-
-def _own_source(pass_type: type[passes.Pass]) -> str | None:
-    """Return the hash of the file that defines a pass; hwopt's own change with its version."""
-    if pass_type.__module__.partition(".")[0] == "hwopt":
-        return None
-    return sha256(Path(inspect.getfile(pass_type)))

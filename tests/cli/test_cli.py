@@ -116,6 +116,21 @@ def test_passes(tmp_path):
     assert document["macs"][0] == document["macs"][1] and len(document["notes"]) == 7
 
 
+def test_passes_that_need_data(tmp_path):
+    text = "prune-weights{ratio=0.9,criterion=snip},prune-channels{criterion=taylor,multiple=0}"
+    options = ("--input-shape", "1x28x28", "--data", "digits", "--json")
+    result = hwopt("passes", "apply", "resnet8", text, *options)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["macs"][1] < document["macs"][0]
+    assert any("of the weights are zero" in note for note in document["notes"])
+    sentence = refused("passes", "apply", "resnet8", text, "--data", "digits")
+    assert "the data has inputs of the shape [1, 28, 28], but the model takes" in sentence
+    assert "give --data" in refused("passes", "apply", "resnet8", text)
+    sentence = refused("passes", "apply", "resnet8", "prune-to-latency{criterion=l2}")
+    assert "needs measured latency: run it in hwopt optimize" in sentence
+
+
 def test_a_plugin_file():
     result = hwopt("passes", "list", "--plugin", PLUGIN)
     assert "replace-activation" in result.stdout
@@ -167,7 +182,7 @@ def test_optimize_from_flags_and_report(tmp_path):
         (("compile", "os:getcwd", "--input-shape", "3"), "not a torch module"),
         (("compile", "nowhere:f", "--input-shape", "3"), "cannot import"),
         (("compile", "resnet8", "--input-shape", "3x0"), "is no shape"),
-        (("passes", "show", "prune"), "did you mean 'prune-channels'"),
+        (("passes", "show", "prune-chanels"), "did you mean 'prune-channels'"),
         (("run", "nowhere"), "is not an artefact"),
         (("report", "nowhere"), "no finished job"),
         (("optimize",), "--model is missing"),

@@ -146,7 +146,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused(tmp_path):
 
 def test_passes_get_training_batches_and_latency_on_the_target(finished, tmp_path):
     job = Job(make_recipe({**RECIPE, "train": None}), tmp_path / "run")
-    context = job.context()
+    context = job.compression.context()
     sizes = [len(labels) for _, labels in context.batches()]
     assert sum(sizes) == len(job.data.train) and max(sizes) == 128
     assert next(iter(context.batches()))[0].shape[1:] == job.data.input_shape

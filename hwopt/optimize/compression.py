@@ -1,0 +1,183 @@
+"""The steps of a job that change a network: training, passes, and both in rounds."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt import data, passes, train
+from hwopt.compiler.graph_latency import GraphLatency
+from hwopt.files import sha256
+from hwopt.graph import Graph
+from hwopt.optimize.recipe import Recipe, Training, Variant
+from hwopt.optimize.terms import make_terms
+from hwopt.optimize.workspace import STEPS, Workspace, digest
+
+if TYPE_CHECKING:
+    import torch
+
+    from hwopt.data import DataSet
+    from hwopt.targets import Target
+
+Progress = Callable[[int, int, str, float | None], None]
+
+
+class Compression:
+    """Trains the network of a job and makes its variants.
+
+    Args:
+        recipe: what to do.
+        work: where graphs, checkpoints and records go.
+        data: what to train on, and what passes may ask for.
+        target: whose latency passes may ask for.
+        tuning: progress of compiling for that; see ``hwopt.compile``.
+        bars: show progress bars of training.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        work: Workspace,
+        data: DataSet,
+        target: Target,
+        tuning: Progress | None = None,
+        bars: bool = True,
+    ) -> None:
+        self.recipe, self.work, self.data, self.target = recipe, work, data, target
+        self.tuning, self.bars = tuning, bars
+
+    def variant(
+        self, name: str, variant: Variant, base: Graph, base_key: str
+    ) -> tuple[dict[str, Any], Graph, str]:
+        """Return the notes of the passes, the graph after them and after training, and its key."""
+        chosen = passes.parse(variant.passes)
+        changes = any(not p.preserves_function for p in chosen)
+        training = self.recipe.fine_tune if changes and variant.fine_tune else None
+        depends_on = [base_key, variant.passes, [_own_source(type(p)) for p in chosen]]
+        if training is not None and variant.rounds > 1:
+            return self._in_rounds(name, variant, base, training, depends_on)
+        return self._at_once(name, variant, base, training, depends_on)
+
+    def _at_once(
+        self,
+        name: str,
+        variant: Variant,
+        base: Graph,
+        training: Training | None,
+        depends_on: list[Any],
+    ) -> tuple[dict[str, Any], Graph, str]:
+        """Apply the passes, then train if the recipe asks for it."""
+        folder = self.work.path("graphs", name)
+
+        def transform() -> dict[str, Any]:
+            context = self.context()
+            passes.apply(base, variant.passes, context).save(folder)
+            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
+
+        facts, key = self.work.step(f"{name}.passes", depends_on, transform)
+        if training is None:
+            return facts, Graph.load(folder), key
+        graph, key = self.fit(f"{name}.fine-tune", folder, training, key, variant, base)
+        return facts, graph, key
+
+    def _in_rounds(
+        self,
+        name: str,
+        variant: Variant,
+        base: Graph,
+        training: Training,
+        depends_on: list[Any],
+    ) -> tuple[dict[str, Any], Graph, str]:
+        """Apply the passes bit by bit, and train after each round."""
+        folder = self.work.path("graphs", name)
+        depends_on = [*depends_on, variant.model_dump(), training.model_dump()]
+
+        def rounds() -> dict[str, Any]:
+            context = self.context()
+            graph = train.fit_in_rounds(
+                base,
+                self.data.train_full,
+                variant.passes,
+                rounds=variant.rounds,
+                growth=variant.growth,
+                terms=lambda graph: make_terms(training, graph, variant, base),
+                context=context,
+                folder=self.work.path("checkpoints", f"{name}-{digest(depends_on)}"),
+                seed=self.recipe.seed,
+                threads=self.target.threads,
+                progress=self.bars,
+                **training.arguments(),
+            )
+            graph.save(folder)
+            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
+
+        facts, key = self.work.step(f"{name}.rounds", depends_on, rounds)
+        return facts, Graph.load(folder), key
+
+    def context(self) -> passes.Context:
+        """Return what passes may ask for: training batches, and latency on the target."""
+
+        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            return data.batches(self.data.train, passes.BATCH_SIZE)
+
+        latency = GraphLatency(
+            self.target,
+            trials=self.recipe.trials,
+            seed=self.recipe.seed,
+            memory=self.work.path(STEPS, "latencies.json"),
+            progress=self.tuning,
+        )
+        return passes.Context(
+            batches=batches,
+            latency=latency,
+            vector_length=self.target.float_lanes,
+            seed=self.recipe.seed,
+        )
+
+    def fit(
+        self,
+        step: str,
+        source: Path,
+        training: Training,
+        key: str,
+        variant: Variant | None = None,
+        base: Graph | None = None,
+    ) -> tuple[Graph, str]:
+        """Train the graph in ``source``; the result is kept beside it."""
+        trained = self.work.path("graphs", step)
+        terms = make_terms(training, Graph.load(source), variant, base)
+        depends_on = [key, training.arguments(), *map(str, terms)]
+        # The name holds what the training depends on: a checkpoint of another is not resumed.
+        checkpoint = self.work.path("checkpoints", f"{step}-{digest(depends_on)}.safetensors")
+
+        def fit() -> dict[str, Any]:
+            graph = Graph.load(source)
+            module = graph.to_torch()
+            start = time.perf_counter()
+            train.fit(
+                module,
+                self.data.train_full,
+                seed=self.recipe.seed,
+                threads=self.target.threads,
+                checkpoint=checkpoint,
+                progress=self.bars,
+                terms=terms,
+                **training.arguments(),
+            )
+            seconds = round(time.perf_counter() - start, 1)
+            graph.with_weights_of(module).save(trained)
+            return {"seconds": seconds}
+
+        _, key = self.work.step(step, depends_on, fit)
+        checkpoint.unlink(missing_ok=True)
+        return Graph.load(trained), key
+
+
+def _own_source(pass_type: type[passes.Pass]) -> str | None:
+    """Return the hash of the file that defines a pass; hwopt's own change with its version."""
+    if pass_type.__module__.partition(".")[0] == "hwopt":
+        return None
+    return sha256(Path(inspect.getfile(pass_type)))

@@ -1,0 +1,102 @@
+"""Recipes that compress while they train."""
+
+from __future__ import annotations
+
+import pytest
+
+from hwopt.errors import HwoptError
+from hwopt.files import read_json
+from hwopt.graph import Graph
+from hwopt.optimize import Job, make_recipe
+
+RECIPE = {
+    "model": "resnet8",
+    "model_options": {"width": 4},
+    "data": "digits",
+    "train": {"epochs": 2, "penalty": {"strength": 20.0}},
+    "fine_tune": {"epochs": 1, "learning_rate": 0.05},
+    "variants": {
+        "dense": "",
+        "rounds": {
+            "passes": "prune-weights{ratio=0.8}",
+            "rounds": 2,
+            "growth": "cubic",
+            "distill": {"form": "kl"},
+            "align": {"strength": 0.1},
+        },
+        "zeros": "prune-weights{criterion=zero},condense",
+        "coded": {"passes": "fold-batch-norm,share-codebook{bits=5}", "fine_tune": False},
+    },
+    "trials": 0,
+    "check_samples": 50,
+    "runs": 20,
+    "peers": [],
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job") / "run"
+    return folder, Job(make_recipe(RECIPE), folder, bars=False).run()
+
+
+def test_a_penalty_leaves_zeros_that_a_variant_keeps(finished):
+    folder, results = finished
+    base = Graph.load(folder / "graphs" / "train")
+    zeros = 1 - base.num_nonzeros() / base.num_parameters()
+    assert zeros > 0.05
+    assert results["variants"]["zeros"]["zeros_masked"] > 0.05
+
+
+def test_rounds_reach_the_ratio_and_leave_no_folder(finished):
+    folder, results = finished
+    graph = Graph.load(folder / "graphs" / "rounds")
+    held = sum(int((~mask).count_nonzero()) for mask in graph.masks.values())
+    total = sum(mask.numel() for mask in graph.masks.values())
+    assert held / total == pytest.approx(0.8, abs=0.01)
+    assert not list((folder / "checkpoints").glob("rounds-*"))
+    assert any("of the weights are zero" in note for note in results["variants"]["rounds"]["notes"])
+
+
+def test_the_report_says_that_zeros_alone_make_nothing_faster(finished):
+    _, results = finished
+    (note,) = [note for note in results["notes"] if note.startswith("rounds:")]
+    ratio = results["variants"]["rounds"]["ratio_to_baseline"]
+    assert f"takes {ratio:.2f} of the latency" in note and "zeros alone make nothing faster" in note
+
+
+def test_codes_are_smaller_and_accurate(finished):
+    folder, results = finished
+    dense, coded = (results["variants"][name] for name in ("dense", "coded"))
+    assert coded["accuracy"] > dense["accuracy"] - 0.1
+    sizes = [
+        (folder / "graphs" / name / "weights.safetensors").stat().st_size
+        for name in ("train", "coded")
+    ]
+    assert sizes[1] < 0.4 * sizes[0]
+
+
+def test_run_again_nothing_is_computed(finished):
+    folder, results = finished
+    steps = []
+    again = Job(
+        make_recipe(RECIPE), folder, report=lambda *step: steps.append(step), bars=False
+    ).run()
+    assert all(reused for _, reused in steps)
+    assert again == results == read_json(folder / "results.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"penalty": {"strength": -1}}}, "strength"),
+        ({"train": {"penalty": {"strength": 1, "form": "l2"}}}, "form"),
+        ({"variants": {"a": {"passes": "", "rounds": 0}}}, "rounds"),
+        ({"variants": {"a": {"passes": "", "distill": {"share": 2}}}}, "share"),
+        ({"variants": {"a": {"passes": "", "growth": "linear"}}}, "growth"),
+    ],
+)
+def test_bad_recipes_are_refused(changes, message):
+    with pytest.raises(HwoptError, match=message) as error:
+        make_recipe({**RECIPE, **changes})
+    assert "\n" not in str(error.value)
