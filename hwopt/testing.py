@@ -120,6 +120,9 @@ def _check_on(given: Pass, graph: Graph, compiled: bool) -> bool:
             raise PassError(
                 f"pass {given.name}: the text of its candidate {candidate} does not parse"
             )
+        measures = candidate.needs_latency  # whether it changes anything is only known afterwards
+        if not measures and apply(graph, candidate, context_for(graph)) is graph:
+            raise PassError(f"pass {given.name}: its candidate {candidate} changes nothing")
     if first is graph:
         return False
     _check_gradients(given, first)

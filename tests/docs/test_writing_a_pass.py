@@ -11,9 +11,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "writing-a-pass.md"
 
 
 def test_the_code_of_the_page_runs(tmp_path):
-    plugin, script = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    plugin, *parts = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (tmp_path / "cheap_activations.py").write_text(plugin)
-    (tmp_path / "script.py").write_text(script)
+    (tmp_path / "script.py").write_text("\n".join(parts))
     result = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True
     )
