@@ -68,9 +68,9 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Unstructured sparsity in kernels\n\n`python -m benchmarks.sparse_kernels`"
     yield (
         f"{ZEROS:.0%} zeros, by magnitude of random weights. hwopt's kernels are dense: zeros "
-        "change nothing in them. Beside them stand products that leave the zeros out, in compressed "
-        "rows (CSR); a ratio below 1 says that such a kernel would pay. The dense kernel's time has the "
-        "change of layout of a whole model's input and output in it, that of CSR has not."
+        "change nothing in them. Beside them stand products that leave the zeros out, in "
+        "compressed rows (CSR); a ratio below 1 says that such a kernel would pay. The time of the "
+        "dense kernel holds a change of layout of the model's input and output, that of CSR none."
     )
     rows = []
     for record in runs:
