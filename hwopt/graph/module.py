@@ -36,6 +36,11 @@ class Operation(nn.Module):
             attributes.setdefault(self._operator.mode, self.training)
         return call(self._operator, {**attributes, **operands})
 
+    @property
+    def name(self) -> str:
+        """The name of the node."""
+        return self._node.name
+
     def extra_repr(self) -> str:
         """Return the operator's name, so that printing the module shows what it does."""
         return self._node.op
@@ -67,6 +72,11 @@ class GraphModule(nn.Module):
             self._tie(name)
         self._reads = Counter(v for n in graph.nodes() for _, v in n.values())
         self._reads.update(v for v in self._outputs if isinstance(v, Value))
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """One module a node, in the order of the graph."""
+        return self._operations
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Run the nodes in order; a value is dropped after its last reader."""

@@ -78,6 +78,8 @@ class ParameterStore(Mapping[str, torch.Tensor]):
         if mask is None:
             mask = self._masks.get(name)
         self._tensors[name] = tensor.detach()
+        if name in self._codebooks and len(tensor.unique()) > MOST_ENTRIES:
+            self._codebooks.discard(name)  # something else than a codebook has been set
         (self._buffers.discard if trainable else self._buffers.add)(name)
         self.set_mask(name, mask)
 

@@ -57,7 +57,7 @@ def _line(graph: Graph, line: str, parameters: Mapping[str, torch.Tensor]) -> No
             zeros = torch.zeros(spec.at(), dtype=getattr(torch, spec.dtype))
             tensor = parameters.get(name, zeros)
             # The text has no numbers: what is not zero stands for the mask.
-            mask = tensor != 0 if declaration[4] else None
+            mask = tensor != 0 if declaration[4] and name in parameters else None
             graph.set_parameter(name, tensor, trainable=kind == "parameter", mask=mask)
             graph.set_codebook(name, bool(declaration[5]))
     elif returned := _RETURN.fullmatch(line):

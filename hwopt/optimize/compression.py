@@ -56,7 +56,9 @@ class Compression:
         chosen = passes.parse(variant.passes)
         changes = any(not p.preserves_function for p in chosen)
         training = self.recipe.fine_tune if changes and variant.fine_tune else None
-        depends_on = [base_key, variant.passes, [_own_source(type(p)) for p in chosen]]
+        sources = [_own_source(type(p)) for p in chosen]
+        depends_on: list[Any] = [base_key, variant.passes, sources]
+        depends_on += [self.target.fingerprint(), self.recipe.trials]  # passes may measure
         if training is not None and variant.rounds > 1:
             return self._in_rounds(name, variant, base, training, depends_on)
         return self._at_once(name, variant, base, training, depends_on)

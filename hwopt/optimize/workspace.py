@@ -66,6 +66,7 @@ class Workspace:
                 self._report(name, True)
                 return stored["result"], key
         self._report(name, False)
+        record.unlink(missing_ok=True)  # what it stands for is overwritten now
         result = compute()
         write_json(record, {"key": key, "result": result})
         return json.loads(json.dumps(result)), key

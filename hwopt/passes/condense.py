@@ -121,6 +121,7 @@ def _varying(kept: Kept) -> list[int]:
     for node in kept.labels.graph.nodes():
         if node.op in OUTPUT_AXIS and node.name not in kept.labels.separate:
             classes |= constants.varying(node.input)
+        classes |= constants.contracted(node)
     unread = set(np.flatnonzero(_unread(kept.labels, kept.classes)).tolist())
     return sorted(classes - unread)
 

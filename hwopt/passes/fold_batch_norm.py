@@ -94,6 +94,8 @@ def _fold(graph: Graph, into: Node, batch_norm: Node) -> None:
     if bias_name is None:
         bias_name = graph.unique_name(f"{into.name}.bias")
     folded = (bias - mean) * scale + statistics("bias", 0.0)
+    if bias_name in graph.masks:
+        graph.set_mask(bias_name, None)  # the shift of the norm is not held at zero
     graph.set_parameter(bias_name, folded.to(weight.dtype), trainable=True)
     graph.replace_node(into.with_operands(bias=Parameter(bias_name)))
     graph.replace_uses(Value(batch_norm.name), Value(into.name))

@@ -25,7 +25,8 @@ def weights(graph: Graph, *, biases: bool = False) -> list[str]:
         if node.op in OUTPUT_AXIS:
             roles = ("weight", "bias") if biases else ("weight",)
             names += [node.parameter(role) for role in roles]
-    return [name for name in dict.fromkeys(names) if name is not None]
+    # Fixed kernels, such as those of a blur, are no weights.
+    return [n for n in dict.fromkeys(names) if n is not None and graph.is_trainable(n)]
 
 
 def begins_with(name: str, prefix: str) -> bool:

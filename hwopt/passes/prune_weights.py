@@ -133,7 +133,9 @@ class PruneWeights(Pass):
         """Return what stays of every parameter."""
         if self.criterion == "zero":
             return {name: graph.parameter(name) != 0 for name in names}
-        scores = {name: score.double() for name, score in self._scores(graph, context).items()}
+        scores = {
+            name: score.double() for name, score in self._scores(graph, names, context).items()
+        }
         for name in names:
             # What is masked already goes first, so that masks only ever grow.
             mask = graph.masks.get(name, torch.ones_like(scores[name], dtype=torch.bool))
@@ -143,14 +145,13 @@ class PruneWeights(Pass):
         masks = [_keep_largest({n: scores[n]}, 1 - self.ratio, self.block) for n in names]
         return {name: mask for one in masks for name, mask in one.items()}
 
-    def _scores(self, graph: Graph, context: Context) -> dict[str, torch.Tensor]:
+    def _scores(self, graph: Graph, names: list[str], context: Context) -> dict[str, torch.Tensor]:
         if self.criterion == "magnitude":
-            return {name: tensor.abs() for name, tensor in graph.parameters.items()}
+            return {name: graph.parameter(name).abs() for name in names}
         if self.criterion == "random":
             generator = context.generator()
-            return {
-                n: torch.rand(t.shape, generator=generator) for n, t in graph.parameters.items()
-            }
+            shapes = {name: graph.parameter(name).shape for name in names}
+            return {n: torch.rand(shape, generator=generator) for n, shape in shapes.items()}
         labels: Labels = "uniform" if self.criterion == "unsupervised" else "true"
         return connection_sensitivity(graph, context, self.batches, labels=labels)
 

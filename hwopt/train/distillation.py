@@ -117,6 +117,12 @@ class SelfDistillation(Term):
             distance = divergence(outputs, logits)
         else:
             features = self._features["student"].float(), self._features["teacher"].float()
+            if features[0].shape != features[1].shape:
+                ours, theirs = (tuple(tensor.shape[1:]) for tensor in features)
+                raise HwoptError(
+                    f"the features at {self.layer!r} have the shape {ours}, those of the teacher "
+                    f"{theirs}: distil with form kl, which compares logits, or at another layer"
+                )
             distance = _OF_FEATURES[self.form](*features)
         return (1 - self.share) * loss + self.share * distance
 
@@ -143,11 +149,14 @@ def _standardized(features: Tensor) -> Tensor:
 
 
 def _last_linear(model: nn.Module) -> str:
-    from hwopt.graph.module import Operation
+    from hwopt.graph.module import GraphModule, Operation
 
+    order = list(model.named_modules())
+    if isinstance(model, GraphModule):
+        order = [(operation.name, operation) for operation in model.operations]
     names = [
         name
-        for name, module in model.named_modules()
+        for name, module in order
         if isinstance(module, nn.Linear)
         or (isinstance(module, Operation) and module.extra_repr() == "linear")
     ]

@@ -41,9 +41,12 @@ def matmul(labels: ChannelLabels, node: Node) -> None:
 
 def attention(labels: ChannelLabels, node: Node) -> None:
     """``scaled_dot_product_attention``; its scale stays that of the full width."""
-    query, key, value = (node.operands[role] for role in ("query", "key", "value"))
-    assert isinstance(query, Value) and isinstance(key, Value) and isinstance(value, Value)
-    tensors = (query, key, value)
+    operands = [node.operands[role] for role in ("query", "key", "value")]
+    tensors = [operand for operand in operands if isinstance(operand, Value)]
+    if len(tensors) < len(operands):
+        labels.barrier(node, f"{node.name} reads a parameter")
+        return
+    query, key, value = tensors
     axes = [_channel_axis(labels, tensor) for tensor in tensors]
     is_understood = not node.attributes["enable_gqa"] and -2 not in axes
     if not is_understood or len(labels.values.keys() & set(tensors)) < len(tensors):
@@ -57,6 +60,8 @@ def attention(labels: ChannelLabels, node: Node) -> None:
         _tie(labels, node, [(query, -1), (key, -1)])
         written = (-1, _vector(labels, value, -1, node))
     mask = node.operands.get("attn_mask")
+    if mask is not None and heads is not None and labels.graph.spec(mask).at()[heads:][:1] != (1,):
+        labels.pin(written[1], f"every head of {node.name} has a mask of its own")
     if isinstance(mask, Value) and mask in labels.values:
         labels.pin(labels.values[mask], f"they mask {node.name}")
     labels.write(node, along(written[1], written[0], len(node.output.shape)))

@@ -62,7 +62,7 @@ class Constants:
         if labels is None or not self.removed(value).any():
             return set()
         given = self.values.get(value, torch.full(self.kept.labels.shape(value), torch.nan))
-        unknown = given.isnan().numpy() & self.removed(value)
+        unknown = ~given.isfinite().numpy() & self.removed(value)
         spread = np.broadcast_to(self.kept.classes[labels], unknown.shape)
         return set(np.unique(spread[unknown]).tolist())
 
@@ -74,19 +74,35 @@ class Constants:
         """
         mask = torch.from_numpy(np.array(self.removed(node.input)))
         given = self.values.get(node.input, torch.tensor(torch.nan))
-        known = mask & ~given.isnan()
+        known = mask & given.isfinite()
         inputs = torch.where(known, given, 0.0)
         inputs = inputs.expand(self.kept.labels.shape(node.input)).contiguous()
         operands = {r: self._tensor(o) for r, o in node.operands.items() if r != "bias"}
         added = Operation(node).eval()({**operands, "input": inputs}, 1)
         return added, bool((known | ~mask).all())
 
+    def contracted(self, node: Node) -> set[int]:
+        """Return the classes of removed channels that a product of two values sums over.
+
+        Before a softmax that is no loss: all of its inputs get the same constant.
+        """
+        if node.op not in ("matmul", "bmm") or _feeds_softmax(self.kept.labels.graph, node):
+            return set()
+        found: set[int] = set()
+        for axis, (_, value) in zip((-1, -2), node.values(), strict=False):
+            labels = self.kept.labels.values.get(value)
+            if labels is not None and labels.shape[axis] > 1 and self.removed(value).any():
+                gone = self.kept.classes[labels][self.removed(value)]
+                found |= set(np.unique(gone).tolist())
+        return found
+
     def _follow(self, node: Node) -> None:
         graph = self.kept.labels.graph
         if node.op == "embedding" or (
             node.op in OUTPUT_AXIS and node.name not in self.kept.labels.separate
         ):
-            self._hold(node, _produced(graph, node))
+            if node.parameter("weight") is not None:
+                self._hold(node, _produced(graph, node))
         elif node.op in _NORMS_OVER_CHANNELS:
             shift = node.parameter("bias")
             self._hold(node, torch.zeros(()) if shift is None else graph.parameter(shift))
@@ -103,7 +119,7 @@ class Constants:
         mask = self.removed(value)
         if not mask.any():
             return
-        if constants.dim() == 1:
+        if constants.dim() == 1 and node.op != "layer_norm":
             axis = next(d for d, size in enumerate(mask.shape) if size > 1)
             constants = constants.reshape([-1 if d == axis else 1 for d in range(mask.ndim)])
         held = torch.where(torch.from_numpy(mask), constants, torch.nan)
@@ -124,7 +140,10 @@ class Constants:
         listed = [t for o in operands.values() for t in (o if isinstance(o, list) else [o])]
         if any(t is not None and not t.is_floating_point() for t in listed):
             return  # a mask or an index depends on the input
-        results = Operation(node).eval()(operands, 1)
+        try:
+            results = Operation(node).eval()(operands, 1)
+        except (RuntimeError, IndexError, ValueError):
+            return  # it needs a larger batch
         for output, result in enumerate(
             results if isinstance(results, list | tuple) else [results]
         ):
@@ -157,6 +176,9 @@ def carry(result: Graph, kept: Kept, how: Carry) -> list[Note]:
     constants = Constants.of(kept)
     notes = []
     for node in kept.labels.graph.nodes():
+        if constants.contracted(node):
+            message = "what removed channels add to this product is lost"
+            notes.append(Note(node.name, message, changed=False))
         if node.op not in OUTPUT_AXIS or node.name in kept.labels.separate:
             continue
         if node.name not in result or not constants.removed(node.input).any():
@@ -174,13 +196,15 @@ def carry(result: Graph, kept: Kept, how: Carry) -> list[Note]:
 def _add(result: Graph, kept: Kept, node: Node, added: torch.Tensor, how: Carry) -> list[Note]:
     value = Value(node.name)
     axis = added.dim() - 1 if node.op == "linear" else _channel_axis(kept, node)
-    stays = kept.of(kept.labels.values[value]).any(axis=_others(added.dim(), axis))
+    labels = np.broadcast_to(kept.labels.values[value], kept.labels.shape(value))
+    stays = kept.of(labels).any(axis=_others(added.dim(), axis))
     added = added.index_select(axis, torch.from_numpy(np.flatnonzero(stays)))
     mean = added.mean(_others(added.dim(), axis)) if added.dim() > 1 else added
     shape = [-1 if d == axis else 1 for d in range(added.dim())]
     difference = (added - mean.reshape(shape)).abs().max().item()
     is_map = difference > 1e-6 * max(1.0, added.abs().max().item())
-    if is_map and how == "exact":
+    is_one_batch = result.node(node.name).output.at()[0] == 1
+    if is_map and how == "exact" and is_one_batch:
         _add_map(result, node, added)
         return []
     _add_to_bias(result, result.node(node.name), mean)
@@ -195,6 +219,7 @@ def _add_to_bias(result: Graph, node: Node, added: torch.Tensor) -> None:
     bias = node.parameter("bias")
     after = _batch_norm_behind(result, node)
     if bias is not None and len(result.parameter_users(bias)) == 1:
+        result.set_mask(bias, None)
         result.set_parameter(bias, result.parameter(bias) + added)
     elif bias is None and after is not None:
         result.set_parameter(after, result.parameter(after) - added)
@@ -208,7 +233,6 @@ def _add_to_bias(result: Graph, node: Node, added: torch.Tensor) -> None:
 def _add_map(result: Graph, node: Node, added: torch.Tensor) -> None:
     parameter = result.unique_name(f"{node.name}.constants")
     result.set_parameter(parameter, added, trainable=False)
-    name = result.unique_name(f"{node.name}.add_constants")
     value, name = Value(node.name), result.unique_name(f"{node.name}.add_constants")
     operands: dict[str, Operands] = {"self": value, "other": Parameter(parameter)}
     total = result.add_node(name, "add", operands)
@@ -255,6 +279,21 @@ def _is_softmax(graph: Graph, node: Node) -> bool:
             return False
         operand = producer.input
     return False
+
+
+def _feeds_softmax(graph: Graph, node: Node) -> bool:
+    """Say whether all readers of a product scale it and then take a softmax over its rows."""
+    users = graph.users(node.name)
+    if not users or Value(node.name) in graph.outputs.values():
+        return False
+    return all(
+        (
+            user.op == "softmax"
+            and user.attributes["dim"] % len(user.output.shape) == len(user.output.shape) - 1
+        )
+        or (user.op in ("mul", "div", "add", "clone", "contiguous") and _feeds_softmax(graph, user))
+        for user in users
+    )
 
 
 def _channel_axis(kept: Kept, node: Node) -> int:

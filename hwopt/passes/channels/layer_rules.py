@@ -11,8 +11,8 @@ from hwopt.passes.channels.labels import ChannelLabels, Kept, Labels, along
 def convolution(labels: ChannelLabels, node: Node) -> None:
     """Read the input's channels, make new ones; groups are narrowed alike or go as a whole."""
     weight = node.parameter("weight")
-    if weight is None:
-        labels.barrier(node, f"the weight of {node.name} is computed")
+    if weight is None or _has_computed_bias(node):
+        labels.barrier(node, f"the weight or bias of {node.name} is computed")
         return
     channels_out, channels_in, *_ = labels.graph.parameter(weight).shape
     groups = node.attributes["groups"]
@@ -41,7 +41,7 @@ def convolution(labels: ChannelLabels, node: Node) -> None:
 def transposed_convolution(labels: ChannelLabels, node: Node) -> None:
     """As ``convolution``; the weight has the input's channels first."""
     weight = node.parameter("weight")
-    if weight is None or node.attributes["groups"] != 1:
+    if weight is None or node.attributes["groups"] != 1 or _has_computed_bias(node):
         labels.barrier(node, f"{node.name} is grouped, or its weight is computed")
         return
     axis = _channel_axis(labels, node, weight)
@@ -54,8 +54,8 @@ def transposed_convolution(labels: ChannelLabels, node: Node) -> None:
 def linear(labels: ChannelLabels, node: Node) -> None:
     """Read the last dimension of the input, make a new one."""
     weight = node.parameter("weight")
-    if weight is None:
-        labels.barrier(node, f"the weight of {node.name} is computed")
+    if weight is None or _has_computed_bias(node):
+        labels.barrier(node, f"the weight or bias of {node.name} is computed")
         return
     last = len(node.output.shape) - 1
     written = labels.fresh(labels.graph.parameter(weight).shape[0])
@@ -74,8 +74,8 @@ def linear(labels: ChannelLabels, node: Node) -> None:
 def embedding(labels: ChannelLabels, node: Node) -> None:
     """Make the embedding's width; rows are chosen by indices, so all of them stay."""
     weight = node.parameter("weight")
-    if weight is None:
-        labels.barrier(node, f"the weight of {node.name} is computed")
+    if weight is None or _has_computed_bias(node):
+        labels.barrier(node, f"the weight or bias of {node.name} is computed")
         return
     rows, width = labels.graph.parameter(weight).shape
     all_rows = labels.fresh(rows)
@@ -130,6 +130,10 @@ def layer_norm(labels: ChannelLabels, node: Node) -> None:
         return node.with_attributes(normalized_shape=tuple(sizes))
 
     labels.rewrites[node.name] = rewrite
+
+
+def _has_computed_bias(node: Node) -> bool:
+    return "bias" in node.operands and node.parameter("bias") is None
 
 
 def _channel_axis(labels: ChannelLabels, node: Node, weight: str) -> int:

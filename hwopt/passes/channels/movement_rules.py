@@ -20,7 +20,17 @@ def move(labels: ChannelLabels, node: Node) -> None:
     operand = _moved(node)
     if isinstance(operand, Value) and operand not in labels.values:
         return
-    for output, moved in enumerate(_run(labels, node, operand, _labels_of(labels, operand))):
+    given = _labels_of(labels, operand)
+    try:
+        results = _run(labels, node, operand, given)
+    except (RuntimeError, IndexError, ValueError):
+        results = []
+    ranks = [len(spec.shape) for spec in node.outputs]
+    if [moved.ndim for moved in results] != ranks:
+        # Such as a squeeze that takes a batch of one away, or an index into the batch.
+        labels.pin(given, f"{node.name} ({node.op}) does something else with a batch of one")
+        return
+    for output, moved in enumerate(results):
         labels.write(node, moved, output)
 
 
