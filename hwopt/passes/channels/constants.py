@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from hwopt.graph import Node, Operand, Operands, Parameter, Value
+from hwopt.graph import Batch, Node, Operand, Operands, Parameter, Value
 from hwopt.graph.module import Operation
 from hwopt.passes.base import Note
 from hwopt.passes.channels.labels import Kept
@@ -203,8 +203,9 @@ def _add(result: Graph, kept: Kept, node: Node, added: torch.Tensor, how: Carry)
     shape = [-1 if d == axis else 1 for d in range(added.dim())]
     difference = (added - mean.reshape(shape)).abs().max().item()
     is_map = difference > 1e-6 * max(1.0, added.abs().max().item())
-    is_one_batch = result.node(node.name).output.at()[0] == 1
-    if is_map and how == "exact" and is_one_batch:
+    # A map fits the batch only where that is a dimension by itself.
+    sizes = [d for d in node.output.shape if isinstance(d, Batch)]
+    if is_map and how == "exact" and all(size.multiple == 1 for size in sizes):
         _add_map(result, node, added)
         return []
     _add_to_bias(result, result.node(node.name), mean)
