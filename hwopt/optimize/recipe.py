@@ -182,6 +182,10 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
     except ValidationError as error:
         raise HwoptError(f"{where}: {_sentence(error)}") from None
     for name, variant in recipe.variants.items():
+        if name in ("base", "train"):
+            raise HwoptError(
+                f"{where}: {name!r} is what a job calls its own graph: rename the variant"
+            )
         if not name.replace("-", "").replace("_", "").isalnum():
             raise HwoptError(f"{where}: variant {name!r} must be of letters, digits, '-' and '_'")
         try:

@@ -84,8 +84,8 @@ def allocate(table: Table, budget_ms: float, method: Method = "budgeted") -> All
     offered = {name: faster_widths(widths) for name, widths in table.items()}
     if fastest(table) > budget_ms + _ROUNDING:
         raise HwoptError(
-            f"the budget of {budget_ms:.4g} ms cannot be reached: with the fastest widths "
-            f"{fastest(table):.4g} ms are predicted; offer smaller widths or allow more"
+            f"the budget of {budget_ms:.4g} cannot be reached: with the fastest widths "
+            f"{fastest(table):.4g} is predicted; offer smaller widths or allow more"
         )
     chosen = {"budgeted": _budgeted, "greedy": _greedy, "uniform": _uniform}[method](
         dense, offered, budget_ms

@@ -63,6 +63,12 @@ class Alignment(Term):
             raise HwoptError(f"the strength of an alignment must be at least 0, not {strength}")
         self.form, self.strength, self.surviving = form, strength, surviving
         self.masks = {name: mask for name, mask in masks.items() if mask.dim() > 1}
+        for name, mask in self.masks.items():
+            if name not in references or references[name].shape != mask.shape:
+                raise HwoptError(
+                    f"{name} has another shape in the reference, or is not there: align networks "
+                    "of the same channels (without prune-channels and condense)"
+                )
         self.references = {name: references[name].detach().clone() for name in self.masks}
 
     def __str__(self) -> str:

@@ -94,6 +94,7 @@ def test_run_again_nothing_is_computed(finished):
         ({"variants": {"a": {"passes": "", "rounds": 0}}}, "rounds"),
         ({"variants": {"a": {"passes": "", "distill": {"share": 2}}}}, "share"),
         ({"variants": {"a": {"passes": "", "growth": "linear"}}}, "growth"),
+        ({"variants": {"base": ""}}, "rename the variant"),
     ],
 )
 def test_bad_recipes_are_refused(changes, message):

@@ -194,3 +194,10 @@ def test_bad_input(graph):
         SelfDistillation(graph.to_torch(), layer="nothing").start(graph.to_torch(), 1)
     with pytest.raises(HwoptError, match="at least 0"):
         Alignment({}, {}, strength=-1.0)
+    pruned = hwopt.apply(graph, "prune-weights{ratio=0.5},prune-channels{ratio=0.5}")
+    with pytest.raises(HwoptError, match="align networks of the same channels"):
+        Alignment(dict(pruned.masks), dict(graph.parameters))
+    halved = hwopt.apply(graph, "prune-channels{ratio=0.5}")
+    term = SelfDistillation(graph.to_torch())
+    with pytest.raises(HwoptError, match="distil with form kl"):
+        train.fit(halved.to_torch(), data(), terms=[term], **OPTIONS)
