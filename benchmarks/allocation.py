@@ -11,12 +11,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import hwopt
 from benchmarks.main_job import RECIPE
-from benchmarks.records import Records, measured_on
+from benchmarks.records import Records, mean_and_spread, measured_on
 from hwopt import data, passes, targets, train
 from hwopt.compiler import measure
 from hwopt.compiler.graph_latency import GraphLatency
@@ -88,7 +88,6 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
             if not found:
                 continue
             lost = [100 * (r["dense_accuracy"] - r["accuracy"]) for r in found]
-            spread = f" ± {stdev(lost):.2f}" if len(lost) > 1 else ""
             rows.append(
                 [
                     method,
@@ -96,7 +95,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
                     f"{mean(r['latency'] for r in found):.2f}",
                     f"{mean(r['macs'] for r in found):.2f}",
                     f"{100 * mean(r['accuracy'] for r in found):.2f} %",
-                    f"{mean(lost):.2f}{spread}",
+                    mean_and_spread(lost),
                     str(len(found)),
                 ]
             )

@@ -12,7 +12,7 @@ import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from torch.utils.data import Subset
 
 import hwopt
 from benchmarks.l1_compression import stored
-from benchmarks.records import Records, measured_on
+from benchmarks.records import Records, mean_and_spread, measured_on
 from hwopt import data, train
 from hwopt.report import markdown
 
@@ -118,8 +118,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
             [
                 f"{first['unique']} of {first['layers']}",
                 f"{first['layers'] / first['unique']:.2f}",
-                f"{mean(accuracies):.2f}"
-                + (f" ± {stdev(accuracies):.2f}" if len(found) > 1 else ""),
+                mean_and_spread(accuracies),
                 *(
                     f"{mean(r[name] / dense[r['seed']][name] for r in found):.2f}"
                     for name in ("parameters", "file_bytes", "constants_bytes")

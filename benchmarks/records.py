@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from hwopt import targets
@@ -45,6 +46,16 @@ class Records:
             file.write(("\n" if torn else "") + json.dumps(record) + "\n")
         print(json.dumps(record))
         return record
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Return the mean, and the standard deviation of several.
+
+    >>> mean_and_spread([90.0, 91.0])
+    '90.50 ± 0.71'
+    """
+    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{spread}"
 
 
 def measured_on(runs: list[dict[str, Any]]) -> str:

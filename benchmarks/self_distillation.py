@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
 
 import hwopt
 from benchmarks.fusion import TRAINING, images
-from benchmarks.records import Records, measured_on
+from benchmarks.records import Records, mean_and_spread, measured_on
 from hwopt import models, train
 from hwopt.report import markdown
 from hwopt.train import Alignment, SelfDistillation, Term
@@ -90,8 +90,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
                 for record in runs
                 if (record["objective"], record["ratio"]) == (objective, ratio)
             ]
-            spread = f" ± {stdev(found):.2f}" if len(found) > 1 else ""
-            cells.append(f"{mean(found):.2f}{spread}" if found else "not measured")
+            cells.append(mean_and_spread(found) if found else "not measured")
         rows.append([objective, *cells])
     yield markdown(["objective", *(f"{ratio:.0%}" for ratio in RATIOS)], rows)
     yield measured_on(runs)

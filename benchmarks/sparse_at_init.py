@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from statistics import mean, stdev
 from typing import Any
 
 import hwopt
 from benchmarks import lenets
-from benchmarks.records import Records, measured_on
+from benchmarks.records import Records, mean_and_spread, measured_on
 from hwopt import data, passes, train
 from hwopt.report import markdown
 
@@ -89,10 +88,7 @@ def key_of(record: dict[str, Any]) -> tuple[Any, ...]:
 
 def summary(found: list[dict[str, Any]]) -> str:
     """Return mean and spread of the accuracies."""
-    accuracies = [100 * record["accuracy"] for record in found]
-    if len(accuracies) < 2:
-        return "".join(f"{accuracy:.2f}" for accuracy in accuracies)
-    return f"{mean(accuracies):.2f} ± {stdev(accuracies):.2f}"
+    return mean_and_spread([100 * r["accuracy"] for r in found]) if found else "not measured"
 
 
 def main() -> None:

@@ -106,7 +106,7 @@ def _attention(node: Any, importer: Any) -> relax.Var:
         key, value = (emit(op.repeat(x, copies, len(examples[0].shape) - 3)) for x in (key, value))
     axes = list(range(examples[0].dim()))
     transposed = op.permute_dims(key, [*axes[:-2], axes[-1], axes[-2]])
-    scale = given.get("scale") or width**-0.5
+    scale = width**-0.5 if given.get("scale") is None else given["scale"]
     scores = emit(op.matmul(op.multiply(query, relax.const(scale, dtype)), transposed))
     mask = given.get("attn_mask")
     if given.get("is_causal"):

@@ -145,12 +145,13 @@ class GraphModule(nn.Module):
         own gradient: so a learning rate means the same with and without a codebook.
         """
         parameter = self.get_parameter(name)
+        zeros = parameter.detach() == 0
         _, codes, counts = parameter.detach().unique(return_inverse=True, return_counts=True)
 
         def share(gradient: torch.Tensor) -> torch.Tensor:
             sums = gradient.new_zeros(len(counts))
             sums.index_add_(0, codes.reshape(-1), gradient.reshape(-1))
-            return (sums / counts)[codes]
+            return (sums / counts)[codes].masked_fill(zeros, 0.0)  # zeros have no entry
 
         parameter.register_hook(share)
 

@@ -1,7 +1,7 @@
 """Tensors in a file: those with many zeros as their other values and a packed pattern.
 
-The pattern is one bit a value, deflated (RFC 1950), so it takes about the entropy of the zeros'
-positions: 0.1 bit a value at 1 % that are left.
+The pattern is one bit a value, deflated (RFC 1950). A test holds it to one and a half times the
+entropy of the zeros' positions, for 1 % that are left.
 """
 
 from __future__ import annotations

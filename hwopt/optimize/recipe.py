@@ -188,6 +188,12 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
             )
         if not name.replace("-", "").replace("_", "").isalnum():
             raise HwoptError(f"{where}: variant {name!r} must be of letters, digits, '-' and '_'")
+        trains = variant.fine_tune and recipe.fine_tune is not None
+        if not trains and (variant.rounds > 1 or variant.distill or variant.align):
+            raise HwoptError(
+                f"{where}: variant {name} has rounds, distill or align, but is not fine-tuned: "
+                "they are of training"
+            )
         try:
             passes.parse(variant.passes)
         except HwoptError as error:

@@ -9,7 +9,7 @@ import torch
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult
-from hwopt.passes.layers import OUTPUT_AXIS, begins_with
+from hwopt.passes.layers import OUTPUT_AXIS, is_chosen, notes_on_unknown, weights
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph, Node
@@ -56,25 +56,19 @@ class EnforceIsometry(Pass):
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with other values of the weights; masks stay."""
-        result = graph.copy()
-        notes, done = [], set()
+        result, done = graph.copy(), set()
+        notes = notes_on_unknown(self.layers, weights(graph))
         for node in graph.nodes():
             weight = node.parameter("weight") if node.op in OUTPUT_AXIS else None
-            if weight is None or weight in done or not self._is_meant(weight):
+            if weight is None or weight in done or not is_chosen(weight, self.layers):
                 continue
             done.add(weight)
             if node.attributes.get("groups", 1) != 1:
                 notes.append(Note(weight, "its convolution is grouped", changed=False))
                 continue
             notes.append(self._descend(result, node, weight))
-        if not done:
-            missing = Note(",".join(self.layers), "no layer has such a name", changed=False)
-            return PassResult(graph, modified=False, notes=(missing,))
         modified = any(note.changed for note in notes)
         return PassResult(result if modified else graph, modified, tuple(notes))
-
-    def _is_meant(self, name: str) -> bool:
-        return not self.layers or any(begins_with(name, prefix) for prefix in self.layers)
 
     def _descend(self, result: Graph, node: Node, name: str) -> Note:
         tensor = result.parameter(name)
@@ -85,6 +79,7 @@ class EnforceIsometry(Pass):
         stays = _matrix(mask, axis)
         for step in range(self.steps):
             (gradient,) = torch.autograd.grad(departure(weight), weight)
+            # At W'W = I exactly the norm has no gradient: there is nothing left to do.
             length = self.learning_rate * (1 - step / self.steps)
             with torch.no_grad():
                 weight -= length * torch.where(stays, gradient.nan_to_num(), 0.0)

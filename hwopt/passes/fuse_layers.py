@@ -14,7 +14,7 @@ from networkx.utils import UnionFind
 from hwopt.graph import Node, Parameter
 from hwopt.graph.cleanup import remove_unused
 from hwopt.passes.base import Context, Note, Pass, PassResult
-from hwopt.passes.layers import OUTPUT_AXIS, begins_with, check_share
+from hwopt.passes.layers import OUTPUT_AXIS, check_share, is_chosen
 from hwopt.passes.similarity import MEASURES, Similarity
 
 if TYPE_CHECKING:
@@ -90,15 +90,14 @@ class FuseLayers(Pass):
         return [one for one in instances if one.apply(graph, context).modified]
 
     def _kinds(self, graph: Graph) -> Iterator[list[Node]]:
-        """Yield the layers that are alike in operator, shapes and attributes."""
+        """Yield the layers that are alike in operator, shape of the weight, and having a bias."""
         nodes = [node for node in graph.nodes() if node.op in OUTPUT_AXIS]
         if not self.ends:
             nodes = nodes[1:-1]
         kinds: dict[tuple[Any, ...], list[Node]] = {}
         for node in nodes:
             weight, bias = node.parameter("weight"), node.parameter("bias")
-            chosen = not self.layers or any(begins_with(node.name, name) for name in self.layers)
-            if weight is not None and chosen:
+            if weight is not None and is_chosen(node.name, self.layers):
                 key = (node.op, graph.parameter(weight).shape, bias is None)
                 kinds.setdefault(key, []).append(node)
         yield from (nodes for nodes in kinds.values() if len(nodes) > 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hwopt.errors import HwoptError
+from hwopt.passes.base import Note
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -36,6 +38,26 @@ def begins_with(name: str, prefix: str) -> bool:
     (True, False)
     """
     return name == prefix or name.startswith(prefix + ".")
+
+
+def is_chosen(name: str, layers: tuple[str, ...], exclude: tuple[str, ...] = ()) -> bool:
+    """Say whether a name begins with one of ``layers`` (all do if empty) and none of ``exclude``.
+
+    >>> is_chosen("stem.weight", ()), is_chosen("stem.weight", ("stem",), ("stem.weight",))
+    (True, False)
+    """
+    chosen = not layers or any(begins_with(name, prefix) for prefix in layers)
+    return chosen and not any(begins_with(name, prefix) for prefix in exclude)
+
+
+def notes_on_unknown(prefixes: Iterable[str], names: Iterable[str]) -> list[Note]:
+    """Return a note on every prefix that no name begins with."""
+    names = list(names)
+    return [
+        Note(prefix, "no layer has such a name", changed=False)
+        for prefix in dict.fromkeys(prefixes)
+        if not any(begins_with(name, prefix) for name in names)
+    ]
 
 
 def check_share(where: str, ratio: float) -> None:

@@ -15,7 +15,7 @@ from hwopt.passes.channels import ChannelGroup, ChannelLabels, Kept, find_groups
 from hwopt.passes.channels.constants import Carry, carry
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
-from hwopt.passes.layers import begins_with, check_share
+from hwopt.passes.layers import check_share, notes_on_unknown
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -123,7 +123,8 @@ class PruneChannels(Pass):
             removed[self._weakest(group, ranking, context)] = True
         kept = Kept(ranking.labels, ranking.classes, removed)
         removed[list(keep_something(kept, ranking.scores))] = False
-        notes = self._names_without_group(ranking.groups)
+        names = (*self.layers, *(name for name, _ in self.ratios))
+        notes = notes_on_unknown(names, (n for group in ranking.groups for n in group.layers))
         notes += [_note(group, removed, ranking) for group in meant]
         barriers = ranking.labels.barriers.items()
         return kept, notes + [Note(name, reason, changed=False) for name, reason in barriers]
@@ -170,14 +171,6 @@ class PruneChannels(Pass):
                 "known here: give a number, or Context(vector_length=...)"
             )
         return context.vector_length
-
-    def _names_without_group(self, groups: list[ChannelGroup]) -> list[Note]:
-        names = [*self.layers, *(name for name, _ in self.ratios)]
-        return [
-            Note(name, "no layer has such a name", changed=False)
-            for name in dict.fromkeys(names)
-            if not any(begins_with(layer, name) for group in groups for layer in group.layers)
-        ]
 
 
 def _note(group: ChannelGroup, removed: np.ndarray, ranking: Ranking) -> Note:

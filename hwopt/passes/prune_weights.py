@@ -11,7 +11,7 @@ import torch
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult
-from hwopt.passes.layers import begins_with, check_share, weights
+from hwopt.passes.layers import check_share, is_chosen, notes_on_unknown, weights
 from hwopt.passes.sensitivity import Labels, connection_sensitivity
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class PruneWeights(Pass):
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with masks on the chosen layers' weights."""
         names = weights(graph, biases=self.biases)
-        notes = self._names_without_layer(names)
-        names = [name for name in names if self._is_meant(name)]
+        notes = notes_on_unknown((*self.layers, *self.exclude), names)
+        names = [name for name in names if is_chosen(name, self.layers, self.exclude)]
         if not names:
             return PassResult(graph, modified=False, notes=tuple(notes))
         masks = self._masks(graph, names, context)
@@ -117,17 +117,6 @@ class PruneWeights(Pass):
                 break  # higher ratios would empty a layer, too
             found += [instance] * result.modified
         return found
-
-    def _is_meant(self, name: str) -> bool:
-        chosen = not self.layers or any(begins_with(name, prefix) for prefix in self.layers)
-        return chosen and not any(begins_with(name, prefix) for prefix in self.exclude)
-
-    def _names_without_layer(self, names: list[str]) -> list[Note]:
-        return [
-            Note(prefix, "no layer has such a name", changed=False)
-            for prefix in dict.fromkeys((*self.layers, *self.exclude))
-            if not any(begins_with(name, prefix) for name in names)
-        ]
 
     def _masks(self, graph: Graph, names: list[str], context: Context) -> dict[str, torch.Tensor]:
         """Return what stays of every parameter."""

@@ -13,7 +13,7 @@ from scipy.cluster.vq import kmeans2
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult
-from hwopt.passes.layers import begins_with, weights
+from hwopt.passes.layers import is_chosen, notes_on_unknown, weights
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -57,9 +57,10 @@ class ShareCodebook(Pass):
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with codebooks in place of weights."""
-        result, notes = graph.copy(), []
-        for name in weights(graph):
-            if not self._is_meant(name):
+        result, names = graph.copy(), weights(graph)
+        notes = notes_on_unknown((*self.layers, *self.exclude), names)
+        for name in names:
+            if not is_chosen(name, self.layers, self.exclude):
                 continue
             tensor = graph.parameter(name)
             shared = self._clustered(tensor)
@@ -72,9 +73,6 @@ class ShareCodebook(Pass):
             error = float((shared - tensor).norm() / tensor.norm().clamp(min=1e-12))
             message = f"{count} values besides zero, {error:.2%} of the norm away"
             notes.append(Note(name, message, changed=True))
-        if not notes:
-            names = ",".join(self.layers) or "all layers"
-            notes.append(Note(names, "no layer has such a name", changed=False))
         modified = any(note.changed for note in notes)
         return PassResult(result if modified else graph, modified, tuple(notes))
 
@@ -82,10 +80,6 @@ class ShareCodebook(Pass):
         """Return this pass with 8, 6, 5 and 4 bits, where they change something."""
         instances = [dataclasses.replace(self, bits=bits) for bits in (8, 6, 5, 4)]
         return [one for one in instances if one.apply(graph, context).modified]
-
-    def _is_meant(self, name: str) -> bool:
-        chosen = not self.layers or any(begins_with(name, prefix) for prefix in self.layers)
-        return chosen and not any(begins_with(name, prefix) for prefix in self.exclude)
 
     def _clustered(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the tensor with every value but zero replaced by the mean of its cluster."""

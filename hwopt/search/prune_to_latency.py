@@ -84,7 +84,9 @@ class PruneToLatency(Pass):
         chosen, measured = self._fitted(graph, table, context)
         result = chosen.apply(graph, context)
         message = f"{measured:.3f} of the latency before, measured side by side"
-        notes = (*result.notes, Note("all groups", message, changed=result.modified))
+        apart = [g for g in ranking.groups if ranking.removable(g) and g not in groups.values()]
+        left = [Note(str(g), "has no layer of its own to be named by: kept", False) for g in apart]
+        notes = (*result.notes, *left, Note("all groups", message, changed=result.modified))
         return dataclasses.replace(result, notes=notes)
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:

@@ -95,6 +95,8 @@ def test_run_again_nothing_is_computed(finished):
         ({"variants": {"a": {"passes": "", "distill": {"share": 2}}}}, "share"),
         ({"variants": {"a": {"passes": "", "growth": "linear"}}}, "growth"),
         ({"variants": {"base": ""}}, "rename the variant"),
+        ({"variants": {"a": {"passes": "", "rounds": 2, "fine_tune": False}}}, "not fine-tuned"),
+        ({"variants": {"a": {"passes": "", "align": {}}}, "fine_tune": None}, "not fine-tuned"),
     ],
 )
 def test_bad_recipes_are_refused(changes, message):

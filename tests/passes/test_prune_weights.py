@@ -137,14 +137,6 @@ def test_sensitivity_is_the_gradient_by_a_gate(graph):
     assert sum(float(s.sum()) for s in scores.values()) == pytest.approx(1)
 
 
-def test_the_example_of_the_card():
-    """w = (1, -2, 3), x = 1: gradients of a factor are in the ratio of 1 to 2 to 3 ..."""
-    weight = torch.tensor([[1.0, -2.0, 3.0]], requires_grad=True)
-    (weight.sum() ** 2 / 2).backward()
-    products = (weight * weight.grad).abs().detach()
-    assert torch.equal(products / products.sum(), torch.tensor([[1, 2, 3]]) / 6)
-
-
 def test_signed_sums_are_the_same_for_all_layers_without_biases():
     """The bias-free ReLU network is homogeneous in every layer's weight."""
     torch.manual_seed(0)

@@ -59,6 +59,20 @@ def test_training_moves_values_and_keeps_equal_ones_equal(graph, optimizer):
         assert torch.equal(after != 0, trained.masks[name])
 
 
+def test_zeros_stay_zeros_without_a_mask_too():
+    layer = nn.Linear(40, 40, bias=False)
+    with torch.no_grad():
+        layer.weight[:10] = 0
+    shared = hwopt.apply(hwopt.import_model(layer, torch.randn(1, 40)), "share-codebook{bits=2}")
+    module = shared.to_torch()
+    steps = torch.optim.Adam(module.parameters(), lr=0.01)
+    module(torch.ones(2, 40)).sum().backward()
+    steps.step()
+    assert (
+        not module.get_parameter("weight")[:10].any() and module.get_parameter("weight")[10:].all()
+    )
+
+
 def test_files_hold_codes_and_come_back_exactly(tmp_path):
     torch.manual_seed(0)
     graph = hwopt.import_model(nn.Linear(300, 200), torch.randn(1, 300))
