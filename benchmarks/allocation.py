@@ -24,9 +24,9 @@ from hwopt.optimize import Job, load_recipe, make_recipe
 from hwopt.report import markdown
 
 SEEDS = (0, 1, 2)
-SHARES = (0.6, 0.45, 0.3)
-METHODS = ("uniform", "greedy", "budgeted")
-EPOCHS = 4
+SHARES = (0.45, 0.6, 0.3)
+METHODS = ("budgeted", "greedy", "uniform")
+EPOCHS = 12
 FOLDER = Path("runs") / "allocation"
 
 
@@ -83,7 +83,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     )
     rows = []
     for method in METHODS:
-        for share in SHARES:
+        for share in sorted(SHARES, reverse=True):
             found = [r for r in runs if (r["method"], r["share"]) == (method, share)]
             if not found:
                 continue
@@ -106,8 +106,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     records = Records("allocation")
-    for seed in SEEDS:
-        for share in SHARES:
+    for share in SHARES:
+        for seed in SEEDS:
             for method in METHODS:
                 key = {"method": method, "share": share, "epochs": EPOCHS, "seed": seed}
                 records.run(key, lambda m=method, sh=share, s=seed: run(m, sh, s))

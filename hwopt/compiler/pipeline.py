@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,14 @@ def build(
     """
     tvm_build.check_target(target)
     with tvm_build.tvm_target(target), tvm_build.pass_context():
-        mod = to_kernels(mod, target)
+        database = KernelDatabase(target)
+        choose = functools.partial(
+            tuner.choose, target=target, trials=trials, seed=seed, database=database
+        )
+        mod = to_kernels(mod, target, functools.partial(tuner.fastest, choose=choose))
         # 4. Schedules: each kernel takes the fastest known, measured here if need be.
         kernels = unscheduled(mod)
-        database = KernelDatabase(target)
-        choices = tuner.choose(
-            kernels, target, trials=trials, seed=seed, progress=progress, database=database
-        )
+        choices = choose(kernels, progress=progress)
         # 5. One function that calls the kernels, and machine code.
         model = follow(mod["main"])
         functions = {name: choice.func for name, choice in choices.items()}
@@ -87,8 +89,16 @@ def build(
     return BuildResult(library, model, reports)
 
 
-def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
-    """Turn operators into kernels: functions of plain loops without a schedule."""
+def to_kernels(
+    mod: tvm.IRModule, target: Target, fastest: templates.Fastest = templates.first
+) -> tvm.IRModule:
+    """Turn operators into kernels: functions of plain loops without a schedule.
+
+    Args:
+        mod: operators and constants.
+        target: the device.
+        fastest: chooses where one operator can become one of several kernels.
+    """
     with tvm_build.tvm_target(target), tvm_build.pass_context():
         # 1. Simplify: inference forms of operators, one name a value, constants computed now.
         mod = _run(
@@ -106,7 +116,7 @@ def to_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
             relax.backend.DispatchSampling(),
             relax.backend.DispatchSortScan(),
             relax.transform.LegalizeOps(
-                templates.legalizations(target) | converters.legalizations()
+                templates.legalizations(target, fastest) | converters.legalizations()
             ),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("hwopt.search")
 
 #: Measured again after the budget of the prediction has been moved, at most so often.
-_CORRECTIONS = 4
+_CORRECTIONS = 8
 _TOLERANCE = 0.02
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,10 @@ class PruneToLatency(Pass):
     def _fitted(
         self, graph: Graph, table: dict[str, list[Width]], context: Context
     ) -> tuple[PruneChannels, float]:
-        """Return the pruning whose measured share is the largest within the budget."""
+        """Return the pruning that keeps most importance of those measured within the budget."""
         assert context.latency is not None
-        budget, best = self.share, None
+        budget, low, high = self.share, fastest(table), 1.0
+        best: tuple[float, PruneChannels, float] | None = None
         for _ in range(_CORRECTIONS):
             allocation = allocate(table, budget, self.method)
             chosen = self._pruning(
@@ -156,23 +158,23 @@ class PruneToLatency(Pass):
             dense, latency = context.latency([graph, chosen.apply(graph, context).graph])
             measured = latency / dense
             log.info("predicted %.3f, measured %.3f", allocation.predicted_ms, measured)
-            if measured <= self.share and (best is None or measured > best[1]):
-                best = (chosen, measured)
-            if self.share - _TOLERANCE <= measured <= self.share:
+            if measured <= self.share:
+                low = max(low, budget)
+                if best is None or allocation.importance > best[0]:
+                    best = (allocation.importance, chosen, measured)
+            else:
+                high = min(high, allocation.predicted_ms)
+            if self.share - _TOLERANCE <= measured <= self.share or high - low < _ROUNDING:
                 break
-            budget, before = budget * self.share / measured, budget
-            if measured > self.share:
-                # At least past this choice, or it would be made again.
-                budget = min(budget, allocation.predicted_ms * (1 - _TOLERANCE))
-            budget = max(budget, fastest(table))
-            if budget == before:
-                break
+            budget *= self.share / measured
+            if not low < budget < high:
+                budget = (low + high) / 2
         if best is None:
             raise HwoptError(
                 f"pass {self.name}: a share of {self.share} was not reached in {_CORRECTIONS} "
                 f"attempts; the last measured {measured:.3f}: allow more, or a smaller minimum"
             )
-        return best
+        return best[1:]
 
 
 def _named(ranking: Ranking) -> dict[str, ChannelGroup]:

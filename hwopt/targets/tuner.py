@@ -95,6 +95,18 @@ def choose(
     return choices
 
 
+def fastest(kernels: dict[str, tirx.PrimFunc], choose: Callable[..., dict[str, Choice]]) -> str:
+    """Return which of several kernels for the same takes least time; the first if one is unknown.
+
+    Args:
+        kernels: Unscheduled kernels by name.
+        choose: :func:`choose` with everything but the kernels given.
+    """
+    medians = {name: choice.median_us for name, choice in choose(kernels).items()}
+    known = {name: median for name, median in medians.items() if median is not None}
+    return min(known, key=lambda name: known[name]) if known == medians else next(iter(kernels))
+
+
 def _search(
     func: tirx.PrimFunc,
     name: str,

@@ -13,13 +13,13 @@ from tvm import tirx
 from hwopt.errors import unknown_name
 from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis, conv2d, dense
-from hwopt.targets.templates.base import Config, Legalization, Template
+from hwopt.targets.templates.base import Config, Fastest, Legalization, Template, first
 from hwopt.targets.templates.loops import Loops
 from hwopt.targets.templates.register_tile import RegisterTile, can_read_through
 from hwopt.targets.templates.separable import Separable, can_follow
 from hwopt.targets.templates.winograd_tile import Winograd
 
-__all__ = ["TEMPLATES", "Config", "Template", "by_name", "can_merge", "find"]
+__all__ = ["TEMPLATES", "Config", "Fastest", "Template", "by_name", "can_merge", "find", "first"]
 
 TEMPLATES: tuple[Template, ...] = (Winograd(), Separable(), RegisterTile(), Loops())
 
@@ -68,17 +68,19 @@ def touched_bytes(func: tirx.PrimFunc) -> int:
     return sum(analysis.buffer_bytes(param) for param in func.params)
 
 
-def legalizations(target: Target) -> dict[str, Any]:
+def legalizations(target: Target, fastest: Fastest = first) -> dict[str, Any]:
     """Return the rewritings of Relax operators that lead to kernels of these templates."""
     return {
-        operator: functools.partial(_legalize, rewrite, target)
+        operator: functools.partial(_legalize, rewrite, target, fastest)
         for operator, rewrite in LEGALIZATIONS.items()
     }
 
 
-def _legalize(rewrite: Legalization, target: Target, builder: Any, call: Any) -> Any:
+def _legalize(
+    rewrite: Legalization, target: Target, fastest: Fastest, builder: Any, call: Any
+) -> Any:
     """Rewrite a call, or do to it what TVM does by default."""
-    rewritten = rewrite(builder, call, target)
+    rewritten = rewrite(builder, call, target, fastest)
     return call.op.get_attr("FLegalize")(builder, call) if rewritten is None else rewritten
 
 

@@ -34,9 +34,22 @@ class Template(Protocol):
         ...
 
 
+# Says which of several unscheduled kernels that compute the same takes least time, by name.
+Fastest = Callable[[dict[str, tirx.PrimFunc]], str]
+
 # A rewriting of one Relax call into kernels that a template knows how to schedule. It gets the
-# block builder, the call and the target, and returns None to leave the call to TVM.
-Legalization = Callable[[Any, Any, Target], Any]
+# block builder, the call, the target and a way to choose between kernels, and returns None to leave
+# the call to TVM.
+Legalization = Callable[[Any, Any, Target, Fastest], Any]
+
+
+def first(kernels: dict[str, tirx.PrimFunc]) -> str:
+    """Choose the first kernel: where nothing is measured.
+
+    >>> first({"dense": None, "codebook_dense": None})
+    'dense'
+    """
+    return next(iter(kernels))
 
 
 def round_up(size: int, step: int) -> int:

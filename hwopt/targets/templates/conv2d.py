@@ -12,6 +12,7 @@ from tvm.ir.expr import GenericConst
 
 from hwopt.targets.target import Target
 from hwopt.targets.templates import winograd
+from hwopt.targets.templates.base import Fastest
 from hwopt.targets.templates.padding import pad
 from hwopt.targets.templates.register_tile import lanes_for
 from hwopt.targets.templates.register_tile_space import (
@@ -51,7 +52,7 @@ class Geometry(NamedTuple):
         )
 
 
-def legalize(builder: Any, call: Any, target: Target) -> Any:
+def legalize(builder: Any, call: Any, target: Target, _: Fastest) -> Any:
     """Rewrite a channels-last ``relax.nn.conv2d`` with constant float32 weights; else None."""
     data, weight = call.args
     attrs = call.attrs

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
-from tvm import relax, te
+import numpy as np
+from tvm import relax, te, tirx
 from tvm.ir.expr import GenericConst
 
 from hwopt.targets.target import Target
+from hwopt.targets.templates import codebook
+from hwopt.targets.templates.base import Fastest
 from hwopt.targets.templates.conv2d import pack
 from hwopt.targets.templates.register_tile import lanes_for
 from hwopt.targets.templates.register_tile_space import (
@@ -18,8 +23,11 @@ from hwopt.targets.templates.register_tile_space import (
 )
 
 
-def legalize(builder: Any, call: Any, target: Target) -> Any:
-    """Rewrite a float32 ``relax.matmul`` by a constant matrix; None for any other call."""
+def legalize(builder: Any, call: Any, target: Target, fastest: Fastest) -> Any:
+    """Rewrite a float32 ``relax.matmul`` by a constant matrix; None for any other call.
+
+    A matrix of few distinct values is multiplied as codes where that is faster.
+    """
     data, weight = call.args
     supported = (
         isinstance(weight, GenericConst)
@@ -30,15 +38,36 @@ def legalize(builder: Any, call: Any, target: Target) -> Any:
     if not supported:
         return None
     matrix = weight.value.numpy()
-    packed = pack(matrix[None, None], 1, lanes_for(matrix.shape[1], target))[:, 0, 0]
+    channels = matrix.shape[1]
+    packed = pack(matrix[None, None], 1, lanes_for(channels, target))[:, 0, 0]
+    ways: dict[str, tuple[Callable[..., te.Tensor], tuple[np.ndarray, ...]]] = {
+        "dense": (functools.partial(product, channels=channels), (packed,))
+    }
+    encoded = codebook.encode(matrix, target)
+    if encoded is not None:
+        decode = functools.partial(codebook.product, channels=channels, isa=target.isa)
+        ways["codebook_dense"] = (decode, encoded)
+    name = "dense"
+    if len(ways) > 1:
+        shape = [int(n) for n in data.ty.shape]
+        name = fastest({n: _kernel(shape, *way) for n, way in ways.items()})
+    describe, constants = ways[name]
     return builder.call_te(
-        product,
+        describe,
         data,
-        relax.const(packed),
-        matrix.shape[1],
-        primfunc_name_hint="dense",
+        *(relax.const(array) for array in constants),
+        primfunc_name_hint=name,
         primfunc_attrs={"op_pattern": OUT_ELEMENTWISE_FUSABLE},
     )
+
+
+def _kernel(
+    shape: list[int], describe: Callable[..., te.Tensor], constants: tuple[np.ndarray, ...]
+) -> tirx.PrimFunc:
+    """Return a product by itself, of data of this shape, as a kernel."""
+    inputs = [te.placeholder(shape, "float32", name="data")]
+    inputs += [te.placeholder(array.shape, str(array.dtype)) for array in constants]
+    return te.create_prim_func([*inputs, describe(*inputs)])
 
 
 def product(data: te.Tensor, packed: te.Tensor, channels: int) -> te.Tensor:

@@ -177,6 +177,8 @@ def keep_in_registers(schedule: s_tir.Schedule, name: str, tile_loop: Any) -> No
         unroll_window(schedule, *reduction)
     elif len(reduction) == 3 and int(schedule.get(reduction[-1]).extent) <= FEW_INPUTS:
         schedule.unroll(reduction[1])
+    elif len(reduction) == 2:  # words of codes, and the codes in a word
+        schedule.unroll(reduction[-1])
 
 
 def unroll_window(schedule: s_tir.Schedule, ky: Any, kx: Any) -> None:
