@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import (
     allocation,
     choose_recipe,
+    codebook_kernels,
     demo_cost,
     equality,
     fusion,
@@ -37,6 +38,7 @@ EXPERIMENTS = (
     self_distillation,
     fusion,
     sparse_kernels,
+    codebook_kernels,
     peers,
     variation,
     idle_threads,

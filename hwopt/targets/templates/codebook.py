@@ -35,7 +35,7 @@ def encode(matrix: np.ndarray, target: Target) -> tuple[np.ndarray, np.ndarray] 
     None if the matrix has too many distinct values, or its sizes or the target do not fit.
 
     Returns:
-        uint32 words ``[block, inputs / codes a word, lanes]`` and float32 entries, zeros at the end.
+        uint32 words ``[block, inputs / codes a word, lanes]``, and float32 entries, zeros last.
     """
     lanes = target.float_lanes
     inputs, channels = matrix.shape
@@ -105,6 +105,5 @@ def _look_up(
     low, high = (
         _look_up(codebook, first + start, half, codes, lane, lanes, isa) for start in (0, half)
     )
-    return tirx.Select(
-        tirx.bitwise_and(codes, tirx.const(half, "uint32")) != tirx.const(0, "uint32"), high, low
-    )
+    bit, zero = (tirx.const(n, "uint32") for n in (half, 0))
+    return tirx.Select(tirx.bitwise_and(codes, bit) != zero, high, low)

@@ -1,0 +1,95 @@
+"""Products whose weights are codes, against float64; and when they are chosen."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from tvm import te
+
+import hwopt
+from hwopt.targets import templates, tuner
+from hwopt.targets.templates import codebook
+from hwopt.targets.tuner import Choice
+from tests.kernels import AVX2, HOST, QUICK, assert_close, choose, run, with_bias_and_relu
+
+pytestmark = pytest.mark.skipif(
+    HOST.isa not in codebook.PERMUTATIONS, reason="the processor here has no permutation to test"
+)
+
+
+def matrix(inputs, channels, count, seed=0):
+    """Return a random matrix of ``count`` distinct values, each of them there."""
+    random = np.random.default_rng(seed)
+    values = random.standard_normal(count).astype("float32")
+    codes = random.permutation(np.arange(inputs * channels) % count)
+    return values[codes].reshape(inputs, channels)
+
+
+@QUICK
+@given(st.data())
+def test_products_of_codes(data):
+    target = data.draw(st.sampled_from([HOST, AVX2]), label="target")
+    leading = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3), label="leading")
+    most = codebook.MOST_PERMUTATIONS * target.float_lanes
+    count = data.draw(st.integers(1, most), label="distinct values")
+    inputs = 8 * data.draw(st.integers(1, 9), label="inputs / 8")
+    channels = target.float_lanes * data.draw(st.integers(1, 5), label="blocks")
+    weight = matrix(inputs, channels, count)
+    words, entries = codebook.encode(weight, target)
+    x = np.random.default_rng(1).standard_normal((*leading, inputs)).astype("float32")
+    tensors = [te.placeholder(a.shape, str(a.dtype)) for a in (x, words, entries)]
+    result = codebook.product(*tensors, channels, target.isa)
+    bias_tensor, relu = with_bias_and_relu(result)
+    func = te.create_prim_func([*tensors, bias_tensor, relu])
+    template, config = choose(data, func, target)
+    assert template.name == "register-tile"
+    bias = np.linspace(-1, 1, channels, dtype="float32")
+    actual = run(template.schedule(func, config, target), [x, words, entries, bias], target)
+    expected = np.maximum(x.astype("float64") @ weight.astype("float64") + bias, 0)
+    assert_close(actual, expected, np.sqrt(x**2 @ weight**2 + bias**2))
+    assert template.macs(func) == int(np.prod(leading)) * inputs * channels
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [
+        ((64, 64), codebook.MOST_PERMUTATIONS * HOST.float_lanes + 1),  # too many values
+        ((64, 60), 4),  # channels that fill no vector
+        ((63, 64), 4),  # inputs that fill no word
+    ],
+)
+def test_what_does_not_fit_is_not_encoded(shape, count):
+    assert codebook.encode(matrix(*shape, count), HOST) is None
+
+
+def test_codes_take_an_eighth_of_the_bytes():
+    words, entries = codebook.encode(matrix(256, 128, 16), HOST)
+    assert words.nbytes * 8 == 256 * 128 * 4
+    assert entries.nbytes == 16 * 4
+
+
+@pytest.mark.parametrize(("medians", "expected"), [((2, 1), "b"), ((1, 2), "a"), ((2, None), "a")])
+def test_the_kernel_measured_to_be_fastest_is_taken(medians, expected):
+    choices = {n: Choice(None, "", m, 0) for n, m in zip("ab", medians, strict=True)}
+    assert tuner.fastest({"a": None, "b": None}, lambda kernels: choices) == expected
+
+
+def test_a_large_layer_is_compiled_as_codes(tmp_path):
+    torch.manual_seed(0)
+    layer = nn.Sequential(nn.Linear(2048, 2048), nn.ReLU())
+    graph = hwopt.apply(
+        hwopt.import_model(layer, torch.zeros(1, 2048)), "share-codebook{bits=3,steps=2}"
+    )
+    artifact = hwopt.compile(graph, output=tmp_path / "artifact")
+    (kernel,) = artifact.manifest.kernels
+    assert "codebook_dense" in kernel.name
+    assert (artifact.path / "constants.bin").stat().st_size < 2048 * 2048 * 4 / 8 + 2**16
+    x = torch.randn(1, 2048)
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(artifact(x.numpy())), graph.to_torch()(x), atol=1e-5)
+
+
+def test_without_measuring_weights_are_decoded_when_loaded():
+    assert templates.first({"dense": None, "codebook_dense": None}) == "dense"
