@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwopt.passes.text import format_pass
 
@@ -84,6 +84,10 @@ class Context:
         return torch.Generator().manual_seed(self.seed)
 
 
+#: From the share of something that is gone at the end to the share gone after every round.
+Spread = Callable[[float], list[float]]
+
+
 @dataclass(frozen=True)
 class Pass:
     """Base of all passes: a frozen dataclass whose fields are the options.
@@ -91,14 +95,11 @@ class Pass:
     Class attributes:
         name: the name in text and in the entry point.
         requires, ensures: conditions before and after; see ``Condition``.
-        ratio_of: what an option ``ratio`` is a share of, for rounds: of the ``whole`` network as it
-            was at first, or of the ``rest`` that the pass is given.
     """
 
     name: ClassVar[str] = ""
     requires: ClassVar[frozenset[Condition]] = frozenset()
     ensures: ClassVar[frozenset[Condition]] = frozenset()
-    ratio_of: ClassVar[Literal["whole", "rest"]] = "rest"
 
     # Properties, so that they may depend on the options of a pass; an attribute does as well.
 
@@ -124,6 +125,16 @@ class Pass:
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return the instances of this pass that would change ``graph``; search tries them."""
         return [self] if self.apply(graph, context).modified else []
+
+    def in_rounds(self, spread: Spread) -> list[Pass]:
+        """Return the instance of every round, if this pass is to do its work bit by bit.
+
+        A pass that removes a share of something overrides it; any other is the same in all rounds.
+
+        Args:
+            spread: from the share that is gone at the end to that after every round.
+        """
+        return [self] * len(spread(0.0))
 
     def options(self) -> dict[str, Any]:
         """Return the options by name."""

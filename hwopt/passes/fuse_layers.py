@@ -13,7 +13,7 @@ from networkx.utils import UnionFind
 
 from hwopt.graph import Node, Parameter
 from hwopt.graph.cleanup import remove_unused
-from hwopt.passes.base import Context, Note, Pass, PassResult
+from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
 from hwopt.passes.layers import OUTPUT_AXIS, check_share, is_chosen
 from hwopt.passes.similarity import MEASURES, Similarity
 
@@ -26,10 +26,9 @@ class FuseLayers(Pass):
     """Let the most similar layers of one shape refer to one weight (dynamic weight sharing).
 
     Pairs are taken greedily, the most similar first, and pairs that meet become one set. Layers
-    still
-    run one by one: the network is smaller on disk and in memory, and no faster. Batch norms stay
-    with their layers. Source: O'Neill et al. 2020 (layer fusion); similarities lie in [0, 1] and
-    the order of the pairs is our reading.
+    still run one by one: the network is smaller on disk and in memory, and no faster. Batch norms
+    stay with their layers. Source: O'Neill et al. 2020 (layer fusion); similarities lie in [0, 1]
+    and the order of the pairs is our reading.
 
     Options:
         ratio: the share of the layers that then have no weight of their own, in [0, 1); layers that
@@ -50,8 +49,6 @@ class FuseLayers(Pass):
     """
 
     name = "fuse-layers"
-    ratio_of = "whole"
-
     ratio: float = 0.5
     similarity: Similarity = "cosine"
     fusion: Literal["mean", "mix", "freeze"] = "mean"
@@ -83,6 +80,10 @@ class FuseLayers(Pass):
             notes.append(Note(" + ".join(names), "share one weight", changed=True))
         remove_unused(result)
         return PassResult(result, modified=True, notes=tuple(notes))
+
+    def in_rounds(self, spread: Spread) -> list[Pass]:
+        """Return this pass with the ratio of every round, of the layers of the whole network."""
+        return [dataclasses.replace(self, ratio=ratio) for ratio in spread(self.ratio)]
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return this pass with the ratios 0.1, 0.2, 0.3, 0.5 and 0.7 that fuse something."""

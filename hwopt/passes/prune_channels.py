@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from hwopt.errors import HwoptError
-from hwopt.passes.base import Context, Note, Pass, PassResult
+from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
 from hwopt.passes.channels import ChannelGroup, ChannelLabels, Kept, find_groups, label_channels
 from hwopt.passes.channels.constants import Carry, carry
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
 from hwopt.passes.layers import check_share, notes_on_unknown
+from hwopt.passes.rounds import between
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -135,6 +136,19 @@ class PruneChannels(Pass):
         classes, pinned = labels.finish()
         scores = score_classes(labels, classes, self.criterion, context, self.batches)
         return Ranking(labels, classes, pinned, find_groups(labels, classes), scores)
+
+    def in_rounds(self, spread: Spread) -> list[Pass]:
+        """Return this pass with the ratios of every round, of the channels left by that before."""
+        names = [name for name, _ in self.ratios]
+        by_name = [between(spread(ratio)) for _, ratio in self.ratios]
+        return [
+            dataclasses.replace(
+                self,
+                ratio=ratio,
+                ratios=tuple((name, of[n]) for name, of in zip(names, by_name, strict=True)),
+            )
+            for n, ratio in enumerate(between(spread(self.ratio)))
+        ]
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return this pass with those of the ratios 0.1, 0.2, ... 0.8 that remove something."""

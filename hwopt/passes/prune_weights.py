@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.passes.base import Context, Note, Pass, PassResult
+from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
 from hwopt.passes.layers import check_share, is_chosen, notes_on_unknown, weights
 from hwopt.passes.sensitivity import Labels, connection_sensitivity
 
@@ -57,7 +57,6 @@ class PruneWeights(Pass):
     """
 
     name = "prune-weights"
-    ratio_of = "whole"
 
     ratio: float = 0.5
     criterion: Literal["magnitude", "snip", "unsupervised", "zero", "random"] = "magnitude"
@@ -105,6 +104,10 @@ class PruneWeights(Pass):
         notes += [_note(name, mask) for name, mask in masks.items()]
         notes.append(Note("all layers", _what_it_brings(masks), changed=True))
         return PassResult(result, modified=True, notes=tuple(notes))
+
+    def in_rounds(self, spread: Spread) -> list[Pass]:
+        """Return this pass with the ratio of every round, of the weights of the whole network."""
+        return [dataclasses.replace(self, ratio=ratio) for ratio in spread(self.ratio)]
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return this pass with the ratios 0.5, 0.8, 0.9, 0.95 and 0.98, where they mask more."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Literal
+import functools
+from typing import Literal
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Pass
@@ -36,11 +36,18 @@ def shares(final: float, rounds: int, growth: Growth) -> list[float]:
     return [final * (1 - (1 - part) ** 3) for part in done]
 
 
-def in_rounds(passes: list[Pass], rounds: int, growth: Growth) -> list[list[Pass]]:
-    """Return the passes of every round: those with a ratio get that of the round.
+def between(gone: list[float]) -> list[float]:
+    """Return the share that every round removes of what the one before left.
 
-    A ratio of what is left (``Pass.ratio_of`` is ``rest``, as for channels, which are gone after a
-    round) becomes that between two rounds.
+    >>> [round(ratio, 4) for ratio in between([0.3, 0.6])]
+    [0.3, 0.4286]
+    """
+    before = [0.0, *gone[:-1]]
+    return [1 - (1 - now) / (1 - earlier) for earlier, now in zip(before, gone, strict=True)]
+
+
+def in_rounds(passes: list[Pass], rounds: int, growth: Growth) -> list[list[Pass]]:
+    """Return the passes of every round; see ``Pass.in_rounds``.
 
     >>> from hwopt.passes import parse
     >>> for passes in in_rounds(parse("prune-weights{ratio=0.8},condense"), 2, "uniform"):
@@ -48,17 +55,6 @@ def in_rounds(passes: list[Pass], rounds: int, growth: Growth) -> list[list[Pass
     prune-weights{ratio=0.4} condense
     prune-weights{ratio=0.8} condense
     """
-    result: list[list[Pass]] = [[] for _ in range(rounds)]
-    for instance in passes:
-        ratio = getattr(instance, "ratio", None)
-        if ratio is None:
-            for one in result:
-                one.append(instance)
-            continue
-        before = 0.0
-        for one, share in zip(result, shares(ratio, rounds, growth), strict=True):
-            now = share if instance.ratio_of == "whole" else 1 - (1 - share) / (1 - before)
-            options: dict[str, Any] = {"ratio": now}
-            one.append(dataclasses.replace(instance, **options))
-            before = share
-    return result
+    spread = functools.partial(shares, rounds=rounds, growth=growth)
+    instances = [instance.in_rounds(spread) for instance in passes]
+    return [[of_pass[number] for of_pass in instances] for number in range(rounds)]

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hwopt.errors import HwoptError
-from hwopt.passes.base import Context, Note, Pass, PassResult
+from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
 from hwopt.passes.channels import ChannelGroup
 from hwopt.passes.channels.constants import Carry
 from hwopt.passes.channels.scores import Criterion
 from hwopt.passes.prune_channels import PruneChannels, Ranking
+from hwopt.passes.rounds import between
 from hwopt.search.allocate import Method, Width, allocate, fastest
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class PruneToLatency(Pass):
         left = [Note(str(g), "has no layer of its own to be named by: kept", False) for g in apart]
         notes = (*result.notes, *left, Note("all groups", message, changed=result.modified))
         return dataclasses.replace(result, notes=notes)
+
+    def in_rounds(self, spread: Spread) -> list[Pass]:
+        """Return this pass with the share of every round, of the latency left by that before."""
+        ratios = between(spread(1 - self.share))
+        return [dataclasses.replace(self, share=1 - ratio) for ratio in ratios]
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return this pass with the shares 0.8, 0.6, 0.45 and 0.3; nothing is measured."""

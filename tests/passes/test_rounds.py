@@ -27,6 +27,17 @@ def test_what_is_gone_after_a_round_counts(growth):
     assert weights == sorted(weights) and weights[-1] == pytest.approx(0.6)
 
 
+def test_ratios_of_groups_and_shares_of_latency_are_spread():
+    text = "prune-channels{ratio=0.0,ratios=[a:0.5,b:0.6]},prune-to-latency{share=0.4},condense"
+    left, latency = {"a": 1.0, "b": 1.0}, 1.0
+    for channels, to_latency, condense in in_rounds(parse(text), 4, "cubic"):
+        left = {name: left[name] * (1 - ratio) for name, ratio in channels.ratios}
+        latency *= to_latency.share
+        assert channels.ratio == 0 and str(condense) == "condense"
+    assert left == pytest.approx({"a": 0.5, "b": 0.4})
+    assert latency == pytest.approx(0.4)
+
+
 def test_bad_input():
     with pytest.raises(HwoptError, match="rounds must be at least 1"):
         shares(0.5, 0, "uniform")
