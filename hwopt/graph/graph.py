@@ -98,15 +98,19 @@ class Graph:
         del self._nodes[name]
         self._network.remove_node(name)
 
-    def replace_uses(self, old: Value, new: Operand) -> None:
+    def replace_uses(self, old: Operand, new: Operand) -> None:
         """Let every reader of ``old``, the graph's outputs included, read ``new``."""
+        if isinstance(old, Value):
+            users = self.users(old.node)
+        else:
+            users = list({n.name: n for n, _ in self.parameter_users(old.name)}.values())
 
         def swap(operands: Operands | None) -> Any:
             if isinstance(operands, tuple):
                 return tuple(swap(operand) for operand in operands)
             return new if operands == old else operands
 
-        for user in self.users(old.node):
+        for user in users:
             self.replace_node(
                 user.replace(operands={role: swap(o) for role, o in user.operands.items()})
             )

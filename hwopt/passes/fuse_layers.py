@@ -76,8 +76,12 @@ class FuseLayers(Pass):
         result, notes = graph.copy(), []
         generator = context.generator()
         for names in sets:
+            message = "share one weight"
+            masked = sum(name in graph.masks for name in names)
+            if 0 < masked < len(names):
+                message += f", without a mask: {len(names) - masked} of them had none"
             _share(result, names, lambda ts: self._fused(ts, generator))
-            notes.append(Note(" + ".join(names), "share one weight", changed=True))
+            notes.append(Note(" + ".join(names), message, changed=True))
         remove_unused(result)
         return PassResult(result, modified=True, notes=tuple(notes))
 
@@ -141,18 +145,17 @@ def _weights(nodes: list[Node]) -> list[str]:
 
 
 def _share(graph: Graph, names: list[str], fused: Any) -> None:
-    """Let all layers with one of these weights refer to the first, and to one bias."""
-    nodes = [node for name in names for node, _ in graph.parameter_users(name)]
-    roles = {"weight": names}
-    biases = [node.parameter("bias") for node in nodes]
-    if biases[0] is not None:
-        roles["bias"] = list(dict.fromkeys(name for name in biases if name is not None))
-    for shared in roles.values():
+    """Let whatever reads one of these weights read the first, and its layers one bias."""
+    readers = [(node, role) for name in names for node, role in graph.parameter_users(name)]
+    layers = [node for node, role in readers if node.op in OUTPUT_AXIS and role == "weight"]
+    biases = [node.parameter("bias") for node in layers]
+    for shared in (names, list(dict.fromkeys(name for name in biases if name is not None))):
+        if not shared:
+            continue
         masks = [graph.masks.get(name) for name in shared]
         tensor = fused([graph.parameter(name) for name in shared])
         mask = None if any(m is None for m in masks) else torch.stack(masks).any(0)  # type: ignore
         graph.set_mask(shared[0], None)
         graph.set_parameter(shared[0], tensor, mask=mask)
-    for node in nodes:
-        shared_names = {role: Parameter(shared[0]) for role, shared in roles.items()}
-        graph.replace_node(graph.node(node.name).with_operands(**shared_names))
+        for name in shared[1:]:
+            graph.replace_uses(Parameter(name), Parameter(shared[0]))

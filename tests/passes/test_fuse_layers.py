@@ -132,6 +132,29 @@ def test_files_and_libraries_hold_a_shared_weight_once(graph, tmp_path):
     assert loaded.num_parameters() == shared.num_parameters()
 
 
+def test_a_reader_without_bias_of_a_fused_weight_gets_none():
+    class Reused(Deep):
+        def forward(self, x):
+            x = torch.relu(self.stem(x))
+            x = self.blocks[0](x) + torch.conv2d(x, self.blocks[1][0].weight, padding=1)
+            return self.head(self.blocks[1](x).mean((2, 3)))
+
+    graph = hwopt.import_model(Reused(), torch.randn(1, *X))
+    fused = hwopt.apply(graph, "fuse-layers{ratio=0.9}")
+    (shared,) = weights(fused)
+    readers = [n for n in fused.nodes("conv2d") if n.parameter("weight") == shared]
+    assert [n.parameter("bias") is None for n in readers] == [False, True, False]
+
+
+def test_a_mask_that_only_some_have_is_gone_and_said(graph):
+    name = sorted(weights(graph))[0]
+    graph.set_mask(name, torch.rand_like(graph.parameter(name)) > 0.5)
+    context = Context()
+    fused = hwopt.apply(graph, "fuse-layers{ratio=0.9}", context)
+    assert not fused.masks
+    assert "without a mask: 5 of them had none" in str(context.notes)
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_measures_are_symmetric_and_one_for_equal_weights(name):
     torch.manual_seed(0)
