@@ -205,8 +205,9 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
 
 
 def _sentence(error: ValidationError) -> str:
-    """Return the first problem as a sentence."""
-    first = error.errors()[0]
+    """Return the first problem as a sentence; a misspelt key is why another one is missing."""
+    problems = error.errors()
+    first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     *path, last = first["loc"]
     if first["type"] == "extra_forbidden":
         fields = _fields(path)
@@ -219,6 +220,14 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _fields(path: list[int | str]) -> list[str]:
+    """Return the keys that there are at a place of a recipe."""
+    parts: dict[str, type[BaseModel]] = {
+        "penalty": Penalty,
+        "distill": Distillation,
+        "align": Alignment,
+    }
     if not path:
         return list(Recipe.model_fields)
-    return list((Variant if path[0] == "variants" else Training).model_fields)
+    if path[0] == "variants":
+        return list(Variant.model_fields if len(path) == 2 else parts[str(path[-1])].model_fields)
+    return list(parts.get(str(path[-1]), Training).model_fields)

@@ -108,16 +108,19 @@ class PruneChannels(Pass):
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with the weakest channels of every group removed."""
-        kept, notes = self.choose(graph, context)
+        return self.prune(graph, self.rank(graph, context), context)
+
+    def prune(self, graph: Graph, ranking: Ranking, context: Context) -> PassResult:
+        """Return the graph with the weakest channels removed, by a ranking of this graph."""
+        kept, notes = self.choose(ranking, context)
         if not kept.removed.any():
             return PassResult(graph, modified=False, notes=tuple(notes))
         result = remove_channels(kept)
         notes += carry(result, kept, self.constants)
         return PassResult(result, modified=True, notes=tuple(notes))
 
-    def choose(self, graph: Graph, context: Context) -> tuple[Kept, list[Note]]:
+    def choose(self, ranking: Ranking, context: Context) -> tuple[Kept, list[Note]]:
         """Return which channels stay, and a note on every group."""
-        ranking = self.rank(graph, context)
         meant = [g for g in ranking.groups if not self.layers or g.is_named(self.layers)]
         removed = np.zeros(len(ranking.scores), dtype=bool)
         for group in meant:

@@ -80,6 +80,13 @@ def gradients(
             raise HwoptError("the criterion needs a model with one output of logits")
         if targets.is_floating_point() and labels == "true":
             raise HwoptError("the criterion needs labels that are classes, not numbers")
+        wanted = (outputs.shape[0], *outputs.shape[2:])
+        if labels == "true" and tuple(targets.shape) != wanted:
+            raise HwoptError(
+                f"the criterion needs labels of the shape {list(wanted)} for outputs of "
+                f"{list(outputs.shape)}, which have their classes second, not "
+                f"{list(targets.shape)}: choose a criterion without data"
+            )
         if labels == "uniform":
             targets = torch.full_like(outputs, 1 / outputs.shape[1])
         module.zero_grad()
@@ -98,4 +105,9 @@ def _check_inputs(graph: Graph, inputs: torch.Tensor) -> None:
         raise HwoptError(
             f"the data has inputs of the shape {list(inputs.shape[1:])}, but the model takes "
             f"{[list(one.at()[1:]) for one in (spec, *others)]}: give data that fits"
+        )
+    if isinstance(spec.shape[0], int) and spec.shape[0] != len(inputs):
+        raise HwoptError(
+            f"the model takes batches of exactly {spec.shape[0]} and the data has one of "
+            f"{len(inputs)}: import the model with a batch that may change, or give such data"
         )

@@ -83,8 +83,8 @@ class PruneToLatency(Pass):
             for name, group in groups.items()
         }
         table = {name: widths for name, widths in table.items() if len(widths) > 1}
-        chosen, measured = self._fitted(graph, table, context)
-        result = chosen.apply(graph, context)
+        chosen, measured = self._fitted(graph, table, ranking, context)
+        result = chosen.prune(graph, ranking, context)
         message = f"{measured:.3f} of the latency before, measured side by side"
         apart = [g for g in ranking.groups if ranking.removable(g) and g not in groups.values()]
         left = [Note(str(g), "has no layer of its own to be named by: kept", False) for g in apart]
@@ -120,7 +120,7 @@ class PruneToLatency(Pass):
         counts = self._counts(group, len(free), context)
         kept = {n: self._importance(ranking, free, n) for n in counts}
         variants = [
-            self._pruning(((name, 1 - n / len(free)),)).apply(graph, context).graph
+            self._pruning(((name, 1 - n / len(free)),)).prune(graph, ranking, context).graph
             for n in counts[1:]
         ]
         if not variants:
@@ -146,7 +146,7 @@ class PruneToLatency(Pass):
         return sum(scores[:count]) / (total or 1.0)
 
     def _fitted(
-        self, graph: Graph, table: dict[str, list[Width]], context: Context
+        self, graph: Graph, table: dict[str, list[Width]], ranking: Ranking, context: Context
     ) -> tuple[PruneChannels, float]:
         """Return the pruning that keeps most importance of those measured within the budget."""
         assert context.latency is not None
@@ -161,7 +161,8 @@ class PruneToLatency(Pass):
                     if width.channels < table[name][0].channels
                 )
             )
-            dense, latency = context.latency([graph, chosen.apply(graph, context).graph])
+            pruned = chosen.prune(graph, ranking, context).graph
+            dense, latency = context.latency([graph, pruned])
             measured = latency / dense
             log.info("predicted %.3f, measured %.3f", allocation.predicted_ms, measured)
             if measured <= self.share:

@@ -36,6 +36,8 @@ def test_three_file_formats(tmp_path, name):
         ({"train": {"epochs": -1}}, "train.epochs: .*greater than 0, not -1"),
         ({"train": {"optimizer": "sdg"}}, "train.optimizer: .*'sgd'"),
         ({"variants": {"a": {"pases": ""}}}, "did you mean 'passes'"),
+        ({"variants": {"a": {"align": {"from": 1}}}}, "did you mean 'form'.* in variants.a.align"),
+        ({"train": {"penalty": {"strenght": 1}}}, "did you mean 'strength'.* in train.penalty"),
         ({"variants": {"a": "prune-chanels"}}, "variant a: unknown pass.*did you mean"),
         ({"variants": {"a b": ""}}, "variant 'a b' must be"),
         ({"variants": {}}, "variants"),

@@ -220,6 +220,34 @@ def test_bad_input_is_one_sentence_and_changes_nothing(graph, text, message):
     assert hwopt.graph.fingerprint.fingerprint(graph) == before
 
 
+@pytest.mark.parametrize(
+    ("inputs", "labels", "message"),
+    [
+        ((4, 8), torch.zeros(4, 2).long(), "labels of the shape .4. for outputs of .4, 3."),
+        ((4, 8), torch.zeros(4), "labels that are classes, not numbers"),
+        ((4, 9), torch.zeros(4).long(), "inputs of the shape .9., but the model takes ..8.."),
+        ((5, 8), torch.zeros(5).long(), "exactly 4 and the data has one of 5"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(inputs, labels, message):
+    model = FourAtOnce() if len(labels) == 5 else nn.Linear(8, 3)
+    graph = hwopt.import_model(model, torch.randn(4, 8))
+    context = Context(batches=lambda: [(torch.randn(inputs), labels)])
+    with pytest.raises(HwoptError, match=message):
+        hwopt.apply(graph, "prune-weights{criterion=snip}", context)
+
+
+class FourAtOnce(nn.Module):
+    """A model that takes batches of exactly four."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.linear(x.reshape(2, 2, 8)).reshape(4, 3)
+
+
 def test_files_hold_the_zeros_packed_and_the_masks(graph, tmp_path):
     pruned = hwopt.apply(
         hwopt.import_model(nn.Linear(400, 200), torch.randn(1, 400)), "prune-weights{ratio=0.99}"

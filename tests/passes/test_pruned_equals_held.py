@@ -20,7 +20,7 @@ PARTS = ("narrow", "whole")
 def difference(graph, options, inputs, border=True):
     """Return the largest difference of the outputs, by the largest output if that is over 1."""
     (instance,) = parse(f"prune-channels{{{options}}}")
-    kept, _ = instance.choose(graph, Context())
+    kept, _ = instance.choose(instance.rank(graph, Context()), Context())
     pruned = hwopt.apply(graph, instance, Context(debug=True))
     expected = held(kept, inputs, border=border)
     got = pruned.to_torch().eval()(inputs)
@@ -65,7 +65,7 @@ def test_nothing_is_lost_when_channels_are_constant(drawn, seed):
     """With weights of zero a channel is a constant; then pruning does not change the network."""
     graph = build([block for block in drawn if block[0] not in ("group-norm", "product")], seed)
     (instance,) = parse("prune-channels{constants=exact}")
-    kept, _ = instance.choose(graph, Context())
+    kept, _ = instance.choose(instance.rank(graph, Context()), Context())
     for entry in kept.labels.slices:
         if entry.produces:
             gone = torch.from_numpy((~kept.of(entry.labels)).nonzero()[0])
