@@ -64,12 +64,13 @@ class GraphModule(nn.Module):
         self._operations = tuple(operations.values())
         self._owners: dict[str, tuple[nn.Module, str]] = {}
         self._masks: dict[str, tuple[nn.Module, str]] = {}
+        self._codes: dict[str, tuple[nn.Module, str]] = {}
         for name, tensor in graph.parameters.items():
             self._place(name, tensor.clone(), graph.is_trainable(name))
         for name, mask in graph.masks.items():
-            self._place_mask(name, mask)
-        for name in graph.codebooks & self._trainable():
-            self._tie(name)
+            self._masks[name] = self._place_beside(name, "mask", mask)
+        for name in graph.codebooks & {name for name, _ in self.named_parameters()}:
+            self._codes[name] = self._place_beside(name, "codes", _codes(graph.parameter(name)))
         self._reads = Counter(v for n in graph.nodes() for _, v in n.values())
         self._reads.update(v for v in self._outputs if isinstance(v, Value))
 
@@ -129,40 +130,51 @@ class GraphModule(nn.Module):
             owner.register_buffer(leaf, tensor)
         self._owners[name] = (owner, leaf)
 
-    def _place_mask(self, name: str, mask: torch.Tensor) -> None:
-        """Keep a mask where the module's device goes, but out of the state dict."""
+    def _place_beside(self, name: str, what: str, tensor: torch.Tensor) -> tuple[nn.Module, str]:
+        """Keep a tensor where the module's copies and devices go, but out of the state dict."""
         owner, leaf = self._owners[name]
-        owner.register_buffer(f"{leaf}:mask", mask, persistent=False)
-        self._masks[name] = (owner, f"{leaf}:mask")
-
-    def _trainable(self) -> set[str]:
-        return {name for name, _ in self.named_parameters()}
-
-    def _tie(self, name: str) -> None:
-        """Give the entries of a codebook one gradient each, so that equal values stay equal.
-
-        It is the mean over the weights that share the entry, where their sum would be the entry's
-        own gradient: so a learning rate means the same with and without a codebook.
-        """
-        parameter = self.get_parameter(name)
-        zeros = parameter.detach() == 0
-        _, codes, counts = parameter.detach().unique(return_inverse=True, return_counts=True)
-
-        def share(gradient: torch.Tensor) -> torch.Tensor:
-            sums = gradient.new_zeros(len(counts))
-            sums.index_add_(0, codes.reshape(-1), gradient.reshape(-1))
-            return (sums / counts)[codes].masked_fill(zeros, 0.0)  # zeros have no entry
-
-        parameter.register_hook(share)
+        owner.register_buffer(f"{leaf}:{what}", tensor, persistent=False)
+        return owner, f"{leaf}:{what}"
 
     def _parameter(self, name: str) -> torch.Tensor:
         """Return a parameter as it counts: masked, so that no step of an optimizer revives it."""
-        owner, attribute = self._owners[name]
-        tensor = getattr(owner, attribute)
-        if name not in self._masks:
-            return tensor
-        owner, attribute = self._masks[name]
-        return tensor * getattr(owner, attribute)
+        tensor: torch.Tensor = getattr(*self._owners[name])
+        if name in self._codes and torch.is_grad_enabled() and not torch.compiler.is_exporting():
+            tensor = _Tied.apply(tensor, getattr(*self._codes[name]))
+        if name in self._masks:
+            tensor = tensor * getattr(*self._masks[name])
+        return tensor
+
+
+class _Tied(torch.autograd.Function):
+    """Gives the entries of a codebook one gradient each, so that equal values stay equal.
+
+    It is the mean over the weights that share the entry, where their sum would be the entry's own
+    gradient: so a learning rate means the same with and without a codebook.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return the weight as it is."""
+        ctx.save_for_backward(codes)
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the means; zeros have no entry."""
+        (codes,) = ctx.saved_tensors
+        counts = codes.reshape(-1).bincount()
+        sums = gradient.new_zeros(len(counts))
+        sums.index_add_(0, codes.reshape(-1), gradient.reshape(-1))
+        means = sums / counts.clamp(min=1)
+        means[0] = 0.0
+        return means[codes], None
+
+
+def _codes(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the number of every weight's entry, from 1 on; 0 where the weight is zero."""
+    _, codes = tensor.detach().unique(return_inverse=True)
+    return (codes + 1).masked_fill(tensor == 0, 0).int()
 
 
 def call(operator: operators.Operator, arguments: dict[str, Any]) -> Any:

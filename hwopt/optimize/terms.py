@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwopt.optimize.recipe import Training, Variant
+from hwopt.passes import layers
 from hwopt.train import Alignment, ChannelSlices, L1Penalty, SelfDistillation, Term
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def make_terms(
     if training.penalty is not None:
         options = training.penalty.model_dump(exclude={"channels"})
         channels = ChannelSlices.of(graph) if training.penalty.channels else None
-        terms.append(L1Penalty(**options, channels=channels))
+        terms.append(L1Penalty(**options, channels=channels, weights=layers.weights(graph)))
     if variant is None or base is None:
         return terms
     if variant.distill is not None:

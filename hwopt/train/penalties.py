@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -50,8 +50,8 @@ class L1Penalty(Term):
     ``cumulative``: every weight is clipped towards zero by the penalty that it could have received
     so far and has not yet (Tsuruoka et al. 2009, section 3.2; used by Bi 2020), which evens out the
     noise of stochastic gradients. ``proximal``: after every step the weight is soft-thresholded by
-    learning rate x strength / samples. Biases and normalizations are spared; zeros may grow again,
-    until ``prune-weights{criterion=zero}`` masks them.
+    learning rate x strength / samples. Zeros may grow again, until
+    ``prune-weights{criterion=zero}`` masks them.
 
     With ``channels`` the norm is, for every removable channel, the Euclidean norm of all weights
     that make it times the root of their number (group lasso), so that channels as a whole become
@@ -64,6 +64,9 @@ class L1Penalty(Term):
             learning rate x strength / samples: every ``step`` (Tsuruoka) or once an ``epoch``, as
             in Bi's code. The two differ by a factor of the steps of an epoch.
         channels: penalise channels, not weights.
+        weights: names of the weights that are penalised, such as
+            ``hwopt.passes.layers.weights(graph)``; by default all parameters of two dimensions or
+            more, which spares biases and batch norms.
 
     Raises:
         HwoptError: if the strength is negative.
@@ -86,10 +89,12 @@ class L1Penalty(Term):
         form: Literal["cumulative", "proximal"] = "cumulative",
         grows: Literal["step", "epoch"] = "step",
         channels: ChannelSlices | None = None,
+        weights: Collection[str] | None = None,
     ) -> None:
         if strength < 0:
             raise HwoptError(f"the strength of an l1 penalty must be at least 0, not {strength}")
         self.strength, self.form, self.grows, self.channels = strength, form, grows, channels
+        self.weights = weights
 
     def __str__(self) -> str:
         what = "channels" if self.channels else "weights"
@@ -101,7 +106,10 @@ class L1Penalty(Term):
         self._possible = 0.0
         named = dict(model.named_parameters())
         if self.channels is None:
-            self._weights = {n: p for n, p in named.items() if p.dim() > 1}
+            chosen = self.weights
+            if chosen is None:
+                chosen = [name for name, parameter in named.items() if parameter.dim() > 1]
+            self._weights = {name: named[name] for name in named if name in chosen}
             self._received = {n: torch.zeros_like(p) for n, p in self._weights.items()}
         else:
             missing = sorted(self.channels.slices.keys() - named.keys())

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwopt.errors import HwoptError
+from hwopt.files import read_json, write_json
+from hwopt.graph.fingerprint import fingerprint
 from hwopt.passes import Context, apply, parse
 from hwopt.passes.rounds import Growth, in_rounds
 from hwopt.train.loop import fit
@@ -49,8 +52,10 @@ def fit_in_rounds(
         training: arguments of ``fit``, of every round.
 
     Raises:
-        HwoptError: as ``fit`` and the passes.
+        HwoptError: as ``fit`` and the passes; if the folder holds rounds of another call.
     """
+    if folder is not None:
+        _claim(folder, [fingerprint(graph), passes, rounds, growth])
     for number, instances in enumerate(in_rounds(parse(passes), rounds, growth), 1):
         kept = None if folder is None else folder / f"round-{number}"
         if kept is not None and (kept / "graph.json").exists():
@@ -67,3 +72,16 @@ def fit_in_rounds(
     if folder is not None:
         shutil.rmtree(folder)
     return graph
+
+
+def _claim(folder: Path, call: list[Any]) -> None:
+    """Write down whose rounds a folder keeps, or refuse one that keeps others."""
+    marker = folder / "call.json"
+    if not marker.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(marker, call)
+    elif read_json(marker) != call:
+        raise HwoptError(
+            f"folder {folder} holds rounds of other passes or of another network: delete it, or "
+            "choose another folder"
+        )

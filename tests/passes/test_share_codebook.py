@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -71,6 +73,20 @@ def test_zeros_stay_zeros_without_a_mask_too():
     assert (
         not module.get_parameter("weight")[:10].any() and module.get_parameter("weight")[10:].all()
     )
+
+
+def test_copies_of_a_module_keep_equal_values_equal():
+    shared = hwopt.apply(
+        hwopt.import_model(nn.Linear(40, 40), torch.randn(1, 40)), "share-codebook{bits=2}"
+    )
+    module = copy.deepcopy(shared.to_torch())
+    steps = torch.optim.SGD(module.parameters(), lr=0.01)
+    module(torch.randn(3, 40)).square().sum().backward()
+    steps.step()
+    weight = module.get_parameter("weight")
+    assert not torch.equal(weight, shared.parameter("weight"))
+    assert len(weight.unique()) == len(shared.parameter("weight").unique()) == 4
+    assert set(module.state_dict()) == set(shared.parameters)
 
 
 def test_files_hold_codes_and_come_back_exactly(tmp_path):

@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 import hwopt
 from hwopt import train
 from hwopt.errors import HwoptError
+from hwopt.passes.layers import weights
 from hwopt.train import ChannelSlices, L1Penalty
 from tests.networks import IMAGE, Residual, make
 
@@ -96,6 +97,17 @@ def test_channels_become_zero_as_a_whole_and_condense_removes_them():
     assert (everything.slices["fc.weight"][1] == -1).all()  # they make the outputs
     small = hwopt.apply(graph.with_weights_of(module), "condense{constants=bias}")
     assert small.parameter("conv1.weight").shape[0] == 5
+
+
+def test_only_the_named_weights_are_penalised():
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm((2, 4)))
+    graph = hwopt.import_model(model, torch.randn(1, 2, 4))
+    module = graph.to_torch()
+    penalty = L1Penalty(strength=1.0, weights=weights(graph))
+    penalty.start(module, samples=1)
+    penalty.after_step(learning_rate=10.0)
+    assert not module.get_parameter("0.weight").any()
+    assert torch.equal(module.get_parameter("1.weight"), torch.ones(2, 4))
 
 
 @pytest.mark.parametrize("form", ["cumulative", "proximal"])

@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 
 import hwopt
 from hwopt import train
+from hwopt.errors import HwoptError
 from hwopt.train import SelfDistillation
 
 OPTIONS = {"epochs": 1, "batch_size": 16, "progress": False, "learning_rate": 0.05}
@@ -79,6 +80,8 @@ def test_a_killed_call_goes_on_where_it_was(graph, tmp_path):
     with pytest.raises(Killed):
         train.fit_in_rounds(graph, data(), text, terms=killing, folder=folder, **options)
     assert sorted(p.name for p in folder.glob("round-?")) == ["round-1", "round-2"]
+    with pytest.raises(HwoptError, match="rounds of other passes or of another network"):
+        train.fit_in_rounds(graph, data(), "prune-weights{ratio=0.7}", folder=folder, **options)
     calls.append("resumed")
     resumed = train.fit_in_rounds(graph, data(), text, terms=killing, folder=folder, **options)
     assert calls == [0, 1, 2, "resumed", 4, 5] and not folder.exists()
