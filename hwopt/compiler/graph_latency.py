@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler.latency import measure
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from hwopt.targets import Target
 
 
+#: Rounds of measuring: what else a machine does disturbs more than a thousand short calls.
+_ROUNDS = 5
+
+
 class GraphLatency:
     """Compiles graphs and measures them against the first one, alternating in one run.
 
@@ -26,8 +31,8 @@ class GraphLatency:
     Args:
         target: the device.
         trials, seed, progress: of compiling; see ``hwopt.compile``.
-        runs: measured calls of each graph; None takes as many as last about two seconds, from 100
-            to 1,000.
+        runs: measured calls of each graph in each of five rounds, of whose ratios the median
+            counts; None takes as many as last about two seconds, from 100 to 1,000.
         memory: a JSON file to remember in; without it, as long as this object lives.
     """
 
@@ -72,10 +77,12 @@ class GraphLatency:
             for key, artifact in artifacts.items()
         }
         runs = self.runs or _enough(calls[base_key])
-        latencies = measure(calls, threads=self.target.threads, runs=runs)
-        median = latencies[base_key].median_ms
-        self._known.setdefault(base_key, median)
-        self._known.update({key: latencies[key].median_ms / median for key in new})
+        rounds = []
+        for _ in range(_ROUNDS):
+            latencies = measure(calls, threads=self.target.threads, runs=runs)
+            rounds.append({key: latency.median_ms for key, latency in latencies.items()})
+        self._known.setdefault(base_key, median(of[base_key] for of in rounds))
+        self._known.update({key: median(of[key] / of[base_key] for of in rounds) for key in new})
         if self.memory is not None:
             write_json(self.memory, self._known)
 
@@ -85,7 +92,8 @@ class GraphLatency:
         return compile(graph, target=self.target, **self._compile_options)
 
     def _key(self, base: Graph, graph: Graph) -> str:
-        parts = [self.target.fingerprint(), str(self.runs), str(self._compile_options["trials"])]
+        parts = [self.target.fingerprint(), str(self._compile_options["trials"])]
+        parts += [str(self.runs), str(_ROUNDS)]
         parts += [base.to_text(), "" if graph is base else graph.to_text()]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
