@@ -31,8 +31,8 @@ class GraphLatency:
     Args:
         target: the device.
         trials, seed, progress: of compiling; see ``hwopt.compile``.
-        runs: measured calls of each graph in each of five rounds, of whose ratios the median
-            counts; None takes as many as last about two seconds, from 100 to 1,000.
+        runs: measured calls of each graph, in five rounds of whose ratios the median counts; None
+            takes as many as last about two seconds, from 100 to 1,000.
         memory: a JSON file to remember in; without it, as long as this object lives.
     """
 
@@ -79,7 +79,7 @@ class GraphLatency:
         runs = self.runs or _enough(calls[base_key])
         rounds = []
         for _ in range(_ROUNDS):
-            latencies = measure(calls, threads=self.target.threads, runs=runs)
+            latencies = measure(calls, threads=self.target.threads, runs=max(1, runs // _ROUNDS))
             rounds.append({key: latency.median_ms for key, latency in latencies.items()})
         self._known.setdefault(base_key, median(of[base_key] for of in rounds))
         self._known.update({key: median(of[key] / of[base_key] for of in rounds) for key in new})
