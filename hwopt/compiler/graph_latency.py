@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -25,8 +26,9 @@ _ROUNDS = 5
 class GraphLatency:
     """Compiles graphs and measures them against the first one, alternating in one run.
 
-    Latency depends on a graph's structure, not on its weights, so a pair of structures is measured
-    once; what is remembered is the ratio, since only that is comparable between runs.
+    Latency depends on a graph's structure, not on its weights (but for how many values a codebook
+    has), so a pair of structures is measured once; what is remembered is the ratio, since only that
+    is comparable between runs.
 
     Args:
         target: the device.
@@ -79,7 +81,9 @@ class GraphLatency:
         runs = self.runs or _enough(calls[base_key])
         rounds = []
         for _ in range(_ROUNDS):
-            latencies = measure(calls, threads=self.target.threads, runs=max(1, runs // _ROUNDS))
+            latencies = measure(
+                calls, threads=self.target.threads, runs=math.ceil(runs / _ROUNDS), warmup=1
+            )
             rounds.append({key: latency.median_ms for key, latency in latencies.items()})
         self._known.setdefault(base_key, median(of[base_key] for of in rounds))
         self._known.update({key: median(of[key] / of[base_key] for of in rounds) for key in new})
@@ -94,8 +98,14 @@ class GraphLatency:
     def _key(self, base: Graph, graph: Graph) -> str:
         parts = [self.target.fingerprint(), str(self._compile_options["trials"])]
         parts += [str(self.runs), str(_ROUNDS)]
-        parts += [base.to_text(), "" if graph is base else graph.to_text()]
+        parts += [_structure(base), "" if graph is base else _structure(graph)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _structure(graph: Graph) -> str:
+    """Return everything that latency depends on."""
+    values = [(name, len(graph.parameter(name).unique())) for name in sorted(graph.codebooks)]
+    return f"{graph.to_text()}{values or ''}"
 
 
 def _enough(call: Callable[[], object]) -> int:

@@ -87,7 +87,7 @@ class GraphModule(nn.Module):
 
         def read(operand: Operand | None) -> torch.Tensor | None:
             if isinstance(operand, Parameter):
-                return self._parameter(operand.name)
+                return self.used_parameter(operand.name)
             if operand is None:
                 return None
             left[operand] -= 1
@@ -136,8 +136,11 @@ class GraphModule(nn.Module):
         owner.register_buffer(f"{leaf}:{what}", tensor, persistent=False)
         return owner, f"{leaf}:{what}"
 
-    def _parameter(self, name: str) -> torch.Tensor:
-        """Return a parameter as it counts: masked, so that no step of an optimizer revives it."""
+    def used_parameter(self, name: str) -> torch.Tensor:
+        """Return a parameter as it counts: masked, so that no step of an optimizer revives it.
+
+        The entries of a codebook get one gradient each.
+        """
         tensor: torch.Tensor = getattr(*self._owners[name])
         if name in self._codes and torch.is_grad_enabled() and not torch.compiler.is_exporting():
             tensor = _Tied.apply(tensor, getattr(*self._codes[name]))

@@ -108,10 +108,11 @@ class PruneChannels(Pass):
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with the weakest channels of every group removed."""
-        return self.prune(graph, self.rank(graph, context), context)
+        return self.prune(self.rank(graph, context), context)
 
-    def prune(self, graph: Graph, ranking: Ranking, context: Context) -> PassResult:
-        """Return the graph with the weakest channels removed, by a ranking of this graph."""
+    def prune(self, ranking: Ranking, context: Context) -> PassResult:
+        """Return the graph that was ranked with its weakest channels removed."""
+        graph = ranking.labels.graph
         kept, notes = self.choose(ranking, context)
         if not kept.removed.any():
             return PassResult(graph, modified=False, notes=tuple(notes))

@@ -24,11 +24,12 @@ class ShareCodebook(Pass):
     """Replace the weights of every layer by the 2^bits values of a codebook, found by k-means.
 
     Files hold the codebook and a code a weight. Where it is measured to be faster, the kernel of a
-    linear layer looks codes up (``hwopt.targets.templates.codebook``); all other weights are stored
-    deflated, and decoded when the artefact is loaded. Training changes the values and keeps
-    equal ones equal. Zeros stay zeros and have no code. Batch norms are folded first or stay: apply
-    ``fold-batch-norm`` before, for a folded scale gives every channel values of its own. Source:
-    Han et al. 2016 (k-means from evenly spaced values), a baseline of O'Neill et al. 2020.
+    linear layer looks codes up (``hwopt.targets.templates.codebook``); all other weights are
+    decoded when the artefact is loaded, and stored deflated where that saves a fifth. Training
+    changes the values and keeps equal ones equal. Zeros stay zeros and have no code. Batch norms
+    are folded first or stay: apply ``fold-batch-norm`` before, for a folded scale gives every
+    channel values of its own. Source: Han et al. 2016 (k-means from evenly spaced values), a
+    baseline of O'Neill et al. 2020.
 
     Options:
         bits: of a code, 1 to 8.

@@ -83,8 +83,7 @@ class PruneToLatency(Pass):
             for name, group in groups.items()
         }
         table = {name: widths for name, widths in table.items() if len(widths) > 1}
-        chosen, measured = self._fitted(graph, table, ranking, context)
-        result = chosen.prune(graph, ranking, context)
+        result, measured = self._fitted(table, ranking, context)
         message = f"{measured:.3f} of the latency before, measured side by side"
         apart = [g for g in ranking.groups if ranking.removable(g) and g not in groups.values()]
         left = [Note(str(g), "has no layer of its own to be named by: kept", False) for g in apart]
@@ -120,7 +119,7 @@ class PruneToLatency(Pass):
         counts = self._counts(group, len(free), context)
         kept = {n: self._importance(ranking, free, n) for n in counts}
         variants = [
-            self._pruning(((name, 1 - n / len(free)),)).prune(graph, ranking, context).graph
+            self._pruning(((name, 1 - n / len(free)),)).prune(ranking, context).graph
             for n in counts[1:]
         ]
         if not variants:
@@ -146,12 +145,12 @@ class PruneToLatency(Pass):
         return sum(scores[:count]) / (total or 1.0)
 
     def _fitted(
-        self, graph: Graph, table: dict[str, list[Width]], ranking: Ranking, context: Context
-    ) -> tuple[PruneChannels, float]:
-        """Return the pruning that keeps most importance of those measured within the budget."""
+        self, table: dict[str, list[Width]], ranking: Ranking, context: Context
+    ) -> tuple[PassResult, float]:
+        """Return what keeps most importance of all that was measured to be within the budget."""
         assert context.latency is not None
         budget, low, high = self.share, fastest(table), 1.0
-        best: tuple[float, PruneChannels, float] | None = None
+        best: tuple[float, PassResult, float] | None = None
         for _ in range(_CORRECTIONS):
             allocation = allocate(table, budget, self.method)
             chosen = self._pruning(
@@ -161,14 +160,14 @@ class PruneToLatency(Pass):
                     if width.channels < table[name][0].channels
                 )
             )
-            pruned = chosen.prune(graph, ranking, context).graph
-            dense, latency = context.latency([graph, pruned])
+            result = chosen.prune(ranking, context)
+            dense, latency = context.latency([ranking.labels.graph, result.graph])
             measured = latency / dense
             log.info("predicted %.3f, measured %.3f", allocation.predicted_ms, measured)
             if measured <= self.share:
                 low = max(low, budget)
                 if best is None or allocation.importance > best[0]:
-                    best = (allocation.importance, chosen, measured)
+                    best = (allocation.importance, result, measured)
             else:
                 high = min(high, allocation.predicted_ms)
             if self.share - _TOLERANCE <= measured <= self.share or high - low < _ROUNDING:
@@ -178,8 +177,8 @@ class PruneToLatency(Pass):
                 budget = (low + high) / 2
         if best is None:
             raise HwoptError(
-                f"pass {self.name}: a share of {self.share} was not reached in {_CORRECTIONS} "
-                f"attempts; the last measured {measured:.3f}: allow more, or a smaller minimum"
+                f"pass {self.name}: a share of {self.share} was not reached; the last choice "
+                f"measured {measured:.3f}: allow more, or a smaller minimum"
             )
         return best[1:]
 

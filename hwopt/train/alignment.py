@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hwopt.errors import HwoptError
+from hwopt.graph.module import GraphModule
 from hwopt.train.terms import Term
 
 
@@ -76,8 +77,9 @@ class Alignment(Term):
 
     def start(self, model: nn.Module, samples: int) -> None:
         """Find the weights."""
-        named = dict(model.named_parameters())
-        self._weights = {name: named[name] for name in self.masks}
+        self._weight: Callable[[str], Tensor] = (
+            model.used_parameter if isinstance(model, GraphModule) else model.get_parameter
+        )
 
     def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
         """Return the loss with the distance to the reference."""
@@ -88,7 +90,7 @@ class Alignment(Term):
 
     def _distances(self) -> Iterable[Tensor]:
         for name, mask in self.masks.items():
-            weight, reference = self._weights[name] * mask, self.references[name]
+            weight, reference = self._weight(name) * mask, self.references[name]
             if self.form == "cosine":
                 yield cosine_misalignment(weight, reference)
             else:

@@ -109,7 +109,10 @@ class L1Penalty(Term):
             chosen = self.weights
             if chosen is None:
                 chosen = [name for name, parameter in named.items() if parameter.dim() > 1]
-            self._weights = {name: named[name] for name in named if name in chosen}
+            missing = sorted(set(chosen) - named.keys())
+            if missing:
+                raise HwoptError(f"the weights are of another model: it has no {missing[0]!r}")
+            self._weights = {name: named[name] for name in chosen}
             self._received = {n: torch.zeros_like(p) for n, p in self._weights.items()}
         else:
             missing = sorted(self.channels.slices.keys() - named.keys())

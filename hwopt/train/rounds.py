@@ -43,7 +43,7 @@ def fit_in_rounds(
     Args:
         graph: trained.
         data: as for ``fit``.
-        passes: text; passes with a ratio reach it in the last round.
+        passes: text; those that remove a share (``Pass.in_rounds``) reach it in the last round.
         rounds, growth: see ``hwopt.passes.rounds.shares``.
         terms: called with the graph of every round.
         context: for the passes.
@@ -52,7 +52,8 @@ def fit_in_rounds(
         training: arguments of ``fit``, of every round.
 
     Raises:
-        HwoptError: as ``fit`` and the passes; if the folder holds rounds of another call.
+        HwoptError: as ``fit`` and the passes; if the folder holds anything else than rounds
+            of these passes and this network.
     """
     if folder is not None:
         _claim(folder, [fingerprint(graph), passes, rounds, growth])
@@ -77,11 +78,11 @@ def fit_in_rounds(
 def _claim(folder: Path, call: list[Any]) -> None:
     """Write down whose rounds a folder keeps, or refuse one that keeps others."""
     marker = folder / "call.json"
-    if not marker.exists():
+    if not folder.exists() or not any(folder.iterdir()):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(marker, call)
-    elif read_json(marker) != call:
+    elif not marker.exists() or read_json(marker) != call:
         raise HwoptError(
-            f"folder {folder} holds rounds of other passes or of another network: delete it, or "
-            "choose another folder"
+            f"folder {folder} holds something else than rounds of these passes and this network: "
+            "delete it, or choose another folder"
         )

@@ -10,6 +10,7 @@ import hwopt
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph
 from hwopt.passes import Context
+from hwopt.train import Alignment
 from tests.networks import IMAGE, Residual, make, max_difference
 
 
@@ -87,6 +88,18 @@ def test_copies_of_a_module_keep_equal_values_equal():
     assert not torch.equal(weight, shared.parameter("weight"))
     assert len(weight.unique()) == len(shared.parameter("weight").unique()) == 4
     assert set(module.state_dict()) == set(shared.parameters)
+
+
+def test_an_alignment_keeps_equal_values_equal_too():
+    graph = hwopt.import_model(nn.Linear(40, 40), torch.randn(1, 40))
+    shared = hwopt.apply(graph, "prune-weights{ratio=0.5},share-codebook{bits=2}")
+    alignment = Alignment(dict(shared.masks), dict(graph.parameters))
+    module = shared.to_torch()
+    alignment.start(module, samples=1)
+    output = module(torch.randn(3, 40))
+    alignment.loss(output.square().mean(), output, output).backward()
+    torch.optim.SGD(module.parameters(), lr=0.1).step()
+    assert len(module.get_parameter("weight").unique()) == 5  # with zero
 
 
 def test_files_hold_codes_and_come_back_exactly(tmp_path):

@@ -40,6 +40,18 @@ def test_the_share_is_reached_as_measured_on_the_target(graph, latency):
     assert small / dense == pytest.approx(measured, abs=1e-3)
 
 
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.3])
+def test_a_prediction_that_is_off_is_corrected(graph, share):
+    """An eighth of the time does not depend on widths, which products of shares cannot know."""
+    fixed = graph.macs() / 8
+    context = Context(latency=lambda graphs: [fixed + one.macs() for one in graphs])
+    text = f"prune-to-latency{{share={share},criterion=l2}}"
+    pruned = hwopt.apply(graph, text, context)
+    reached = (fixed + pruned.macs()) / (fixed + graph.macs())
+    assert share - 0.1 <= reached <= share
+    assert f"{reached:.3f} of the latency before" in str(context.notes[-1][1])
+
+
 @pytest.mark.slow
 def test_pairs_of_structures_are_measured_once(graph, latency):
     first = latency([graph, hwopt.apply(graph, "prune-channels{ratio=0.25}")])
@@ -49,6 +61,12 @@ def test_pairs_of_structures_are_measured_once(graph, latency):
     other = hwopt.apply(graph, "prune-channels{ratio=0.25,criterion=random}")
     assert again([graph, other]) == pytest.approx(first)
     assert json.loads(latency.memory.read_text()) == known
+    # The number of values in a codebook may change the kernel.
+    keys = set()
+    for bits in (8, 4):
+        again([graph, hwopt.apply(graph, f"share-codebook{{bits={bits},steps=1}}")])
+        keys.add(frozenset(json.loads(latency.memory.read_text())))
+    assert len(keys) == 2
 
 
 def test_what_cannot_be_is_said_in_one_sentence(graph):

@@ -9,13 +9,14 @@ from torch import nn
 from tvm import te
 
 import hwopt
-from hwopt.targets import templates, tuner
+from hwopt.targets import tuner
 from hwopt.targets.templates import codebook
 from hwopt.targets.tuner import Choice
 from tests.kernels import AVX2, HOST, QUICK, assert_close, choose, run, with_bias_and_relu
 
 pytestmark = pytest.mark.skipif(
-    HOST.isa not in codebook.PERMUTATIONS, reason="the processor here has no permutation to test"
+    (HOST.isa, HOST.float_lanes) not in codebook.PERMUTATIONS,
+    reason="the processor here has no permutation to test",
 )
 
 
@@ -78,20 +79,34 @@ def test_a_kernel_that_is_measured_to_be_well_ahead_is_taken(medians, expected):
     assert tuner.fastest({"a": None, "b": None}, lambda kernels: choices) == expected
 
 
-def test_a_large_layer_is_compiled_as_codes(tmp_path):
-    torch.manual_seed(0)
-    layer = nn.Sequential(nn.Linear(2048, 2048), nn.ReLU())
-    graph = hwopt.apply(
-        hwopt.import_model(layer, torch.zeros(1, 2048)), "share-codebook{bits=3,steps=2}"
-    )
-    artifact = hwopt.compile(graph, output=tmp_path / "artifact")
-    (kernel,) = artifact.manifest.kernels
-    assert "codebook_dense" in kernel.name
-    assert (artifact.path / "constants.bin").stat().st_size < 2048 * 2048 * 4 / 8 + 2**16
-    x = torch.randn(1, 2048)
+class Spread(nn.Module):
+    """A layer whose one row is added to eight."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(256, 128)
+        self.register_buffer("rows", torch.randn(8, 128))
+
+    def forward(self, x):
+        return torch.relu(self.linear(x)[:1] + self.rows)
+
+
+@pytest.mark.parametrize("layer", [nn.Sequential(nn.Linear(256, 128), nn.ReLU()), Spread()])
+def test_a_layer_compiled_as_codes_computes_the_same(layer, tmp_path, monkeypatch):
+    """Whatever follows it; the choice is the tuner's and tested above."""
+    monkeypatch.setattr(tuner, "fastest", lambda kernels, choose: "codebook_dense")
+    graph = hwopt.apply(hwopt.import_model(layer, torch.zeros(1, 256)), "share-codebook{bits=4}")
+    artifact = hwopt.compile(graph, trials=0, output=tmp_path / "artifact")
+    assert any("codebook_dense" in kernel.name for kernel in artifact.manifest.kernels)
+    assert (artifact.path / "constants.bin").stat().st_size < 256 * 128 * 4 / 8 + 2**13
+    x = torch.randn(1, 256)
     with torch.no_grad():
         assert torch.allclose(torch.from_numpy(artifact(x.numpy())), graph.to_torch()(x), atol=1e-5)
 
 
-def test_without_measuring_weights_are_decoded_when_loaded():
-    assert templates.first({"dense": None, "codebook_dense": None}) == "dense"
+def test_without_measurements_weights_are_decoded_when_loaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
+    graph = hwopt.import_model(nn.Linear(256, 128), torch.zeros(1, 256))
+    artifact = hwopt.compile(hwopt.apply(graph, "share-codebook{bits=4}"), trials=0)
+    (kernel,) = artifact.manifest.kernels
+    assert kernel.name == "fused_dense_add"

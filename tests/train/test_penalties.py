@@ -108,6 +108,8 @@ def test_only_the_named_weights_are_penalised():
     penalty.after_step(learning_rate=10.0)
     assert not module.get_parameter("0.weight").any()
     assert torch.equal(module.get_parameter("1.weight"), torch.ones(2, 4))
+    with pytest.raises(HwoptError, match="the weights are of another model: it has no 'w'"):
+        L1Penalty(strength=1.0, weights=["w"]).start(module, samples=1)
 
 
 @pytest.mark.parametrize("form", ["cumulative", "proximal"])

@@ -2,7 +2,8 @@
 
 Layers with few distinct weights (``share-codebook``) can be held as floats, decoded when the model
 is loaded, or as codes of 4 or 8 bits. Codes are an eighth or a quarter of the bytes, which are what
-a product with few rows waits for; each vector of weights costs a shift and a permutation more.
+a product with few rows waits for; each vector of weights costs a shift and a permutation more,
+or several of them and selections where the codebook fills several registers.
 
 A vector of the codebook's entries stays in a register, and a permutation picks an entry for every
 lane by the low bits of its code. So codes of lane ``v`` lie in 32-bit words ``[block, step, v]``,
@@ -19,10 +20,11 @@ from tvm import te, tirx
 from hwopt.targets.target import Target
 from hwopt.targets.templates.register_tile_space import SUMS, UNPACKED, as_three
 
-#: Instructions that pick ``entries[code]`` for every lane: of (entries, codes).
+#: Instructions that pick ``entries[code]`` for every lane, by instruction set and lanes.
 PERMUTATIONS = {
-    "avx512": "llvm.x86.avx512.permvar.sf.512",
-    "avx2": "llvm.x86.avx2.permps",
+    ("avx512", 16): "llvm.x86.avx512.permvar.sf.512",
+    ("avx512", 8): "llvm.x86.avx2.permps",
+    ("avx2", 8): "llvm.x86.avx2.permps",
 }
 #: A codebook in more registers than these leaves too few for the sums.
 MOST_PERMUTATIONS = 4
@@ -39,7 +41,7 @@ def encode(matrix: np.ndarray, target: Target) -> tuple[np.ndarray, np.ndarray] 
     """
     lanes = target.float_lanes
     inputs, channels = matrix.shape
-    if target.isa not in PERMUTATIONS or channels % lanes:
+    if (target.isa, lanes) not in PERMUTATIONS or channels % lanes:
         return None
     most = MOST_PERMUTATIONS * lanes
     if len(np.unique(matrix[: 2 + most // channels])) > most:
@@ -100,7 +102,7 @@ def _look_up(
     """
     if count == lanes:
         entries = codebook[lane + first]
-        return tirx.call_llvm_pure_intrin("float32", PERMUTATIONS[isa], entries, codes)
+        return tirx.call_llvm_pure_intrin("float32", PERMUTATIONS[isa, lanes], entries, codes)
     half = count // 2
     low, high = (
         _look_up(codebook, first + start, half, codes, lane, lanes, isa) for start in (0, half)
