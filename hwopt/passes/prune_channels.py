@@ -44,11 +44,6 @@ class Ranking:
         """Return the classes of a group that may go."""
         return [c for c in group.classes if c not in self.pinned and not np.isnan(self.scores[c])]
 
-    @property
-    def total(self) -> float:
-        """The sum of the scores of all that may go."""
-        return float(sum(self.scores[c] for group in self.groups for c in self.removable(group)))
-
 
 @dataclass(frozen=True)
 class PruneChannels(Pass):

@@ -24,7 +24,8 @@ class Width:
     Attributes:
         channels: how many are left.
         latency_ms: measured median of the whole network in which only this group has this width.
-        importance: of the channels that are left; the network's is the sum over its groups.
+        importance: of the channels that are left, of any sign; the network's is the sum over its
+            groups.
     """
 
     channels: int

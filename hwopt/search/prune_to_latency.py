@@ -26,6 +26,7 @@ log = logging.getLogger("hwopt.search")
 _CORRECTIONS = 8
 _TOLERANCE = 0.02
 _ROUNDING = 1e-6
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class PruneToLatency(Pass):
         share: of the latency, in (0, 1).
         method: ``budgeted``, ``greedy`` or ``uniform``: see ``hwopt.search.allocate``.
         widths: how many widths each group is offered, the full one included.
-        criterion, batches, multiple, minimum, parts, constants: as for ``prune-channels``. The
-            scores of ``taylor`` and ``snip`` are compared between groups as they are; others
-            count as shares of their group.
+        criterion, batches, multiple, minimum, parts, constants: as for ``prune-channels``. What
+            a width keeps is the logarithm of the share of its group's scores (ours): shares of
+            groups in series multiply, as those of the latency do, and a group that is all but gone
+            is worth nothing to the others.
 
     Raises:
         HwoptError: if an option is out of range, latency cannot be measured here, or the share
@@ -141,8 +143,8 @@ class PruneToLatency(Pass):
 
     def _importance(self, ranking: Ranking, free: list[int], count: int) -> float:
         scores = sorted((float(ranking.scores[c]) for c in free), reverse=True)
-        total = ranking.total if self.criterion in ("taylor", "snip") else sum(scores)
-        return sum(scores[:count]) / (total or 1.0)
+        kept, total = sum(scores[:count]), sum(scores)
+        return math.log(max(kept / total, _NOTHING)) if total else math.log(count / len(free))
 
     def _fitted(
         self, table: dict[str, list[Width]], ranking: Ranking, context: Context
