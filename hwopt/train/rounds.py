@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from hwopt.data import DataSet
     from hwopt.graph import Graph
 
+#: Of a folder of rounds: whose they are.
+MARKER = "call.json"
+
 Terms = Callable[["Graph"], Sequence[Term]]
 """From the graph of a round to the terms of its training."""
 
@@ -71,14 +74,24 @@ def fit_in_rounds(
         if kept is not None:
             graph.save(kept)
     if folder is not None:
-        shutil.rmtree(folder)
+        _remove(folder)
     return graph
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder, what says whose it is last: a kill in the middle leaves it claimed."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == MARKER):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    folder.rmdir()
 
 
 def _claim(folder: Path, call: list[Any]) -> None:
     """Write down whose rounds a folder keeps, or refuse one that keeps others."""
-    marker = folder / "call.json"
-    if not folder.exists() or not any(folder.iterdir()):
+    marker = folder / MARKER
+    if not any(folder.glob("[!.]*")):  # a file that was being written begins with a dot
         folder.mkdir(parents=True, exist_ok=True)
         write_json(marker, call)
     elif not marker.exists() or read_json(marker) != call:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
 import pytest
 import torch
@@ -52,6 +53,28 @@ def test_the_share_grows_round_by_round(graph, growth):
     for first, second in itertools.pairwise(seen):
         for name, mask in first.masks.items():
             assert not (second.masks[name] & ~mask).any()  # what is pruned stays so
+
+
+def test_a_call_killed_while_it_cleans_up_goes_on(graph, tmp_path, monkeypatch):
+    folder, options = tmp_path / "rounds", {"rounds": 2, **OPTIONS}
+    remove, removed = shutil.rmtree, []
+
+    def killed(path):
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(path)
+        remove(path)
+
+    text = "prune-weights{ratio=0.5}"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", killed)
+        train.fit_in_rounds(graph, data(), text, folder=folder, **options)
+    assert len(removed) == 1 and any(folder.glob("round-*"))
+    resumed = train.fit_in_rounds(graph, data(), text, folder=folder, **options)
+    whole = train.fit_in_rounds(graph, data(), text, **options)
+    for name, tensor in whole.parameters.items():
+        assert torch.equal(tensor, resumed.parameter(name))
+    assert not folder.exists()
 
 
 def test_one_round_is_passes_and_training(graph):
