@@ -21,7 +21,7 @@ from torch.utils.data import Subset
 
 import hwopt
 from benchmarks.l1_compression import stored
-from benchmarks.records import Records, mean_and_spread, measured_on
+from benchmarks.records import TRAINING_THREADS, Records, mean_and_spread, measured_on
 from hwopt import data, train
 from hwopt.report import markdown
 
@@ -29,7 +29,8 @@ SEEDS = (0, 1, 2)
 #: Share of the equal layers fused: compression ratios of these are 1 to 3.3.
 RATIOS = (0.0, 0.25, 0.5, 0.6, 0.7)
 ROUNDS = 4
-TRAINING = {"batch_size": 64, "label_smoothing": 0.0, "augment": "flip", "progress": False}
+TRAINING = {"batch_size": 64, "label_smoothing": 0.0, "augment": "flip"}
+TRAINING |= {"threads": TRAINING_THREADS, "progress": False}
 
 
 class Block(nn.Module):
@@ -67,7 +68,7 @@ def trained(seed: int) -> hwopt.Graph:
     """Return the network that all ratios start from."""
     graph = hwopt.import_model(network(seed), torch.zeros(1, 1, 28, 28))
     module = graph.to_torch()
-    train.fit(module, images()[0], epochs=6, learning_rate=0.1, seed=seed, threads=2, **TRAINING)
+    train.fit(module, images()[0], epochs=6, learning_rate=0.1, seed=seed, **TRAINING)
     return graph.with_weights_of(module)
 
 
@@ -82,7 +83,6 @@ def run(ratio: float, seed: int) -> dict[str, Any]:
         epochs=1,
         learning_rate=0.05,
         seed=seed,
-        threads=2,
         **TRAINING,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -139,10 +139,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def main() -> None:
-    records = Records("fusion")
-    for seed in SEEDS:
-        for ratio in RATIOS:
-            records.run({"ratio": ratio, "seed": seed}, functools.partial(run, ratio, seed))
+    keys = [{"ratio": ratio, "seed": seed} for seed in SEEDS for ratio in RATIOS]
+    Records("fusion").run_all(keys, run)
 
 
 if __name__ == "__main__":

@@ -119,12 +119,13 @@ def _mean(found: list[dict[str, Any]], name: str) -> float:
 
 
 def main() -> None:
-    records = Records("l1_compression")
-    for seed in SEEDS:
-        for net in lenets.NETS:
-            for strength in STRENGTHS:
-                key = {"net": net, "strength": strength, "form": "cumulative", "seed": seed}
-                records.run(key, functools.partial(run, **key))
+    keys = [
+        {"net": net, "strength": strength, "form": "cumulative", "seed": seed}
+        for seed in SEEDS
+        for net in lenets.NETS
+        for strength in STRENGTHS
+    ]
+    Records("l1_compression").run_all(keys, run)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+from benchmarks.records import TRAINING_THREADS
 from hwopt import data
 from hwopt.errors import HwoptError
 
@@ -67,6 +68,6 @@ def options(name: str, images: str, seed: int) -> dict:
         "learning_rate": 0.1 if name == "lenet-300-100" else 0.05,
         "label_smoothing": 0.0,
         "seed": seed,
-        "threads": 2,
+        "threads": TRAINING_THREADS,
         "progress": False,
     }

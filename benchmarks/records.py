@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 from hwopt import targets
 
 RESULTS = Path(__file__).parent / "results"
+#: Of a training beside others: see :meth:`Records.run_all`.
+TRAINING_THREADS = 1
 
 
 class Records:
@@ -34,17 +38,48 @@ class Records:
 
     def run(self, key: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the run with this key on this machine; measure and append it if it is new."""
+        known = self.find(key)
+        if known is not None:
+            print(f"known: {key}")
+            return known
+        return self._append(key, measure())
+
+    def run_all(
+        self, keys: Iterable[dict[str, Any]], measure: Callable[..., dict[str, Any]]
+    ) -> None:
+        """Run all that are new, in as many processes as there are cores.
+
+        For experiments that time nothing. Small networks gain nothing from a second thread of
+        torch, so each should take :data:`TRAINING_THREADS`.
+
+        Args:
+            keys: of the runs.
+            measure: a function of a module, called with the values of a key by their names.
+        """
+        new = [key for key in keys if self.find(key) is None]
+        pool = ProcessPoolExecutor(targets.get("host").threads, get_context("spawn"))
+        try:
+            runs = {pool.submit(measure, **key): key for key in new}
+            for run in as_completed(runs):
+                self._append(runs[run], run.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the run with this key on this machine; None if it is new."""
         key = {**key, **machine()}
         for known in self.read():
             if all(known.get(name) == value for name, value in key.items()):
-                print(f"known: {key}")
                 return known
-        record = {**key, "commit": commit(), **measure()}
+        return None
+
+    def _append(self, key: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+        record = {**key, **machine(), "commit": commit(), **figures}
         RESULTS.mkdir(exist_ok=True)
         torn = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
         with self.path.open("a") as file:
             file.write(("\n" if torn else "") + json.dumps(record) + "\n")
-        print(json.dumps(record))
+        print(json.dumps(record), flush=True)
         return record
 
 

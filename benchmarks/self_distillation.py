@@ -35,7 +35,7 @@ def trained(seed: int) -> hwopt.Graph:
     model = models.create("resnet8", input_shape=(1, 28, 28))
     graph = hwopt.import_model(model, torch.zeros(1, 1, 28, 28))
     module = graph.to_torch()
-    train.fit(module, images()[0], epochs=8, learning_rate=0.1, seed=seed, threads=2, **TRAINING)
+    train.fit(module, images()[0], epochs=8, learning_rate=0.1, seed=seed, **TRAINING)
     return graph.with_weights_of(module)
 
 
@@ -63,7 +63,6 @@ def run(objective: str, ratio: float, seed: int) -> dict[str, Any]:
         epochs=1,
         learning_rate=0.05,
         seed=seed,
-        threads=2,
         **TRAINING,
     )
     return {
@@ -97,12 +96,13 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def main() -> None:
-    records = Records("self_distillation")
-    for seed in SEEDS:
-        for ratio in RATIOS:
-            for objective in OBJECTIVES:
-                key = {"objective": objective, "ratio": ratio, "seed": seed}
-                records.run(key, functools.partial(run, **key))
+    keys = [
+        {"objective": objective, "ratio": ratio, "seed": seed}
+        for seed in SEEDS
+        for ratio in RATIOS
+        for objective in OBJECTIVES
+    ]
+    Records("self_distillation").run_all(keys, run)
 
 
 if __name__ == "__main__":

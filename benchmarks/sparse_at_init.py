@@ -92,14 +92,15 @@ def summary(found: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    records = Records("sparse_at_init")
-    for images in reversed(lenets.DATA):
-        for net in lenets.NETS:
-            for seed in SEEDS:
-                variants = [("dense", 0.0), *((m, r) for m in METHODS for r in RATIOS)]
-                for method, ratio in variants:
-                    key = {"net": net, "images": images, "method": method, "ratio": ratio}
-                    records.run({**key, "seed": seed}, functools.partial(run, **key, seed=seed))
+    variants = [("dense", 0.0), *((method, ratio) for method in METHODS for ratio in RATIOS)]
+    keys = [
+        {"net": net, "images": images, "method": method, "ratio": ratio, "seed": seed}
+        for images in reversed(lenets.DATA)
+        for net in lenets.NETS
+        for seed in SEEDS
+        for method, ratio in variants
+    ]
+    Records("sparse_at_init").run_all(keys, run)
 
 
 if __name__ == "__main__":
