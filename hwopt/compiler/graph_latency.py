@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler.latency import measure
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from hwopt.targets import Target
 
 
-#: Rounds of measuring: what else a machine does disturbs more than a thousand short calls.
-_ROUNDS = 5
+#: Rounds of measuring: what else a machine does disturbs more than a thousand short calls. More
+#: than the fewest as long as the standard error of a ratio is larger than the precision.
+_FEWEST_ROUNDS, _MOST_ROUNDS = 5, 15
+_PRECISION = 0.015
 
 
 class GraphLatency:
@@ -34,7 +36,8 @@ class GraphLatency:
         target: the device.
         trials, seed, progress: of compiling; see ``hwopt.compile``.
         runs: measured calls of each graph, in five rounds of whose ratios the median counts; None
-            takes as many as last about two seconds, from 100 to 1,000.
+            takes as many as last about two seconds, from 100 to 1,000. Where the rounds disagree
+            there are up to fifteen of them.
         memory: a JSON file to remember in; without it, as long as this object lives.
     """
 
@@ -79,14 +82,18 @@ class GraphLatency:
             for key, artifact in artifacts.items()
         }
         runs = self.runs or _enough(calls[base_key])
-        rounds = []
-        for _ in range(_ROUNDS):
-            latencies = measure(
-                calls, threads=self.target.threads, runs=math.ceil(runs / _ROUNDS), warmup=1
-            )
-            rounds.append({key: latency.median_ms for key, latency in latencies.items()})
-        self._known.setdefault(base_key, median(of[base_key] for of in rounds))
-        self._known.update({key: median(of[key] / of[base_key] for of in rounds) for key in new})
+        runs = math.ceil(runs / _FEWEST_ROUNDS)
+        bases: list[float] = []
+        ratios: dict[str, list[float]] = {key: [] for key in new}
+        while len(bases) < _FEWEST_ROUNDS or (
+            len(bases) < _MOST_ROUNDS and not all(map(_precise, ratios.values()))
+        ):
+            latencies = measure(calls, threads=self.target.threads, runs=runs, warmup=1)
+            bases.append(latencies[base_key].median_ms)
+            for key, of in ratios.items():
+                of.append(latencies[key].median_ms / bases[-1])
+        self._known.setdefault(base_key, median(bases))
+        self._known.update({key: median(of) for key, of in ratios.items()})
         if self.memory is not None:
             write_json(self.memory, self._known)
 
@@ -97,9 +104,16 @@ class GraphLatency:
 
     def _key(self, base: Graph, graph: Graph) -> str:
         parts = [self.target.fingerprint(), str(self._compile_options["trials"])]
-        parts += [str(self.runs), str(_ROUNDS)]
+        parts += [str(self.runs), str(_MOST_ROUNDS), str(_PRECISION)]
         parts += [_structure(base), "" if graph is base else _structure(graph)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _precise(ratios: list[float]) -> bool:
+    """Return whether the median of the rounds is known well enough."""
+    # Of a normal distribution, the median's standard error is 1.25 times that of the mean.
+    error = 1.25 * stdev(ratios) / math.sqrt(len(ratios))
+    return error <= _PRECISION * median(ratios)
 
 
 def _structure(graph: Graph) -> str:
