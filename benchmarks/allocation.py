@@ -27,7 +27,7 @@ from hwopt.report import markdown
 SEEDS = (0, 1, 2)
 SHARES = (0.45, 0.3, 0.6)
 METHODS = ("budgeted", "greedy", "uniform")
-#: Where it differs from the recipe's.
+#: Where it differs from the recipe's: see ``benchmarks.choose_recipe``.
 FINE_TUNE = {"epochs": 16, "learning_rate": 0.2, "weight_decay": 1e-4}
 FOLDER = Path("runs") / "allocation"
 

@@ -85,6 +85,10 @@ class PruneToLatency(Pass):
             for name, group in groups.items()
         }
         table = {name: widths for name, widths in table.items() if len(widths) > 1}
+        if not table:
+            raise HwoptError(
+                f"pass {self.name}: no channels can be pruned; prune-channels lists the reasons"
+            )
         result, measured = self._fitted(table, ranking, context)
         message = f"{measured:.3f} of the latency before, measured side by side"
         apart = [g for g in ranking.groups if ranking.removable(g) and g not in groups.values()]
@@ -153,19 +157,20 @@ class PruneToLatency(Pass):
         assert context.latency is not None
         budget, low, high = self.share, fastest(table), 1.0
         best: tuple[float, PassResult, float] | None = None
-        for _ in range(_CORRECTIONS):
+        tried: dict[tuple[tuple[str, float], ...], float] = {}
+        while len(tried) < _CORRECTIONS:
             allocation = allocate(table, budget, self.method)
-            chosen = self._pruning(
-                tuple(
-                    (name, 1 - width.channels / table[name][0].channels)
-                    for name, width in allocation.widths.items()
-                    if width.channels < table[name][0].channels
-                )
+            ratios = tuple(
+                (name, 1 - width.channels / table[name][0].channels)
+                for name, width in allocation.widths.items()
+                if width.channels < table[name][0].channels
             )
-            result = chosen.prune(ranking, context)
-            dense, latency = context.latency([ranking.labels.graph, result.graph])
-            measured = latency / dense
-            log.info("predicted %.3f, measured %.3f", allocation.predicted_ms, measured)
+            result = self._pruning(ratios).prune(ranking, context)
+            if ratios not in tried:
+                dense, latency = context.latency([ranking.labels.graph, result.graph])
+                tried[ratios] = latency / dense
+                log.info("predicted %.3f, measured %.3f", allocation.predicted_ms, tried[ratios])
+            measured = tried[ratios]
             if measured <= self.share:
                 low = max(low, budget)
                 if best is None or allocation.importance > best[0]:

@@ -86,3 +86,6 @@ def test_what_cannot_be_is_said_in_one_sentence(graph):
     context = Context(latency=always_the_same)
     with pytest.raises(HwoptError, match="cannot be reached"):
         hwopt.apply(graph, "prune-to-latency{share=0.5,criterion=l2}", context)
+    linear = hwopt.import_model(nn.Linear(4, 3), torch.zeros(1, 4))
+    with pytest.raises(HwoptError, match="no channels can be pruned"):
+        hwopt.apply(linear, "prune-to-latency{share=0.5,criterion=l2}", context)
