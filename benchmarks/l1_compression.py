@@ -76,8 +76,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         "Means over seeds, accuracies in percent. `debiased`: the zeros are masked and the rest is "
         "trained on without the penalty; `coded`: with 32 values a layer besides. Ratios are of "
         "weights (biases not counted) to non-zeros, and of the dense file to the stored one "
-        "(values and packed positions). Loss is counted from C = 0, trained as long. The test set of "
-        "MNIST has 1,000 images here: half a point is five of them."
+        "(values and packed positions). Loss is counted from C = 0, trained as long. The test "
+        "set of MNIST has 1,000 images here: half a point is five of them."
     )
     rows, largest = [], []
     for net, images in itertools.product(lenets.NETS, STRENGTHS):
