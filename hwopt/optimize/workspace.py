@@ -84,10 +84,19 @@ class Workspace:
 
 
 def start_fresh(folder: Path) -> None:
-    """Remove what an earlier job left; nothing where no job has been."""
-    if (folder / STEPS).is_dir():
+    """Remove what an earlier job left; nothing where no job has been.
+
+    Raises:
+        HwoptError: if a job is at work in the folder, or it cannot be written.
+    """
+    if not (folder / STEPS).is_dir():
+        return
+    with Workspace(folder).alone(), storage_errors(folder):
+        for record in (folder / STEPS).glob("*.json"):
+            record.unlink()
         for part in PARTS:
-            shutil.rmtree(folder / part, ignore_errors=True)
+            if part != STEPS and (folder / part).exists():
+                shutil.rmtree(folder / part)
 
 
 def digest(value: Any) -> str:

@@ -62,5 +62,9 @@ def test_a_fresh_start_removes_what_a_job_left_and_nothing_where_none_was(tmp_pa
     assert (tmp_path / "artifacts").is_dir()
     Workspace(tmp_path).step("s", 1, lambda: 5)
     (tmp_path / "notes.txt").touch()
+    with Workspace(tmp_path).alone(), pytest.raises(HwoptError, match="another job is at work"):
+        start_fresh(tmp_path)
+    (tmp_path / "steps" / "s.json").stat()  # still there
     start_fresh(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert not (tmp_path / "artifacts").exists() and not list(tmp_path.rglob("*.json"))
+    assert (tmp_path / "notes.txt").exists()
