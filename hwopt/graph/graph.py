@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hwopt.graph.module import GraphModule
 
 INPUT = "input"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Graph:
@@ -391,4 +391,4 @@ def _check_name(kind: str, name: str) -> None:
     if _is_reserved(name):
         raise ValueError(f"{kind} name {name!r} is an attribute of every torch module")
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{kind} name {name!r} may hold letters, digits, '_' and '.' only")
+        raise ValueError(f"{kind} name {name!r} may hold letters, digits, '_', '-' and '.' only")

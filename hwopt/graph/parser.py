@@ -14,18 +14,18 @@ from hwopt.graph.graph import Graph
 from hwopt.graph.types import Batch, Dimension, Operand, Operands, Parameter, TensorSpec, Value
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<value>%[\w.]+(?:\#\d+)?)|(?P<parameter>@[\w.]+)|(?P<string>"(?:\\.|[^"\\])*")
+    r"""\s*(?:(?P<value>%[\w.-]+(?:\#\d+)?)|(?P<parameter>@[\w.-]+)|(?P<string>"(?:\\.|[^"\\])*")
     |(?P<batch>(?:\d+\*)?N\b)|(?P<number>-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf)\b|nan\b|-?\d+\.(?!\w))
     |(?P<word>[A-Za-z_][\w.]*)|(?P<mark>[\[\](),=:]))""",
     re.VERBOSE,
 )
-_NAME = r"[\w.]+"
+_NAME = r"[\w.-]+"
 _SPEC = r"[a-z0-9]+\[[^\]]*\]"
 _HEAD = re.compile(rf"graph ({_NAME}) \{{")
 _DECLARATION = re.compile(rf"(input|parameter|buffer) ({_NAME}): ({_SPEC})( masked)?( codebook)?")
 _CALL = re.compile(rf"({_NAME})(?:: ({_SPEC}(?:, {_SPEC})*))? = ({_NAME})\((.*)\)")
 _RETURN = re.compile(r"return (.*)")
-_OUTPUT = re.compile(rf"({_NAME})=([%@][\w.]+(?:#\d+)?)")
+_OUTPUT = re.compile(rf"({_NAME})=([%@][\w.-]+(?:#\d+)?)")
 
 
 def parse(text: str, parameters: Mapping[str, torch.Tensor]) -> Graph:

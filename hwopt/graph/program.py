@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -93,6 +94,7 @@ class _Builder:
         for known, other in self.graph.parameters.items():
             if _same_storage(tensor, other):
                 return Parameter(known)
+        name = self.graph.unique_name(_writable(name))
         self.graph.set_parameter(name, tensor, trainable=trainable)
         return Parameter(name)
 
@@ -193,7 +195,12 @@ def _module_path(node: fx.Node) -> str:
     path = stack[-1][0] if stack else ""
     # A module that is called twice stands in the stack as ``name@1``.
     path = str(path).split("@")[0]
-    return "" if "_empty_nn_module_stack" in path else path
+    return "" if "_empty_nn_module_stack" in path else _writable(path)
+
+
+def _writable(name: str) -> str:
+    """Return a name that the text of a graph may hold: torch lets modules have any."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"_{name}" if name.startswith("-") else name)
 
 
 def _where(node: fx.Node) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -108,6 +110,19 @@ def test_state_dict_has_the_names_of_the_model():
     module = hwopt.import_model(model, torch.randn(1, *IMAGE)).to_torch()
     own = {k for k in model.state_dict() if "num_batches_tracked" not in k}
     assert set(module.state_dict()) == own
+
+
+def test_modules_may_have_any_name(tmp_path):
+    names = ("block1-0", "a conv/ü", "a_conv__", "-")
+    model = nn.Sequential(OrderedDict((name, nn.Conv2d(2, 2, 1)) for name in names))
+    x = torch.randn(3, 2, 4, 4)
+    graph = hwopt.import_model(model, x)
+    weights = [name for name in graph.parameters if "weight" in name]
+    assert weights == ["block1-0.weight", "a_conv__.weight", "a_conv__.weight_1", "_-.weight"]
+    graph.save(tmp_path / "graph")
+    again = hwopt.Graph.load(tmp_path / "graph")
+    assert again.to_text() == graph.to_text()
+    torch.testing.assert_close(again.to_torch()(x), model(x))
 
 
 def test_shared_parameters_have_one_name_and_count_once():
