@@ -181,6 +181,8 @@ def carry(result: Graph, kept: Kept, how: Carry) -> list[Note]:
             notes.append(Note(node.name, message, changed=False))
         if node.op not in OUTPUT_AXIS or node.name in kept.labels.separate:
             continue
+        if not any(True for _ in node.values()):
+            continue  # it reads a parameter
         if node.name not in result or not constants.removed(node.input).any():
             continue
         with torch.no_grad():

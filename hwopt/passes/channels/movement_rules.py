@@ -161,6 +161,18 @@ def pad(labels: ChannelLabels, node: Node) -> None:
     labels.rewrites[node.name] = rewrite
 
 
+def roll(labels: ChannelLabels, node: Node) -> None:
+    """Channels keep their places, unless it is them that are rolled or flipped."""
+    known = labels.values.get(node.input)
+    if known is None:
+        return
+    moved = {d % known.ndim for d in node.attributes["dims"]} or set(range(known.ndim))
+    if any(known.shape[d] > 1 for d in moved):
+        labels.barrier(node, f"{node.name} moves the channels")
+    else:
+        labels.write(node, known)
+
+
 def channel_shuffle(labels: ChannelLabels, node: Node) -> None:
     """Groups are narrowed alike or go as a whole."""
     if node.input not in labels.values:

@@ -52,6 +52,9 @@ _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
     **dict.fromkeys(("concat", "stack"), movement.concat),
     "slice": movement.take_slice,
     "pad": movement.pad,
+    # Of their operand they take the type only.
+    **dict.fromkeys(("aten.new_zeros.default", "aten.new_ones.default"), lambda labels, node: None),
+    **dict.fromkeys(("aten.roll.default", "aten.flip.default"), movement.roll),
     "channel_shuffle": movement.channel_shuffle,
     "pixel_shuffle": movement.pixel_shuffle,
     **dict.fromkeys(("matmul", "bmm"), attention.matmul),
