@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CLASSES = 5
+from tests.token_architectures import (
+    CLASSES,
+    Mixer,
+    ShiftedWindows,
+    TextTransformer,
+    VisionTransformer,
+)
+
 IMAGE = (3, 16, 16)
 
 
@@ -208,54 +215,6 @@ class UNet(nn.Module):
         return self.out(x).mean((2, 3))
 
 
-class SelfAttention(nn.Module):
-    def __init__(self, width: int, heads: int, *, fused: bool):
-        super().__init__()
-        self.heads, self.fused = heads, fused
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, width = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        if self.fused:
-            y = functional.scaled_dot_product_attention(q, k, v)
-        else:
-            weights = (q @ k.transpose(-2, -1)) * (width // self.heads) ** -0.5
-            y = weights.softmax(-1) @ v
-        return self.out(y.transpose(1, 2).reshape(batch, tokens, -1))
-
-
-class TransformerBlock(nn.Module):
-    def __init__(self, width: int, heads: int, *, fused: bool):
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = SelfAttention(width, heads, fused=fused)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
-
-
-class VisionTransformer(nn.Module):
-    def __init__(self, *, fused: bool = True):
-        super().__init__()
-        self.patches = nn.Conv2d(3, 24, 4, 4)
-        self.token = nn.Parameter(torch.randn(1, 1, 24))
-        self.positions = nn.Parameter(torch.randn(1, 17, 24) * 0.1)
-        self.blocks = nn.Sequential(*(TransformerBlock(24, 4, fused=fused) for _ in range(2)))
-        self.norm, self.fc = nn.LayerNorm(24), nn.Linear(24, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.positions
-        return self.fc(self.norm(self.blocks(x))[:, 0])
-
-
 class ConvNeXtBlock(nn.Module):
     def __init__(self, width: int):
         super().__init__()
@@ -273,22 +232,6 @@ class ConvNeXtBlock(nn.Module):
 
 def convnext():
     return Chain(20, nn.Conv2d(3, 12, 2, 2), ConvNeXtBlock(12), block(12, 20), ConvNeXtBlock(20))
-
-
-class Mixer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.patches = nn.Conv2d(3, 16, 4, 4)
-        self.norm1, self.norm2 = nn.LayerNorm(16), nn.LayerNorm(16)
-        self.tokens = nn.Sequential(nn.Linear(16, 24), nn.GELU(), nn.Linear(24, 16))
-        self.channels = nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16))
-        self.fc = nn.Linear(16, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.patches(x).flatten(2).transpose(1, 2)
-        x = x + self.tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
-        x = x + self.channels(self.norm2(x))
-        return self.fc(x.mean(1))
 
 
 class Reshapes(nn.Module):
@@ -314,18 +257,6 @@ class Reshapes(nn.Module):
         return self.fc2(torch.cat([hidden, pooled[0], pooled[1]], -1))
 
 
-class TextTransformer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding, self.positions = nn.Embedding(50, 16), nn.Embedding(12, 16)
-        self.layer = nn.TransformerEncoderLayer(16, 2, 40, batch_first=True, norm_first=True)
-        self.fc = nn.Linear(16, CLASSES)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embedding(tokens) + self.positions(torch.arange(12))
-        return self.fc(self.layer(x).mean(1))
-
-
 ARCHITECTURES = {
     "vgg": vgg,
     "resnet": resnet,
@@ -340,6 +271,7 @@ ARCHITECTURES = {
     "u-net": UNet,
     "vit": VisionTransformer,
     "vit-unfused": lambda: VisionTransformer(fused=False),
+    "shifted-windows": ShiftedWindows,
     "convnext": convnext,
     "mixer": Mixer,
     "reshapes": Reshapes,

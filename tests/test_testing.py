@@ -19,8 +19,8 @@ OPTIONS = {
     # Emptying a layer is refused, and these have layers of a few weights.
     "prune-weights": "prune-weights{ratio=0.5,scope=layer}",
 }
-#: The example networks have no empty channels, no dead code and no layers that are alike.
-NOTHING_TO_DO = {"condense", "eliminate-dead-code", "fuse-layers"}
+#: The example networks have no empty channels, no dead code, no constants and no layers alike.
+NOTHING_TO_DO = {"condense", "eliminate-dead-code", "fold-constants", "fuse-layers"}
 #: Its own test below: in small networks latency does not depend on widths.
 OWN_TEST = {"prune-to-latency"}
 

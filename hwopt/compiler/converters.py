@@ -20,6 +20,7 @@ def converters() -> dict[str, Converter]:
         "prod.dim_int": _reduction(relax.op.prod),
         "_unsafe_view.default": _reshape,
         "group_norm.default": _group_norm,
+        "layer_norm.default": _layer_norm,
         "scaled_dot_product_attention.default": _attention,
         "var.dim": _variance,
     }
@@ -40,6 +41,10 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
             aten.std,
             aten.pixel_shuffle,
             aten.pixel_unshuffle,
+            aten.new_zeros,
+            aten.new_ones,
+            aten.new_full,
+            aten.fill,
         ]
     )
 
@@ -139,15 +144,35 @@ def _group_norm(node: Any, importer: Any) -> relax.Var:
     names = ("num_groups", "weight", "bias", "eps")
     x, groups, weight, bias, epsilon = _arguments(node, importer, names)
     example = node.args[0].meta["val"]
-    channels, dtype = example.shape[1], str(example.dtype).removeprefix("torch.")
-    gamma, beta = (
-        relax.const(np.full(channels, default, dtype)) if given is None else importer.env[given]
-        for given, default in ((weight, 1), (bias, 0))
-    )
+    gamma, beta = _scale_and_shift(importer, weight, bias, example.shape[1], example.dtype)
     axes = list(range(2, example.dim()))
     return importer.block_builder.emit(
         relax.op.nn.group_norm(x, gamma, beta, groups, 1, axes, epsilon or 1e-5)
     )
+
+
+def _layer_norm(node: Any, importer: Any) -> relax.Var:
+    """Convert ``layer_norm``; TVM's own converter cannot do without weight and bias."""
+    names = ("normalized_shape", "weight", "bias", "eps")
+    x, shape, weight, bias, epsilon = _arguments(node, importer, names)
+    dtype = node.args[0].meta["val"].dtype
+    gamma, beta = _scale_and_shift(importer, weight, bias, shape, dtype)
+    axes = list(range(-len(shape), 0))
+    return importer.block_builder.emit(
+        relax.op.nn.layer_norm(x, gamma, beta, axes, 1e-5 if epsilon is None else epsilon)
+    )
+
+
+def _scale_and_shift(
+    importer: Any, weight: Any, bias: Any, shape: Any, dtype: torch.dtype
+) -> tuple[relax.Expr, relax.Expr]:
+    """Return weight and bias of a normalization: ones and zeros where it has none."""
+    name = str(dtype).removeprefix("torch.")
+    gamma, beta = (
+        relax.const(np.full(shape, default, name)) if given is None else importer.env[given]
+        for given, default in ((weight, 1), (bias, 0))
+    )
+    return gamma, beta
 
 
 def _arguments(node: Any, importer: Any, names: tuple[str, ...]) -> list[Any]:

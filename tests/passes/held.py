@@ -33,7 +33,8 @@ def held(kept: Kept, *inputs: torch.Tensor, border: bool = True):
         operands = {role: read(operand) for role, operand in node.operands.items()}
         run = Operation(node).eval()
         mask = removed(Value(node.name))
-        mixes = node.op in LAYERS and node.name not in kept.labels.separate
+        reads = any(True for _ in node.values())
+        mixes = reads and node.op in LAYERS and node.name not in kept.labels.separate
         if mixes and node.op != "embedding" and removed(node.input) is not None:
             operands["input"] = _zero_where_it_varies(
                 operands["input"], removed(node.input), graph.spec(node.input)
@@ -77,7 +78,10 @@ def _in_float64(graph):
 
 def _zero_where_it_varies(x, removed, spec):
     """A removed channel that depends on the input, as behind a product, counts as zero."""
-    axis, batch = next((d, b) for d, b in enumerate(spec.shape) if isinstance(b, Batch))
+    batches = [(d, b) for d, b in enumerate(spec.shape) if isinstance(b, Batch)]
+    if not batches:
+        return x  # computed from parameters alone
+    axis, batch = batches[0]
     apart = x.unflatten(axis, (batch.multiple, -1))
     first = apart.narrow(axis + 1, 0, 1)
     varies = ((apart - first).abs() > 1e-10).any(axis + 1, keepdim=True)
