@@ -159,7 +159,7 @@ class PruneToLatency(Pass):
         best: tuple[float, PassResult, float] | None = None
         # The network as it is has its latency, whatever a second measurement says.
         tried: dict[tuple[tuple[str, float], ...], float] = {(): 1.0}
-        while len(tried) < _CORRECTIONS:
+        while len(tried) <= _CORRECTIONS:
             allocation = allocate(table, budget, self.method)
             ratios = tuple(
                 (name, 1 - width.channels / table[name][0].channels)
