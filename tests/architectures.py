@@ -242,12 +242,14 @@ class Reshapes(nn.Module):
         self.stem = nn.Conv2d(3, 12, 3, padding=1)
         self.norm = nn.GroupNorm(3, 12)
         self.slope = nn.PReLU(12)
-        self.wide = nn.Conv2d(12, 32, 3, padding=1)
+        self.scale = nn.Parameter(torch.ones(12))
+        self.wide = nn.Conv2d(12, 32, (2, 3), padding="same")
         self.narrow = nn.Conv2d(8, 10, 3, stride=2, padding=1)
         self.fc1, self.fc2 = nn.Linear(10 * 16 * 16, 12), nn.Linear(20, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.slope(self.norm(self.stem(x)))
+        x = (x.flatten(2).contiguous().view_as(x)) * self.scale.reshape(-1, 1, 1)
         x = functional.pixel_shuffle(functional.elu(self.wide(x)), 2)
         x = self.narrow(x)
         first, second = torch.split(x, [4, 6], dim=1)

@@ -15,6 +15,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from hwopt.errors import HwoptError
 from hwopt.graph import operators
+from hwopt.graph.canonical import canonical
 from hwopt.graph.cleanup import remove_unused
 from hwopt.graph.functionalize import functionalized
 from hwopt.graph.graph import Graph
@@ -126,7 +127,9 @@ class _Builder:
             elif not (known.is_tensor and converted is None):
                 attributes[role] = converted
         name = self.graph.unique_name(self.name(node))
-        self.read[node] = self.graph.add_node(name, op.name, operands, attributes)
+        example = node.meta.get("val")
+        call = canonical(self.graph, name, op.name, operands, attributes, example)
+        self.read[node] = self.graph.add_node(name, *call)
 
     def convert(self, node: fx.Node, value: Any) -> Any:
         """Turn an fx argument into an operand or an attribute."""

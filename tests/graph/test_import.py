@@ -125,6 +125,23 @@ def test_modules_may_have_any_name(tmp_path):
     torch.testing.assert_close(again.to_torch()(x), model(x))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "padding": "same", "dilation": 2},
+        {"kernel_size": (4, 3), "padding": "same", "dilation": (1, 2)},
+        {"kernel_size": 3, "padding": "valid", "stride": 2},
+    ],
+)
+def test_padding_by_name_is_padding_by_numbers(options):
+    model = nn.Conv2d(2, 3, **options)
+    x = torch.randn(2, 2, 9, 9)
+    graph = hwopt.import_model(model, x)
+    assert {node.op for node in graph.nodes()} <= {"pad", "conv2d"}
+    assert graph.macs() > 0
+    assert max_difference(graph.to_torch()(x), model(x)) <= 1e-6
+
+
 def test_shared_parameters_have_one_name_and_count_once():
     graph = hwopt.import_model(make(Tied), torch.randn(1, 6))
     assert graph.num_parameters() == 6 * 6 + 6 + 6

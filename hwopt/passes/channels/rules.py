@@ -62,6 +62,15 @@ _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
 }
 
 
+def _moves_a_vector(graph: Graph, node: Node) -> bool:
+    """Say whether a parameter is handed on whose only axis can be that of channels."""
+    if node.op in ("expand", "repeat"):
+        return True
+    is_moved = node.op in ("reshape", "unsqueeze", *_MOVEMENT.split())
+    shapes = [graph.parameter(name).shape for _, name in node.parameters()]
+    return is_moved and all(sum(size > 1 for size in shape) == 1 for shape in shapes)
+
+
 def label_channels(graph: Graph, *, whole_parts: bool = False) -> ChannelLabels:
     """Walk the graph and label the channels of every value.
 
@@ -75,7 +84,7 @@ def label_channels(graph: Graph, *, whole_parts: bool = False) -> ChannelLabels:
         rule = _RULES.get(node.op)
         if rule is None:
             labels.barrier(node, f"{node.name} ({node.op}) has no rule for channels")
-        elif any(True for _ in node.values()) or node.op in ("expand", "repeat"):
+        elif any(True for _ in node.values()) or _moves_a_vector(graph, node):
             rule(labels, node)
     for operand in graph.outputs.values():
         if isinstance(operand, Value) and operand in labels.values:
