@@ -74,7 +74,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Grouped(nn.Module):
-    """Holds what cannot be pruned: a grouped convolution, and a roll that has no rule."""
+    """Holds what cannot be pruned: a grouped convolution, and channels that are rolled."""
 
     def __init__(self):
         super().__init__()
@@ -86,7 +86,7 @@ class Grouped(nn.Module):
 
     def forward(self, x):
         x = self.b(torch.relu(self.grouped(self.a(x))))
-        return self.fc(self.c(torch.roll(x, (1, 2), (2, 3))).amax((2, 3)))
+        return self.fc(self.c(torch.roll(x, (1, 2), (1, 3))).amax((2, 3)))
 
 
 class Attention(nn.Module):

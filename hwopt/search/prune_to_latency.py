@@ -177,7 +177,7 @@ class PruneToLatency(Pass):
                 if best is None or allocation.importance > best[0]:
                     best = (allocation.importance, result, measured)
             else:
-                high = min(high, allocation.predicted_ms)
+                high = min(high, allocation.predicted_ms, budget)
             if self.share - _TOLERANCE <= measured <= self.share or high - low < _ROUNDING:
                 break
             budget *= self.share / measured

@@ -89,3 +89,14 @@ def test_what_cannot_be_is_said_in_one_sentence(graph):
     linear = hwopt.import_model(nn.Linear(4, 3), torch.zeros(1, 4))
     with pytest.raises(HwoptError, match="no channels can be pruned"):
         hwopt.apply(linear, "prune-to-latency{share=0.5,criterion=l2}", context)
+
+
+def test_one_width_far_below_the_share_ends_the_search(graph):
+    """All choices but two are alike: none, and one that is much faster than it has to be."""
+
+    def latency(graphs):
+        return [1.0 if one.macs() == graph.macs() else 0.7 for one in graphs]
+
+    context = Context(latency=latency)
+    pruned = hwopt.apply(graph, "prune-to-latency{share=0.8,criterion=l2,widths=2}", context)
+    assert pruned.macs() < graph.macs()
