@@ -106,8 +106,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         "ResNet-8 on Fashion-MNIST, pruned to shares of the dense latency with one thread by the "
         f"same Taylor scores and fine-tuned for {FINE_TUNE['epochs']} epochs; mean over seeds, of "
-        "the points lost also the standard deviation. Points are lost to the dense network before; "
-        "the first row is what that gains by the same fine-tuning."
+        "the points lost also the standard deviation. Points are lost to the dense network "
+        "before; a row `dense` is what that gains by the same fine-tuning."
     )
     rows = []
     for method in ("dense", *METHODS):
