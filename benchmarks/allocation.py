@@ -42,7 +42,7 @@ def dense(seed: int) -> hwopt.Graph:
 
 
 def one_thread() -> targets.Target:
-    """Return this machine with one thread: so small a network gains little from more."""
+    """Return this machine with one thread, which the budget is of."""
     return targets.get("host", threads=1)
 
 

@@ -133,7 +133,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         for run in runs
         if run["step"] == "fine-tune"
     ]
-    yield markdown([f"fine-tuning of {LONG_EPOCHS} epochs", "accuracy"], rows)
+    if rows:
+        yield markdown([f"fine-tuning of {LONG_EPOCHS} epochs", "accuracy"], rows)
     yield measured_on(runs)
 
 

@@ -49,8 +49,8 @@ class Records:
     ) -> None:
         """Run all that are new, in as many processes as there are cores.
 
-        For experiments that time nothing. Small networks gain nothing from a second thread of
-        torch, so each should take :data:`TRAINING_THREADS`.
+        For experiments that time nothing. Each should take :data:`TRAINING_THREADS` of torch, so
+        that together they have the cores that there are.
 
         Args:
             keys: of the runs.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Of what they read they take the type or the shape, which are known.
 _READ_NO_NUMBERS = frozenset(
     f"aten.{name}.default"
-    for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like")
+    for name in ("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like")
 )
 
 
