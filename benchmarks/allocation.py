@@ -3,8 +3,9 @@
     python -m benchmarks.allocation            # seeds 0, 1, 2
 
 The dense networks are trained by the recipe of ``benchmarks.main_job``. Every method prunes to the
-same shares of the dense latency, by the same scores, and is fine-tuned in the same way. So is the
-dense network itself, to tell what pruning costs from what more training gives.
+same shares of the dense latency, by the same scores, and is fine-tuned in the same way: for as many
+epochs as the dense networks were trained. So are these themselves, to tell what pruning costs from
+what more training gives.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import hwopt
 from benchmarks.main_job import RECIPE
-from benchmarks.records import TRAINING_THREADS, Records, mean_and_spread, measured_on
+from benchmarks.records import TRAINING_THREADS, Records, machine, mean_and_spread, measured_on
 from hwopt import data, passes, targets, train
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.files import read_json, write_json
@@ -27,8 +28,8 @@ from hwopt.report import markdown
 SEEDS = (0, 1, 2)
 SHARES = (0.45, 0.3, 0.6)
 METHODS = ("budgeted", "greedy", "uniform")
-#: Where it differs from the recipe's: see ``benchmarks.choose_recipe``.
-FINE_TUNE = {"epochs": 16, "learning_rate": 0.2, "weight_decay": 1e-4}
+#: Where it differs from the recipe's: see ``benchmarks.choose_fine_tuning``.
+FINE_TUNE = {"learning_rate": 0.2, "weight_decay": 1e-4}
 FOLDER = Path("runs") / "allocation"
 
 
@@ -76,14 +77,13 @@ def pruned(graph: hwopt.Graph, method: str, share: float, seed: int) -> hwopt.Gr
     return result
 
 
-def run(method: str, share: float, seed: int, **fine_tune: Any) -> dict[str, Any]:
+def run(method: str, share: float, seed: int, **_: Any) -> dict[str, Any]:
     """Fine-tune what a method chose."""
     base = dense(seed)
     graph, latency = chosen(method, share, seed)
     images = data.load("fashion-mnist")
     module = graph.to_torch()
-    options = {"threads": TRAINING_THREADS, "progress": False, **fine_tune}
-    train.fit(module, images.train_full, seed=seed, **(_recipe() | options))
+    train.fit(module, images.train_full, seed=seed, **fine_tuning(FINE_TUNE))
     return {
         "dense_accuracy": train.evaluate(base.to_torch(), images.test).accuracy,
         "accuracy": train.evaluate(module, images.test).accuracy,
@@ -93,11 +93,11 @@ def run(method: str, share: float, seed: int, **fine_tune: Any) -> dict[str, Any
     }
 
 
-def _recipe() -> dict[str, Any]:
-    """Return the fine-tuning of the main job's recipe."""
+def fine_tuning(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the recipe's fine-tuning, but for some, beside other trainings."""
     fine_tune = load_recipe(RECIPE).fine_tune
     assert fine_tune is not None
-    return fine_tune.arguments()
+    return fine_tune.arguments() | {"threads": TRAINING_THREADS, "progress": False} | changes
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
@@ -105,9 +105,9 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Allocation under a latency budget\n\n`python -m benchmarks.allocation`"
     yield (
         "ResNet-8 on Fashion-MNIST, pruned to shares of the dense latency with one thread by the "
-        f"same Taylor scores and fine-tuned for {FINE_TUNE['epochs']} epochs; mean over seeds, of "
-        "the points lost also the standard deviation. Points are lost to the dense network "
-        "before; a row `dense` is what that gains by the same fine-tuning."
+        f"same Taylor scores and fine-tuned for {fine_tuning({})['epochs']} epochs; mean over "
+        "seeds, of the points lost also the standard deviation. Points are lost to the dense "
+        "network before; a row `dense` is what that gains by the same fine-tuning."
     )
     rows = []
     for method in ("dense", *METHODS):
@@ -135,7 +135,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
 def main() -> None:
     variants = [(method, share) for share in SHARES for method in METHODS]
     keys = [
-        {"method": method, "share": share, "seed": seed, **FINE_TUNE}
+        {"method": method, "share": share, "seed": seed, **FINE_TUNE, **machine()}
         for method, share in [*variants, ("dense", 1.0)]
         for seed in SEEDS
     ]

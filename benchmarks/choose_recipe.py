@@ -4,13 +4,12 @@
 
 Trainings see eleven twelfths of Fashion-MNIST's training images and are compared on the rest. The
 best of them is pruned in several ways and fine-tuned; of what loses at most half a point and has at
-most half of the MACs, the fastest is taken. A longer fine-tuning of that is compared besides: the
-one of ``benchmarks.allocation``. One seed, 100, which no other experiment uses.
+most half of the MACs, the fastest is taken. One seed, 100, which no experiment that is reported on
+test images uses.
 """
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import hwopt
 from benchmarks.main_job import RECIPE
-from benchmarks.records import TRAINING_THREADS, Records, measured_on
+from benchmarks.records import Records, measured_on
 from hwopt import data, train
 from hwopt.compiler import measure
 from hwopt.models.source import load_graph
@@ -40,24 +39,16 @@ PRUNINGS = (
     "prune-channels{ratio=0.5,layers=[stem,stages.0,stages.1]},"
     "prune-channels{ratio=0.25,layers=[stages.2]}",
 )
-LONG_EPOCHS = 16
-FINE_TUNINGS: tuple[dict[str, Any], ...] = (
-    {},
-    {"weight_decay": 1e-4},
-    {"weight_decay": 1e-4, "learning_rate": 0.2},
-)
 MOST_LOST = 0.005
 MOST_MACS = 0.5
 
 
-def fit(
-    graph: hwopt.Graph, arguments: dict[str, Any], threads: int | None = None
-) -> tuple[hwopt.Graph, float]:
+def fit(graph: hwopt.Graph, arguments: dict[str, Any]) -> tuple[hwopt.Graph, float]:
     """Train a graph; return it and its accuracy on the held-out images."""
     images = data.load("fashion-mnist")
     module = graph.to_torch()
-    threads = threads or hwopt.targets.get("host").threads
-    train.fit(module, images.train, seed=SEED, threads=threads, **arguments)
+    arguments = {"threads": hwopt.targets.get("host").threads, **arguments}
+    train.fit(module, images.train, seed=SEED, **arguments)
     return graph.with_weights_of(module), train.evaluate(module, images.validation).accuracy
 
 
@@ -90,16 +81,6 @@ def pruned(passes: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def fine_tuned(
-    folder: Path, passes: str, options: dict[str, Any], epochs: int, **_: Any
-) -> dict[str, Any]:
-    """Prune the graph in the folder and fine-tune it for longer."""
-    arguments = load_recipe(RECIPE).fine_tune.arguments()
-    arguments |= {"epochs": epochs, "progress": False, **options}
-    graph = hwopt.apply(hwopt.Graph.load(folder), passes)
-    return {"validation_accuracy": fit(graph, arguments, TRAINING_THREADS)[1]}
-
-
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """What the recipe was chosen among."""
     yield "## How the recipe was chosen\n\n`python -m benchmarks.choose_recipe`"
@@ -125,16 +106,6 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         if run["step"] == "prune"
     ]
     yield markdown(["pruned by", "accuracy", "MACs of dense", "latency of dense"], rows)
-    rows = [
-        [
-            str(run["options"] or "as the recipe's").strip("{}").replace("'", ""),
-            validation_accuracy(run),
-        ]
-        for run in runs
-        if run["step"] == "fine-tune"
-    ]
-    if rows:
-        yield markdown([f"fine-tuning of {LONG_EPOCHS} epochs", "accuracy"], rows)
     yield measured_on(runs)
 
 
@@ -167,11 +138,6 @@ def main() -> None:
         return
     _, passes = min(allowed)
     print("pruning:", passes)
-    keys = [
-        {"step": "fine-tune", "passes": passes, "options": o, "epochs": LONG_EPOCHS, "seed": SEED}
-        for o in FINE_TUNINGS
-    ]
-    records.run_all(keys, functools.partial(fine_tuned, folder))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Records:
 
     def run(self, key: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the run with this key on this machine; measure and append it if it is new."""
-        known = self.find(key)
+        known = self.find({**key, **machine()})
         if known is not None:
             print(f"known: {key}")
             return known
@@ -47,9 +47,9 @@ class Records:
     def run_all(
         self, keys: Iterable[dict[str, Any]], measure: Callable[..., dict[str, Any]]
     ) -> None:
-        """Run all that are new, in as many processes as there are cores.
+        """Run all that are new, on any machine, in as many processes as there are cores.
 
-        For experiments that time nothing. Each should take :data:`TRAINING_THREADS` of torch, so
+        For trainings, which are not timed. Each should take :data:`TRAINING_THREADS` of torch, so
         that together they have the cores that there are.
 
         Args:
@@ -66,8 +66,7 @@ class Records:
             pool.shutdown(cancel_futures=True)
 
     def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the run with this key on this machine; None if it is new."""
-        key = {**key, **machine()}
+        """Return the run with this key; None if it is new."""
         for known in self.read():
             if all(known.get(name) == value for name, value in key.items()):
                 return known

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import (
     allocation,
+    choose_fine_tuning,
     choose_recipe,
     codebook_kernels,
     demo_cost,
@@ -32,6 +33,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 EXPERIMENTS = (
     main_job,
     choose_recipe,
+    choose_fine_tuning,
     allocation,
     sparse_at_init,
     l1_compression,
