@@ -26,10 +26,10 @@ from hwopt.optimize import Job, load_recipe, make_recipe
 from hwopt.report import markdown
 
 SEEDS = (0, 1, 2)
-SHARES = (0.45, 0.3, 0.6)
+SHARES = (0.45, 0.35, 0.6)
 METHODS = ("budgeted", "greedy", "uniform")
 #: Where it differs from the recipe's: see ``benchmarks.choose_fine_tuning``.
-FINE_TUNE = {"learning_rate": 0.2, "weight_decay": 1e-4}
+FINE_TUNE = {"weight_decay": 1e-4}
 FOLDER = Path("runs") / "allocation"
 
 
