@@ -98,9 +98,9 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
 def main() -> None:
     keys = [
         {"objective": objective, "ratio": ratio, "seed": seed}
-        for seed in SEEDS
-        for ratio in RATIOS
         for objective in OBJECTIVES
+        for ratio in RATIOS
+        for seed in SEEDS
     ]
     Records("self_distillation").run_all(keys, run)
 
