@@ -18,11 +18,13 @@ from hwopt.testing import check_pass, example_graphs
 OPTIONS = {
     # Emptying a layer is refused, and these have layers of a few weights.
     "prune-weights": "prune-weights{ratio=0.5,scope=layer}",
+    # These layers add few products.
+    "binarize": "binarize{smallest=1}",
 }
 #: The example networks have no empty channels, no dead code, no constants and no layers alike.
 NOTHING_TO_DO = {"condense", "eliminate-dead-code", "fold-constants", "fuse-layers"}
-#: Its own test below: in small networks latency does not depend on widths.
-OWN_TEST = {"prune-to-latency"}
+#: Their own tests below: in small networks latency does not depend on widths, and none is binary.
+OWN_TEST = {"prune-to-latency", "freeze-binary"}
 
 
 @pytest.mark.slow
@@ -40,6 +42,13 @@ def test_a_pass_that_measures_conforms():
     graph = hwopt.import_model(wide, torch.randn(1, 3, 64, 64))
     text = "prune-to-latency{share=0.8,criterion=l2,widths=4}"
     assert check_pass(text, {"wide": graph}) == ["wide: modified"]
+
+
+def test_a_pass_on_binary_layers_conforms():
+    text = "binarize{smallest=1,keep_first=false,keep_last=false}"
+    graphs = {name: hwopt.apply(graph, text) for name, graph in example_graphs().items()}
+    lines = check_pass("freeze-binary", graphs)
+    assert any(line.endswith(": modified") for line in lines)
 
 
 def weaker(graph):

@@ -17,6 +17,8 @@ def converters() -> dict[str, Converter]:
     return {
         "amax.default": _reduction(relax.op.max),
         "amin.default": _reduction(relax.op.min),
+        "binary_conv2d.default": _binary_conv2d,
+        "binary_linear.default": _binary_linear,
         "prod.dim_int": _reduction(relax.op.prod),
         "_unsafe_view.default": _reshape,
         "group_norm.default": _group_norm,
@@ -91,6 +93,37 @@ def _transposed_convolution(builder: relax.BlockBuilder, call: relax.Call) -> An
         return topi.transpose(result, (0, 2, 3, 1)) if is_channels_last else result
 
     return builder.call_te(loops, *call.args, primfunc_name_hint="conv2d_transpose")
+
+
+def _binary_conv2d(node: Any, importer: Any) -> relax.Var:
+    """Convert to a convolution of :func:`_signs`, which becomes a kernel on bits later."""
+    names = ("weight", "stride", "padding", "dilation", "groups")
+    x, weight, stride, padding, dilation, groups = _arguments(node, importer, names)
+    return importer.block_builder.emit(
+        relax.op.nn.conv2d(
+            _signs(x, importer),
+            importer.env[weight],
+            strides=list(stride or (1, 1)),
+            padding=list(padding or (0, 0)),
+            dilation=list(dilation or (1, 1)),
+            groups=1 if groups is None else groups,
+        )
+    )
+
+
+def _binary_linear(node: Any, importer: Any) -> relax.Var:
+    """Convert to a product with :func:`_signs`, which becomes a kernel on bits later."""
+    x, weight = _arguments(node, importer, ("weight",))
+    transposed = relax.op.permute_dims(importer.env[weight])
+    return importer.block_builder.emit(relax.op.matmul(_signs(x, importer), transposed))
+
+
+def _signs(x: relax.Expr, importer: Any) -> relax.Var:
+    """Return 2 (x >= 0) - 1: TVM's own sign of zero is zero."""
+    emit, dtype = importer.block_builder.emit, x.ty.dtype.dtype
+    at_least_zero = relax.op.greater_equal(x, relax.const(0, dtype))
+    ones = relax.op.multiply(relax.op.astype(at_least_zero, dtype), relax.const(2, dtype))
+    return emit(relax.op.subtract(emit(ones), relax.const(1, dtype)))
 
 
 def _reshape(node: Any, importer: Any) -> relax.Var:

@@ -11,8 +11,10 @@ from typing import Any
 
 import tvm
 from tvm import relax, tirx
+from tvm.ir.expr import GenericConst
 
 from hwopt.compiler import converters
+from hwopt.compiler.binary_layers import binary_layers
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.move_constants import move_constants
@@ -24,6 +26,7 @@ from hwopt.targets.libraries import build_library
 
 log = logging.getLogger("hwopt.compiler")
 
+ARITHMETIC = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
 
@@ -109,6 +112,8 @@ def to_kernels(
         mod = _fold_constants(mod)
         # 2. Layout: channels last, so that a vector holds neighbouring channels of one pixel.
         mod = _channels_last(_layout_free_forms(mod))
+        if "relax.greater_equal" in _operators(mod):
+            mod = binary_layers(mod, target)
         # 3. Kernels: operators become loops (those of the templates with packed weights), and
         #    chains of them become one function each.
         mod = _run(
@@ -158,7 +163,11 @@ def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
 
 
 def _layout_free_forms(mod: tvm.IRModule) -> tvm.IRModule:
-    """Write clip and leaky ReLU as maximum and minimum: TVM's layouts know only those."""
+    """Write what TVM's layouts do not know in a form that they do.
+
+    Clip and leaky ReLU become maximum and minimum; constants of fewer dimensions than the images
+    that they are added to, or multiplied by, get all four.
+    """
     x, low, high = (relax.dpl.wildcard() for _ in range(3))
 
     def clip(_call: Any, found: Any) -> Any:
@@ -172,15 +181,36 @@ def _layout_free_forms(mod: tvm.IRModule) -> tvm.IRModule:
         scaled = relax.op.multiply(found[x], _constant_like(found[x], alpha))
         return relax.op.maximum(found[x], scaled)
 
+    def of_full_rank(call: Any, _found: Any) -> Any:
+        rank = call.ty.ndim
+        if rank != 4 or not any(_is_short(argument, rank) for argument in call.args):
+            return call
+        arguments = [_with_rank(argument, rank) for argument in call.args]
+        return relax.Call(call.op, arguments, call.attrs)
+
     func = mod["main"]
+    y = relax.dpl.wildcard()
     for pattern, rewriter in (
         (relax.dpl.is_op("relax.clip")(x, low, high), clip),
         (relax.dpl.is_op("relax.nn.leakyrelu")(x), leaky_relu),
+        *((relax.dpl.is_op(f"relax.{name}")(x, y), of_full_rank) for name in ARITHMETIC),
     ):
         func = relax.dpl.rewrite_call(pattern, rewriter, func)
     mod = tvm.IRModule(mod.functions)
     mod["main"] = func
     return _run(mod, relax.transform.Normalize(), relax.transform.CanonicalizeBindings())
+
+
+def _is_short(argument: Any, rank: int) -> bool:
+    """Return whether an argument is a constant, no number, of less than so many dimensions."""
+    return isinstance(argument, GenericConst) and 0 < argument.ty.ndim < rank
+
+
+def _with_rank(argument: Any, rank: int) -> Any:
+    if not _is_short(argument, rank):
+        return argument
+    value = argument.value.numpy()
+    return relax.const(value.reshape((1,) * (rank - value.ndim) + value.shape))
 
 
 def _constant_like(tensor: Any, value: Any) -> Any:

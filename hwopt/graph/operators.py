@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.graph import mac_counts
+from hwopt.graph import binary, mac_counts
 from hwopt.graph.operator_table import MAC_COUNTS, NAMED
 from hwopt.graph.types import Node, Operands
 
@@ -167,6 +167,12 @@ for _name, _target in NAMED.items():
     register(Operator(_name, _target, macs=MAC_COUNTS.get(_name, mac_counts.none)))
 
 register(Operator("dropout", "aten.dropout.default", mode="train"))
+for _operator, _macs in (
+    (binary.binary_conv2d, mac_counts.convolution),
+    (binary.binary_linear, mac_counts.linear),
+):
+    _target = str(_operator._opoverload)
+    register(Operator(_target.split(".")[1], _target, macs=_macs))
 register(
     Operator(
         "batch_norm",

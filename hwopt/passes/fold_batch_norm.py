@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from hwopt.graph import Node, Parameter, Value
 from hwopt.graph.cleanup import remove_unused
+from hwopt.graph.types import Operands
 from hwopt.passes.base import Condition, Context, Note, Pass, PassResult
 from hwopt.passes.layers import OUTPUT_AXIS
 
@@ -23,11 +24,20 @@ class FoldBatchNorm(Pass):
     With scale s = gamma / sqrt(running_var + eps), the weight becomes s * weight and the bias
     s * (bias - running_mean) + beta, computed in float64. The function in eval mode stays; in
     training mode there are no batch statistics any more, so fold after training.
+
+    Options:
+        others: ``keep`` batch norms that follow something else, or make each a ``product`` with s
+            and a sum.
+
+    >>> str(FoldBatchNorm(others="product"))
+    'fold-batch-norm{others=product}'
     """
 
     name = "fold-batch-norm"
     preserves_function = True
     ensures = frozenset({Condition.NO_BATCH_NORM_AFTER_CONVOLUTION})
+
+    others: Literal["keep", "product"] = "keep"
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with foldable batch norms folded."""
@@ -39,6 +49,9 @@ class FoldBatchNorm(Pass):
                 into = result.producer(node.input)
                 _fold(result, into, node)
                 notes.append(Note(node.name, f"folded into {into.name}", changed=True))
+            elif self.others == "product" and node.parameter("running_mean") is not None:
+                _write_out(result, node)
+                notes.append(Note(node.name, f"{reason}: a product and a sum", changed=True))
             else:
                 notes.append(Note(node.name, reason, changed=False))
         if not any(note.changed for note in notes):
@@ -74,26 +87,52 @@ def obstacle(graph: Graph, batch_norm: Node) -> str | None:
     return None
 
 
-def _fold(graph: Graph, into: Node, batch_norm: Node) -> None:
+def _scale_and_shift(graph: Graph, batch_norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a batch norm multiplies every channel by, and adds to it then; float64 (C)."""
+
     def statistics(role: str, default: float) -> torch.Tensor:
         name = batch_norm.parameter(role)
         return torch.full_like(mean, default) if name is None else graph.parameter(name).double()
 
-    mean_name, weight_name = batch_norm.parameter("running_mean"), into.parameter("weight")
-    assert mean_name is not None and weight_name is not None
+    mean_name = batch_norm.parameter("running_mean")
+    assert mean_name is not None
     mean = graph.parameter(mean_name).double()
     variance = statistics("running_var", 1.0)
     scale = statistics("weight", 1.0) / torch.sqrt(variance + batch_norm.attributes["eps"])
+    return scale, statistics("bias", 0.0) - mean * scale
+
+
+def _write_out(graph: Graph, batch_norm: Node) -> None:
+    """Put a product and a sum in the place of a batch norm."""
+    spec = batch_norm.output
+    dtype = getattr(torch, spec.dtype)
+    value = batch_norm.input
+    for op, role, numbers in zip(
+        ("mul", "add"), ("scale", "shift"), _scale_and_shift(graph, batch_norm), strict=True
+    ):
+        name = graph.unique_name(f"{batch_norm.name}.{role}")
+        shaped = numbers.to(dtype).view(-1, *[1] * (len(spec.shape) - 2))
+        graph.set_parameter(f"{name}.value", shaped, trainable=False)
+        operands: dict[str, Operands] = {"self": value, "other": Parameter(f"{name}.value")}
+        value = graph.add_node(name, op, operands)
+    graph.replace_uses(Value(batch_norm.name), value)
+    graph.infer_shapes()
+
+
+def _fold(graph: Graph, into: Node, batch_norm: Node) -> None:
+    scale, shift = _scale_and_shift(graph, batch_norm)
+    weight_name = into.parameter("weight")
+    assert weight_name is not None
     weight = graph.parameter(weight_name)
     shape = [1] * weight.dim()
     shape[OUTPUT_AXIS[into.op]] = -1
     graph.set_parameter(weight_name, (weight.double() * scale.view(shape)).to(weight.dtype))
 
     bias_name = into.parameter("bias")
-    bias = torch.zeros_like(mean) if bias_name is None else graph.parameter(bias_name).double()
+    bias = torch.zeros_like(shift) if bias_name is None else graph.parameter(bias_name).double()
     if bias_name is None:
         bias_name = graph.unique_name(f"{into.name}.bias")
-    folded = (bias - mean) * scale + statistics("bias", 0.0)
+    folded = bias * scale + shift
     if bias_name in graph.masks:
         graph.set_mask(bias_name, None)  # the shift of the norm is not held at zero
     graph.set_parameter(bias_name, folded.to(weight.dtype), trainable=True)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 #: Operators that mix their input's channels, with the axis of the output's channels in the weight.
 OUTPUT_AXIS = {"conv1d": 0, "conv2d": 0, "conv3d": 0, "conv_transpose2d": 1, "linear": 0}
 
+#: From a layer to what multiplies the signs of its input.
+BINARY = {"conv2d": "binary_conv2d", "linear": "binary_linear"}
+
 
 def weights(graph: Graph, *, biases: bool = False) -> list[str]:
     """Return the names of the layers' weights in the order of the graph, each once.
@@ -29,6 +32,12 @@ def weights(graph: Graph, *, biases: bool = False) -> list[str]:
             names += [node.parameter(role) for role in roles]
     # Fixed kernels, such as those of a blur, are no weights.
     return [n for n in dict.fromkeys(names) if n is not None and graph.is_trainable(n)]
+
+
+def binary_weights(graph: Graph) -> list[str]:
+    """Return the names of the weights of binary layers in the order of the graph, each once."""
+    names = [n.parameter("weight") for n in graph.nodes() if n.op in BINARY.values()]
+    return [name for name in dict.fromkeys(names) if name is not None]
 
 
 def begins_with(name: str, prefix: str) -> bool:

@@ -33,6 +33,8 @@ X86_ISAS = {
     "avx2": Isa(frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c"}), "x86-64-v3", 256, 16),
     "sse": Isa(frozenset(), "x86-64", 128, 16),
 }
+# What some processors have besides, by the names of the Linux kernel and of LLVM.
+EXTENSIONS = {"avx512_vpopcntdq": "+avx512vpopcntdq"}
 DEFAULT_L1_BYTES = 32 * 1024
 DEFAULT_L2_BYTES = 512 * 1024
 
@@ -45,7 +47,9 @@ def detect() -> Target:
         tvm = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mattr": ["+neon"]}
         bits, registers = 128, 32
     else:
+        extensions = [name for flag, name in EXTENSIONS.items() if flag in cpu_flags()]
         tvm = {"kind": "llvm", "mcpu": X86_ISAS[isa].mcpu}
+        tvm |= {"mattr": extensions} if isa == "avx512" and extensions else {}
         bits, registers = X86_ISAS[isa].vector_bits, X86_ISAS[isa].vector_registers
     return Target(
         name="host",

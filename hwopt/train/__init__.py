@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwopt.train.alignment import Alignment
     from hwopt.train.augment import flip, shift, shift_and_flip
+    from hwopt.train.binary import BinaryPull, Bop, StraightThrough, TanhAnnealing
     from hwopt.train.distillation import SelfDistillation
     from hwopt.train.evaluation import Evaluation, evaluate
     from hwopt.train.history import EpochStats, History
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment",
+    "BinaryPull",
+    "Bop",
     "ChannelSlices",
     "EpochStats",
     "Evaluation",
     "History",
     "L1Penalty",
     "SelfDistillation",
+    "StraightThrough",
+    "TanhAnnealing",
     "Term",
     "evaluate",
     "fit",
@@ -39,12 +44,16 @@ __all__ = [
 
 _MODULES = {
     "Alignment": "alignment",
+    "BinaryPull": "binary",
+    "Bop": "binary",
     "ChannelSlices": "penalties",
     "EpochStats": "history",
     "Evaluation": "evaluation",
     "History": "history",
     "L1Penalty": "penalties",
     "SelfDistillation": "distillation",
+    "StraightThrough": "binary",
+    "TanhAnnealing": "binary",
     "Term": "terms",
     "evaluate": "evaluation",
     "fit": "loop",

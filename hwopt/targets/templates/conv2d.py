@@ -32,6 +32,12 @@ class Geometry(NamedTuple):
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
 
+    @classmethod
+    def of(cls, attrs: Any) -> Geometry:
+        """Read the geometry off the attributes of a ``relax.nn.conv2d``."""
+        found = (attrs.strides, attrs.padding, attrs.dilation)
+        return cls(*(tuple(int(n) for n in numbers) for numbers in found))
+
     def result(self, shape: Any, kernel_h: int, kernel_w: int) -> tuple[int, int, int]:
         """Return batch, rows and columns of the result for an NHWC input ``shape``."""
         batch, height, width = (int(n) for n in list(shape)[:3])
@@ -67,11 +73,7 @@ def legalize(builder: Any, call: Any, target: Target, _: Fastest) -> Any:
     groups = int(attrs.groups)
     kernel = weight.value.numpy()
     _, _, inputs, outputs = kernel.shape
-    geometry = Geometry(
-        tuple(int(n) for n in attrs.strides),
-        tuple(int(n) for n in attrs.padding),
-        tuple(int(n) for n in attrs.dilation),
-    )
+    geometry = Geometry.of(attrs)
     plain = groups == 1 and geometry.is_plain()
     batch, rows, columns = geometry.result(data.ty.shape, *kernel.shape[:2])
     winograd_packing = (

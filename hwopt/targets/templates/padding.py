@@ -8,8 +8,8 @@ from tvm import s_tir, te, tirx
 
 from hwopt.targets.templates import analysis
 
-# Name of the block that pads; schedules look for it.
-PADDED = "hwopt_padded"
+# Names of the block that pads, and of the one that also packs signs; schedules look for them.
+PADDED, BITS = "hwopt_padded", "hwopt_padded_bits"
 # Channels that are copied at once, where their number can be divided so.
 SHORTEST_COPY, LONGEST_COPY = 8, 64
 
@@ -40,6 +40,8 @@ def pad(data: te.Tensor, padding: tuple[int, ...], channels: int) -> te.Tensor:
 
 def pad_inside(schedule: s_tir.Schedule, loop: Any) -> None:
     """Compute what ``loop`` needs of the padded input inside it, if the kernel has one."""
+    if BITS in analysis.names(schedule):
+        schedule.compute_at(schedule.get_sblock(BITS), loop)
     if PADDED in analysis.names(schedule):
         padded = schedule.get_sblock(PADDED)
         schedule.compute_at(padded, loop)

@@ -25,12 +25,14 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
 from hwopt.targets.templates.loops import inline_maps
-from hwopt.targets.templates.padding import PADDED, pad_inside
+from hwopt.targets.templates.padding import BITS, PADDED, pad_inside
 from hwopt.targets.templates.prefetch import prefetch_result
 from hwopt.targets.templates.register_tile_space import (
+    BINARY,
     DEPTHWISE,
     FEW_INPUTS,
     SUMS,
+    WORD_BITS,
     Shape,
     as_three,
     configs,
@@ -68,7 +70,7 @@ class RegisterTile:
         """Tile, order, unroll and vectorise as the module describes."""
         shape = _shape(func)
         schedule = s_tir.Schedule(func)
-        inline_maps(schedule, keep=(PADDED, shape.sums))
+        inline_maps(schedule, keep=(PADDED, BITS, shape.sums))
         last = schedule.get_sblock(analysis.names(schedule)[-1])
         if shape.exact:
             outer, tile_loop = tile_result(schedule, last, shape, config)
@@ -82,9 +84,13 @@ class RegisterTile:
         return prefetch_result(scheduled, shape.sums, target) if shape.exact else scheduled
 
     def macs(self, func: tirx.PrimFunc) -> int:
-        """Count the channels that there are, not those that fill the last block."""
+        """Count the channels that there are, not those that fill the last block.
+
+        Of binary kernels the bits that fill the last word are counted, too.
+        """
         shape = _shape(func)
-        return shape.batch * shape.rows * shape.columns * shape.channels * shape.steps
+        bits = WORD_BITS if shape.sums == BINARY else 1
+        return bits * shape.batch * shape.rows * shape.columns * shape.channels * shape.steps
 
 
 def can_read_through(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:

@@ -12,12 +12,14 @@ from tvm import s_tir, tirx
 from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config, round_up
-from hwopt.targets.templates.padding import PADDED
+from hwopt.targets.templates.padding import BITS, PADDED
 
-# Names of blocks: the sums over all channels of a group or over the window of one channel, and
-# their unpacking, without and with groups.
-SUMS, DEPTHWISE = "hwopt_sums", "hwopt_depthwise_sums"
+# Names of blocks: the sums over all channels of a group, over the window of one channel, or over
+# words of bits, and their unpacking, without and with groups.
+SUMS, DEPTHWISE, BINARY = "hwopt_sums", "hwopt_depthwise_sums", "hwopt_binary_sums"
 UNPACKED, GROUPED = "hwopt_unpacked", "hwopt_unpacked_groups"
+# Of the words that binary kernels count in.
+WORD_BITS = 32
 # How TVM's fusion sees such kernels: elementwise operators may follow in the same function.
 OUT_ELEMENTWISE_FUSABLE = 4
 # A fused multiply-add takes about 4 cycles, and two start in each: fewer sums than this wait.
@@ -49,7 +51,7 @@ class Shape:
     one_group: bool  # channels of one group are neighbours in the packed sums
 
     @classmethod
-    def of(cls, func: tirx.PrimFunc, beside: tuple[str, ...] = (PADDED,)) -> Shape | None:
+    def of(cls, func: tirx.PrimFunc, beside: tuple[str, ...] = (PADDED, BITS)) -> Shape | None:
         """Read the sizes off an unscheduled kernel; None if it has no packed sum to tile.
 
         Args:
@@ -66,7 +68,7 @@ class Shape:
             for name in extents
             if name not in beside and analysis.is_reduction(schedule, schedule.get_sblock(name))
         ]
-        if len(reductions) != 1 or reductions[0] not in (SUMS, DEPTHWISE):
+        if len(reductions) != 1 or reductions[0] not in (SUMS, DEPTHWISE, BINARY):
             return None
         batch, rows, columns, blocks, lanes, *reduction = extents[reductions[0]]
         *leading, channels = list(extents.values())[-1]
@@ -81,7 +83,7 @@ class Shape:
             lanes,
             math.prod(reduction),
             channels,
-            tuple(extents.get(PADDED, ())),
+            _four_sizes(extents.get(PADDED) or extents.get(BITS) or []),
             math.prod(reduction) if DEPTHWISE in extents and reductions == [SUMS] else 0,
             GROUPED not in extents,
         )
@@ -104,6 +106,11 @@ class Shape:
             return 4 * between
         _, _, width, channels = self.padded
         return 4 * (between + self.copied_rows(chunk_rows) * width * channels)
+
+
+def _four_sizes(sizes: list[int]) -> tuple[int, ...]:
+    """Return the sizes of a padded input; none of a matrix, of which all is packed at once."""
+    return tuple(sizes) if len(sizes) == 4 else ()
 
 
 def as_three(leading: list[Any], unit: Any = 1) -> list[Any]:

@@ -1,0 +1,143 @@
+"""Binary layers in Relax: products of signs with weights of +1 and -1 become kernels on bits."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax, te
+
+from hwopt.targets import Target
+from hwopt.targets.templates import binary
+from hwopt.targets.templates.conv2d import Geometry
+from hwopt.targets.templates.register_tile import lanes_for
+from hwopt.targets.templates.register_tile_space import OUT_ELEMENTWISE_FUSABLE
+
+log = logging.getLogger("hwopt.compiler")
+
+
+def binary_layers(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """Replace convolutions (channels last) and products of signs; others stay as they are.
+
+    Signs are ``2 (x >= 0) - 1``, as ``converters`` writes them. Layers with groups, or with other
+    weights than +1 and -1, stay products of floats.
+    """
+    mod = _moved_first(mod)
+    builder, func = relax.BlockBuilder(mod), mod["main"]
+    for shifted in (True, False):
+        rewriter = _Rewriter(builder, target, shifted)
+        for operator in ("relax.nn.conv2d", "relax.matmul"):
+            layer = relax.dpl.is_op(operator)(rewriter.signs, rewriter.weight)
+            func = relax.dpl.rewrite_call(layer, rewriter, func)
+    return _with_main(builder.get(), func)
+
+
+def _moved_first(mod: tvm.IRModule) -> tvm.IRModule:
+    """Move what signs are taken of, not the signs: a kernel reads numbers, whatever moved them."""
+    x, number = relax.dpl.wildcard(), relax.dpl.is_const()
+    func = mod["main"]
+    for operator in ("subtract", "multiply", "astype", "greater_equal"):
+        operands = (x,) if operator == "astype" else (x, number)
+        called = relax.dpl.is_op(f"relax.{operator}")(*operands)
+        moved = relax.dpl.is_op("relax.permute_dims")(called)
+
+        def rewrite(call: Any, found: Any, called: Any = called) -> Any:
+            inner = found[called]
+            others = list(inner.args[1:])
+            if any(other.ty.ndim > 0 for other in others):
+                return call
+            first = relax.op.permute_dims(found[x], call.attrs.axes)
+            return relax.Call(inner.op, [first, *others], inner.attrs)
+
+        func = relax.dpl.rewrite_call(moved, rewrite, func)
+    return _with_main(mod, func)
+
+
+def _with_main(mod: tvm.IRModule, func: Any) -> tvm.IRModule:
+    mod = tvm.IRModule(mod.functions)
+    mod.update_func(mod.get_global_var("main"), func)
+    clean = [relax.transform.Normalize(), relax.transform.DeadCodeElimination()]
+    return tvm.transform.Sequential(clean)(mod)
+
+
+class _Rewriter:
+    """The pattern of a binary layer, and what to put in its place.
+
+    Args:
+        builder: gets the kernels.
+        target: of the kernels.
+        shifted: look for layers with a constant that is added to the input. It costs nothing:
+            see ``templates.binary``.
+    """
+
+    def __init__(self, builder: relax.BlockBuilder, target: Target, shifted: bool) -> None:
+        self.builder, self.target = builder, target
+        self.data, self.weight = relax.dpl.wildcard(), relax.dpl.is_const()
+        self.shift = relax.dpl.is_const()
+        self.numbers = [relax.dpl.is_const() for _ in range(3)]
+        zero, two, one = self.numbers
+        is_op = relax.dpl.is_op
+        compared = is_op("relax.add")(self.data, self.shift) if shifted else self.data
+        at_least = is_op("relax.greater_equal")(compared, zero)
+        doubled = is_op("relax.multiply")(is_op("relax.astype")(at_least), two)
+        self.signs = is_op("relax.subtract")(doubled, one)
+
+    def __call__(self, call: Any, found: Any) -> Any:
+        """Return a call of the binary kernel, or the call as it is."""
+        numbers = [found[number].value.numpy() for number in self.numbers]
+        if not all(n.size == 1 and n.item() == m for n, m in zip(numbers, (0, 2, 1), strict=True)):
+            return call
+        data, weight = found[self.data], found[self.weight].value.numpy()
+        shift = found[self.shift].value.numpy() if self.shift in found else np.zeros(1, "float32")
+        channels = int(data.ty.shape[-1])
+        if shift.size > channels or (shift.size != 1 and shift.shape[-1:] != (channels,)):
+            return call
+        self.thresholds = np.broadcast_to(-shift.ravel(), channels).copy()
+        if data.ty.dtype.dtype != "float32" or weight.ndim not in (2, 4):
+            return call
+        if not binary.is_binary(weight):
+            log.warning("a binary layer has other weights than +1 and -1: it is not faster")
+            return call
+        if call.op.name == "relax.matmul":
+            return self.product(data, weight, call)
+        attrs = call.attrs
+        is_plain = int(attrs.groups) == 1 and attrs.data_layout == attrs.out_layout == "NHWC"
+        return self.convolution(data, weight, call) if is_plain else call
+
+    def convolution(self, data: Any, kernel: np.ndarray, call: Any) -> Any:
+        """Return a call of the kernel for a convolution with HWIO weights."""
+        geometry = Geometry.of(call.attrs)
+        packed = binary.pack(kernel, lanes_for(kernel.shape[3], self.target))
+        borders = binary.Borders.of(kernel, _shape(data), geometry)
+
+        describe = functools.partial(
+            binary.convolution, borders=borders, geometry=geometry, isa=self.target.isa
+        )
+        return self.kernel("binary_conv2d", describe, data, (packed, borders.offsets), call)
+
+    def product(self, data: Any, matrix: np.ndarray, call: Any) -> Any:
+        """Return a call of the kernel for a matrix ``[inputs, channels]``."""
+        channels = matrix.shape[1]
+        packed = binary.pack(matrix[None, None], lanes_for(channels, self.target))[:, 0, 0]
+
+        describe = functools.partial(binary.product, channels=channels, isa=self.target.isa)
+        return self.kernel("binary_dense", describe, data, (packed,), call)
+
+    def kernel(
+        self, name: str, describe: Any, data: Any, constants: tuple[np.ndarray, ...], call: Any
+    ) -> Any:
+        """Add a kernel to the module and return a call of it."""
+        constants = (*constants, self.thresholds)
+        inputs = [te.placeholder(_shape(data), "float32", name="data")]
+        inputs += [te.placeholder(array.shape, str(array.dtype)) for array in constants]
+        func = te.create_prim_func([*inputs, describe(*inputs)], index_dtype_override="int64")
+        func = func.without_attr("global_symbol").with_attr("op_pattern", OUT_ELEMENTWISE_FUSABLE)
+        var = self.builder.add_func(func, name)
+        return relax.call_tir(var, [data, *map(relax.const, constants)], call.ty)
+
+
+def _shape(expression: Any) -> list[int]:
+    return [int(size) for size in expression.ty.shape]

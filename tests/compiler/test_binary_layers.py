@@ -1,0 +1,86 @@
+"""Which layers are compiled to kernels on bits, and that they compute what torch does."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hwopt
+
+
+class BinaryConv(nn.Module):
+    """A shift, a binary convolution, a norm and a shortcut."""
+
+    def __init__(self, inputs, outputs, groups=1, weight=None):
+        super().__init__()
+        drawn = torch.randn(outputs, inputs // groups, 3, 3).sign()
+        self.weight = nn.Parameter(drawn if weight is None else weight(drawn))
+        self.shift = nn.Parameter(torch.randn(inputs, 1, 1))
+        self.norm = nn.BatchNorm2d(outputs)
+        self.groups = groups
+
+    def forward(self, x):
+        shifted = x + self.shift
+        y = torch.ops.hwopt.binary_conv2d(shifted, self.weight, [1, 1], [1, 1], [1, 1], self.groups)
+        return self.norm(y) + x[:, :1]
+
+
+class BinaryLinear(nn.Module):
+    """A binary linear layer on whatever is before the last dimension."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs).sign())
+
+    def forward(self, x):
+        return torch.ops.hwopt.binary_linear(x.flatten(2).transpose(1, 2), self.weight)
+
+
+def compiled(model, shape, folder):
+    """Return the artefact, and the largest difference to torch."""
+    torch.manual_seed(0)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_var, 0.5, 9.0)
+            nn.init.normal_(norm.running_mean)
+    x = torch.randn(shape)
+    artifact = hwopt.compile(hwopt.import_model(model.eval(), x), trials=0, output=folder / "a")
+    with torch.no_grad():
+        expected = model(x).numpy()
+    return artifact, np.abs(artifact(x.numpy()) - expected).max()
+
+
+NETS = {
+    "two convolutions": lambda: nn.Sequential(BinaryConv(20, 33), nn.PReLU(33), BinaryConv(33, 7)),
+    "after a float convolution": lambda: nn.Sequential(nn.Conv2d(20, 16, 1), BinaryConv(16, 32)),
+    "linear": lambda: nn.Sequential(nn.Conv2d(20, 40, 3), BinaryLinear(40, 10)),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_binary_layers_compute_what_torch_does(name, tmp_path):
+    torch.manual_seed(0)
+    model = NETS[name]()
+    artifact, difference = compiled(model, (1, 20, 6, 7), tmp_path)
+    assert difference <= 1e-4
+    count = sum(k.calls for k in artifact.manifest.kernels if "binary" in k.name)
+    layers = [m for m in model.modules() if isinstance(m, BinaryConv | BinaryLinear)]
+    assert count == len(layers)
+
+
+@pytest.mark.parametrize(
+    ("model", "warns"),
+    [
+        (lambda: BinaryConv(20, 20, groups=4), False),
+        (lambda: BinaryConv(20, 8, weight=lambda drawn: drawn * 0.5), True),
+    ],
+)
+def test_others_stay_products_of_floats(model, warns, tmp_path, caplog):
+    torch.manual_seed(0)
+    with caplog.at_level(logging.WARNING, "hwopt"):
+        artifact, difference = compiled(model(), (1, 20, 5, 5), tmp_path)
+    assert difference <= 1e-4
+    assert not any("binary" in kernel.name for kernel in artifact.manifest.kernels)
+    assert ("other weights than +1 and -1" in caplog.text) is warns

@@ -1,0 +1,129 @@
+"""Binary kernels count exactly what float64 sums; and what instructions they are made of."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tvm import te
+
+from hwopt import targets
+from hwopt.targets import host, templates, tvm_build
+from hwopt.targets.templates import binary
+from hwopt.targets.templates.conv2d import Geometry
+from hwopt.targets.templates.register_tile import lanes_for
+from tests.kernels import AVX2, HOST, QUICK, THOROUGH, choose, convolve, run
+from tests.targets.test_aarch64 import NEON
+
+AVX512 = targets.get("x86-avx512")
+TARGETS = [HOST, *(t for t in (AVX2, AVX512) if host.supports(t.isa))]
+
+
+def signs(values):
+    """Return +1 where a value is at least 0, else -1."""
+    return np.where(values >= 0, 1.0, -1.0)
+
+
+def random_numbers(shape, seed):
+    """Return numbers of which some are zero, of both signs."""
+    random = np.random.default_rng(seed)
+    values = random.standard_normal(shape).astype("float32")
+    values[random.random(shape) < 0.1] = 0.0
+    values[random.random(shape) < 0.1] = -0.0
+    return values
+
+
+def convolution(shape, kernel, geometry, target):
+    """Return the unscheduled kernel and its constants."""
+    packed = binary.pack(kernel, lanes_for(kernel.shape[3], target))
+    borders = binary.Borders.of(kernel, shape, geometry)
+    thresholds = random_numbers(shape[-1:], 2)
+    constants = [packed, borders.offsets, thresholds]
+    tensors = [te.placeholder(shape, "float32", name="data")]
+    tensors += [te.placeholder(a.shape, str(a.dtype)) for a in constants]
+    result = binary.convolution(*tensors, borders=borders, geometry=geometry, isa=target.isa)
+    return te.create_prim_func([*tensors, result]), constants
+
+
+@pytest.mark.slow
+@THOROUGH
+@given(st.data())
+def test_convolutions_are_exact(data):
+    target = data.draw(st.sampled_from(TARGETS), label="target")
+    kernel_h, kernel_w = (data.draw(st.integers(1, 4), label="kernel") for _ in range(2))
+    geometry = Geometry(
+        tuple(data.draw(st.integers(1, 3), label="stride") for _ in range(2)),
+        tuple(data.draw(st.integers(0, 3), label="padding") for _ in range(4)),
+        tuple(data.draw(st.integers(1, 2), label="dilation") for _ in range(2)),
+    )
+    least = [d * (k - 1) + 1 for d, k in zip(geometry.dilation, (kernel_h, kernel_w), strict=True)]
+    sizes = [
+        data.draw(st.integers(max(1, n - sum(geometry.padding[axis::2])), n + 4), label="size")
+        for axis, n in enumerate(least)
+    ]
+    batch = data.draw(st.integers(1, 2), label="batch")
+    inputs = data.draw(st.integers(1, 70), label="inputs")
+    channels = data.draw(st.integers(1, 40), label="channels")
+    weight = signs(random_numbers((kernel_h, kernel_w, inputs, channels), 0)).astype("float32")
+    x = random_numbers((batch, *sizes, inputs), 1)
+    func, constants = convolution(x.shape, weight, geometry, target)
+    template, config = choose(data, func, target)
+    assert template.name == "register-tile"
+    actual = run(template.schedule(func, config, target), [x, *constants], target)
+    assert np.array_equal(actual, convolve(signs(x - constants[-1]), weight, 1, geometry))
+
+
+@QUICK
+@given(st.data())
+def test_products_are_exact(data):
+    target = data.draw(st.sampled_from(TARGETS), label="target")
+    leading = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3), label="leading")
+    inputs = data.draw(st.integers(1, 100), label="inputs")
+    channels = data.draw(st.integers(1, 70), label="channels")
+    weight = signs(random_numbers((inputs, channels), 0)).astype("float32")
+    x = random_numbers((*leading, inputs), 1)
+    packed = binary.pack(weight[None, None], lanes_for(channels, target))[:, 0, 0]
+    thresholds = random_numbers((inputs,), 2)
+    tensors = [te.placeholder(a.shape, str(a.dtype)) for a in (x, packed, thresholds)]
+    func = te.create_prim_func([*tensors, binary.product(*tensors, channels, target.isa)])
+    template, config = choose(data, func, target)
+    actual = run(template.schedule(func, config, target), [x, packed, thresholds], target)
+    assert np.array_equal(actual, signs(x - thresholds) @ weight)
+    words = -(-inputs // binary.WORD_BITS)
+    assert template.macs(func) == np.prod(leading) * channels * words * binary.WORD_BITS
+
+
+VPOPCNTDQ = dataclasses.replace(AVX512, tvm={**AVX512.tvm, "mattr": ["+avx512vpopcntdq"]})
+INSTRUCTIONS = {
+    "vpopcntdq": (VPOPCNTDQ, r"vpopcntd\s+%zmm"),
+    "avx512": (AVX512, r"vpshufb\s.*%zmm"),
+    "avx2": (AVX2, r"vpshufb\s.*%ymm"),
+    "neon": (NEON, r"cnt\s+v\d+\.16b"),
+}
+
+
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_whole_vectors_are_counted(name):
+    """Built for processors that need not be the one here."""
+    target, pattern = INSTRUCTIONS[name]
+    geometry = Geometry((1, 1), (1, 1, 1, 1), (1, 1))
+    kernel = signs(random_numbers((3, 3, 64, 64), 0))
+    func, _ = convolution((1, 8, 8, 64), kernel, geometry, target)
+    template = templates.find(func, target)
+    scheduled = template.schedule(func, template.space(func, target)[0], target)
+    assembly = tvm_build.build_kernel(scheduled, target).inspect_source("asm")
+    assert re.search(pattern, assembly)
+    if target is not NEON:
+        assert "vmovmskps" in assembly
+
+
+def test_a_bit_a_weight():
+    kernel = signs(random_numbers((3, 3, 64, 64), 0))
+    assert binary.pack(kernel, 16).nbytes == kernel.size / 8
+
+
+@pytest.mark.parametrize(("weights", "expected"), [((1, -1), True), ((1, 0), False)])
+def test_what_is_binary(weights, expected):
+    assert binary.is_binary(np.array(weights, "float32")) is expected
