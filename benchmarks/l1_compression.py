@@ -27,8 +27,10 @@ SEEDS = (0, 1, 2)
 #: What a weight is pulled by in all grows with the epochs, of which the small set takes more.
 STRENGTHS = {
     "fashion-mnist": (0.0, 40.0, 60.0, 80.0, 160.0, 320.0),
-    "mnist-5k": (0.0, 20.0, 40.0, 80.0, 160.0),
+    "mnist-5k": (0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 80.0, 160.0),
 }
+#: Without loss, by the thesis.
+CLAIMED = 300
 #: Points of accuracy that may be lost.
 MOST_LOST = 0.5
 
@@ -87,6 +89,14 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     titles = ["net", "data", "C", "accuracy", "debiased", "coded"]
     yield markdown([*titles, "weights", "bytes", "bytes coded", "seeds"], rows)
     yield "\n".join(largest)
+    yield (
+        f"Claimed are {CLAIMED}x without loss (Bi 2020), counted in a way that is not known: the "
+        "method's code has LeNet-300-100 on all of MNIST, and variants that shorten the numbers, "
+        "too. Full MNIST is not at hand. With its 4,000 training images here, and still more with "
+        "Fashion-MNIST, which is the harder task, the nets have fewer weights to spare: beyond the "
+        "ratios above accuracy falls little by little, and the claimed ratio is reached with the "
+        "loss that the rows show."
+    )
     yield measured_on(runs)
 
 

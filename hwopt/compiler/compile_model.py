@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from hwopt.targets import Target
 
 #: What is done to every graph before it is lowered: it changes no output.
-PREPARATION = (
-    "fold-constants,fold-batch-norm{others=product},eliminate-dead-code{keep_dropout=false}"
-)
+PREPARATION = "fold-constants,fold-batch-norm,fold-affine,eliminate-dead-code{keep_dropout=false}"
 _VERSIONS = ("hwopt", "torch", "apache-tvm", "apache-tvm-ffi")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from hwopt.graph import Node, Parameter, Value
 from hwopt.graph.cleanup import remove_unused
-from hwopt.graph.types import Operands
 from hwopt.passes.base import Condition, Context, Note, Pass, PassResult
 from hwopt.passes.layers import OUTPUT_AXIS
 
@@ -24,20 +23,11 @@ class FoldBatchNorm(Pass):
     With scale s = gamma / sqrt(running_var + eps), the weight becomes s * weight and the bias
     s * (bias - running_mean) + beta, computed in float64. The function in eval mode stays; in
     training mode there are no batch statistics any more, so fold after training.
-
-    Options:
-        others: ``keep`` batch norms that follow something else, or make each a ``product`` with s
-            and a sum.
-
-    >>> str(FoldBatchNorm(others="product"))
-    'fold-batch-norm{others=product}'
     """
 
     name = "fold-batch-norm"
     preserves_function = True
     ensures = frozenset({Condition.NO_BATCH_NORM_AFTER_CONVOLUTION})
-
-    others: Literal["keep", "product"] = "keep"
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with foldable batch norms folded."""
@@ -49,9 +39,6 @@ class FoldBatchNorm(Pass):
                 into = result.producer(node.input)
                 _fold(result, into, node)
                 notes.append(Note(node.name, f"folded into {into.name}", changed=True))
-            elif self.others == "product" and node.parameter("running_mean") is not None:
-                _write_out(result, node)
-                notes.append(Note(node.name, f"{reason}: a product and a sum", changed=True))
             else:
                 notes.append(Note(node.name, reason, changed=False))
         if not any(note.changed for note in notes):
@@ -87,7 +74,7 @@ def obstacle(graph: Graph, batch_norm: Node) -> str | None:
     return None
 
 
-def _scale_and_shift(graph: Graph, batch_norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
+def scale_and_shift(graph: Graph, batch_norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what a batch norm multiplies every channel by, and adds to it then; float64 (C)."""
 
     def statistics(role: str, default: float) -> torch.Tensor:
@@ -102,25 +89,8 @@ def _scale_and_shift(graph: Graph, batch_norm: Node) -> tuple[torch.Tensor, torc
     return scale, statistics("bias", 0.0) - mean * scale
 
 
-def _write_out(graph: Graph, batch_norm: Node) -> None:
-    """Put a product and a sum in the place of a batch norm."""
-    spec = batch_norm.output
-    dtype = getattr(torch, spec.dtype)
-    value = batch_norm.input
-    for op, role, numbers in zip(
-        ("mul", "add"), ("scale", "shift"), _scale_and_shift(graph, batch_norm), strict=True
-    ):
-        name = graph.unique_name(f"{batch_norm.name}.{role}")
-        shaped = numbers.to(dtype).view(-1, *[1] * (len(spec.shape) - 2))
-        graph.set_parameter(f"{name}.value", shaped, trainable=False)
-        operands: dict[str, Operands] = {"self": value, "other": Parameter(f"{name}.value")}
-        value = graph.add_node(name, op, operands)
-    graph.replace_uses(Value(batch_norm.name), value)
-    graph.infer_shapes()
-
-
 def _fold(graph: Graph, into: Node, batch_norm: Node) -> None:
-    scale, shift = _scale_and_shift(graph, batch_norm)
+    scale, shift = scale_and_shift(graph, batch_norm)
     weight_name = into.parameter("weight")
     assert weight_name is not None
     weight = graph.parameter(weight_name)

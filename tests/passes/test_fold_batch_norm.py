@@ -33,22 +33,6 @@ def test_every_kind_of_layer(model):
     assert max_difference(folded.to_torch().eval()(x), model(x)) <= 2e-5
 
 
-@pytest.mark.parametrize(
-    ("model", "shape"),
-    [
-        (nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 1)), IMAGE),
-        (nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.BatchNorm1d(6, affine=False)), (8,)),
-    ],
-)
-def test_what_follows_no_layer_becomes_a_product_and_a_sum(model, shape):
-    model, x = randomize(model).eval(), torch.randn(2, *shape)
-    graph = hwopt.import_model(model, x)
-    assert len(hwopt.apply(graph, "fold-batch-norm").nodes("batch_norm")) == 1
-    folded = hwopt.apply(graph, "fold-batch-norm{others=product}", Context(debug=True))
-    assert not folded.nodes("batch_norm")
-    assert max_difference(folded.to_torch().eval()(x), model(x)) <= 2e-5
-
-
 class SharedOutput(nn.Module):
     def __init__(self):
         super().__init__()
