@@ -6,22 +6,10 @@ from torch import nn
 
 from hwopt.compiler.lower import lower
 from hwopt.compiler.pipeline import to_kernels, unscheduled
-from hwopt.targets import Target, tuner, tvm_build
+from hwopt.targets import tuner, tvm_build
 from hwopt.targets.database import KernelDatabase
+from tests.kernels import NEON
 
-NEON = Target(
-    name="neon",
-    description="any AArch64",
-    tvm={"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mattr": ["+neon"]},
-    isa="neon",
-    vector_bits=128,
-    vector_registers=32,
-    cores=2,
-    threads=2,
-    l1_bytes=32768,
-    l2_bytes=524288,
-    cpu="any",
-)
 MODELS = {
     "register-tile": lambda: nn.Conv2d(16, 16, 5, 2, 2),
     "winograd": lambda: nn.Conv2d(16, 16, 3, 1, 1),

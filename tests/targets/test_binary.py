@@ -14,8 +14,7 @@ from hwopt.targets import host, templates, tvm_build
 from hwopt.targets.templates import binary
 from hwopt.targets.templates.conv2d import Geometry
 from hwopt.targets.templates.register_tile import lanes_for
-from tests.kernels import AVX2, HOST, QUICK, THOROUGH, choose, convolve, run
-from tests.targets.test_aarch64 import NEON
+from tests.kernels import AVX2, HOST, NEON, QUICK, THOROUGH, choose, convolve, run
 
 AVX512 = targets.get("x86-avx512")
 TARGETS = [HOST, *(t for t in (AVX2, AVX512) if host.supports(t.isa))]
