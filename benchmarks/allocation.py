@@ -27,7 +27,7 @@ from hwopt.report import markdown
 SEEDS = (0, 1, 2)
 SHARES = (0.45, 0.35, 0.6)
 METHODS = ("budgeted", "greedy", "uniform")
-#: Where it differs from the recipe's: see ``benchmarks.choose_fine_tuning``.
+#: Where it differs from the recipe's: see ``benchmarks.choose_fine_tuning``, which chose the decay.
 FINE_TUNE = {"epochs": 12, "weight_decay": 1e-4}
 FOLDER = Path("runs") / "allocation"
 
@@ -106,7 +106,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         "ResNet-8 on Fashion-MNIST, pruned to shares of the dense latency with one thread by the "
         f"same Taylor scores and fine-tuned for {FINE_TUNE['epochs']} epochs; mean over "
         "seeds, of the points lost also the standard deviation. Points are lost to the dense "
-        "network before; a row `dense` is what that gains by the same fine-tuning."
+        "network before; a row `dense`, if measured, is what that gains by the same fine-tuning."
     )
     rows = []
     for method in ("dense", *METHODS):

@@ -88,15 +88,8 @@ def binary_linear(input: Tensor, weight: Tensor) -> Tensor:
 
 
 @binary_conv2d.register_fake
-def _(
-    input: Tensor,
-    weight: Tensor,
-    stride: Any = (1, 1),
-    padding: Any = (0, 0),
-    dilation: Any = (1, 1),
-    groups: int = 1,
-) -> Tensor:
-    return functional.conv2d(input, weight, None, stride, padding, dilation, groups)
+def _(input: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+    return functional.conv2d(input, weight, None, *geometry)
 
 
 @binary_linear.register_fake

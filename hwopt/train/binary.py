@@ -1,7 +1,8 @@
 """How the weights of binary layers come to be +1 and -1: without latent weights, and with.
 
 All are terms of a training (``fit(terms=...)``), so that any optimizer moves the other parameters.
-Each leaves +1 and -1 when it is done; ``freeze-binary`` makes that last.
+Each leaves +1 and -1 when it is done, but for a pull without frozen epochs, such as the first phase
+of BNEW; ``freeze-binary`` makes that last.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_what_cannot_be_is_said_in_one_sentence(graph):
 
 
 def test_choices_may_be_faster_than_predicted(graph):
-    """Every group by itself saves a fifth; the product of that is far above what all save."""
+    """Every group by itself saves a twentieth; the product of that is far above what all save."""
 
     def measured(graphs):
         shares = [one.macs() / graph.macs() for one in graphs]
