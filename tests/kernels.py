@@ -41,7 +41,9 @@ def run(scheduled, inputs, target):
     """Build and run a scheduled kernel whose last parameter is the result."""
     built = tvm_build.build_kernel(scheduled, target)
     shape = [int(size) for size in scheduled.params[-1].ty.shape]
-    result = tvm.runtime.tensor(np.full(shape, np.nan, "float32"))
+    dtype = str(scheduled.params[-1].ty.dtype.dtype)
+    unset = np.nan if dtype.startswith("float") else np.iinfo(dtype).max
+    result = tvm.runtime.tensor(np.full(shape, unset, dtype))
     built["main"](*[tvm.runtime.tensor(value) for value in inputs], result)
     return result.numpy()
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax, te
+from tvm import relax
 
+from hwopt.compiler.binary_chains import pass_signs_on
 from hwopt.targets import Target
 from hwopt.targets.templates import binary
+from hwopt.targets.templates.binary_layer import BinaryLayer
 from hwopt.targets.templates.conv2d import Geometry
-from hwopt.targets.templates.register_tile import lanes_for
-from hwopt.targets.templates.register_tile_space import OUT_ELEMENTWISE_FUSABLE
 
 log = logging.getLogger("hwopt.compiler")
 
@@ -22,17 +21,21 @@ log = logging.getLogger("hwopt.compiler")
 def binary_layers(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     """Replace convolutions (channels last) and products of signs; others stay as they are.
 
+    Layers that follow each other hand on signs, if nothing else reads what is between them.
+
     Signs are ``2 (x >= 0) - 1``, as ``converters`` writes them. Layers with groups, or with other
     weights than +1 and -1, stay products of floats.
     """
     mod = _moved_first(mod)
     builder, func = relax.BlockBuilder(mod), mod["main"]
+    kernels: dict[Any, BinaryLayer] = {}
     for shifted in (True, False):
         rewriter = _Rewriter(builder, target, shifted)
         for operator in ("relax.nn.conv2d", "relax.matmul"):
             layer = relax.dpl.is_op(operator)(rewriter.signs, rewriter.weight)
             func = relax.dpl.rewrite_call(layer, rewriter, func)
-    return _with_main(builder.get(), func)
+        kernels |= rewriter.kernels
+    return pass_signs_on(_with_main(builder.get(), func), kernels, target)
 
 
 def _moved_first(mod: tvm.IRModule) -> tvm.IRModule:
@@ -75,6 +78,7 @@ class _Rewriter:
 
     def __init__(self, builder: relax.BlockBuilder, target: Target, shifted: bool) -> None:
         self.builder, self.target = builder, target
+        self.kernels: dict[Any, BinaryLayer] = {}
         self.data, self.weight = relax.dpl.wildcard(), relax.dpl.is_const()
         self.shift = relax.dpl.is_const()
         self.numbers = [relax.dpl.is_const() for _ in range(3)]
@@ -95,49 +99,25 @@ class _Rewriter:
         channels = int(data.ty.shape[-1])
         if shift.size > channels or (shift.size != 1 and shift.shape[-1:] != (channels,)):
             return call
-        self.thresholds = np.broadcast_to(-shift.ravel(), channels).copy()
         if data.ty.dtype.dtype != "float32" or weight.ndim not in (2, 4):
             return call
         if not binary.is_binary(weight):
             log.warning("a binary layer has other weights than +1 and -1: it is not faster")
             return call
-        if call.op.name == "relax.matmul":
-            return self.product(data, weight, call)
-        attrs = call.attrs
-        is_plain = int(attrs.groups) == 1 and attrs.data_layout == attrs.out_layout == "NHWC"
-        return self.convolution(data, weight, call) if is_plain else call
-
-    def convolution(self, data: Any, kernel: np.ndarray, call: Any) -> Any:
-        """Return a call of the kernel for a convolution with HWIO weights."""
-        geometry = Geometry.of(call.attrs)
-        packed = binary.pack(kernel, lanes_for(kernel.shape[3], self.target))
-        borders = binary.Borders.of(kernel, _shape(data), geometry)
-
-        describe = functools.partial(
-            binary.convolution, borders=borders, geometry=geometry, isa=self.target.isa
+        is_product = call.op.name == "relax.matmul"
+        if not is_product and not _is_plain(call.attrs):
+            return call
+        kernel = BinaryLayer(
+            tuple(int(size) for size in data.ty.shape),
+            weight[None, None] if is_product else weight,
+            None if is_product else Geometry.of(call.attrs),
+            np.broadcast_to(-shift.ravel(), channels).copy(),
         )
-        return self.kernel("binary_conv2d", describe, data, (packed, borders.offsets), call)
-
-    def product(self, data: Any, matrix: np.ndarray, call: Any) -> Any:
-        """Return a call of the kernel for a matrix ``[inputs, channels]``."""
-        channels = matrix.shape[1]
-        packed = binary.pack(matrix[None, None], lanes_for(channels, self.target))[:, 0, 0]
-
-        describe = functools.partial(binary.product, channels=channels, isa=self.target.isa)
-        return self.kernel("binary_dense", describe, data, (packed,), call)
-
-    def kernel(
-        self, name: str, describe: Any, data: Any, constants: tuple[np.ndarray, ...], call: Any
-    ) -> Any:
-        """Add a kernel to the module and return a call of it."""
-        constants = (*constants, self.thresholds)
-        inputs = [te.placeholder(_shape(data), "float32", name="data")]
-        inputs += [te.placeholder(array.shape, str(array.dtype)) for array in constants]
-        func = te.create_prim_func([*inputs, describe(*inputs)], index_dtype_override="int64")
-        func = func.without_attr("global_symbol").with_attr("op_pattern", OUT_ELEMENTWISE_FUSABLE)
-        var = self.builder.add_func(func, name)
-        return relax.call_tir(var, [data, *map(relax.const, constants)], call.ty)
+        called = kernel.call(self.builder, self.target, data)
+        self.kernels[called.args[1].fields[1]] = kernel
+        return called
 
 
-def _shape(expression: Any) -> list[int]:
-    return [int(size) for size in expression.ty.shape]
+def _is_plain(attrs: Any) -> bool:
+    """Return whether a convolution has no groups, and channels last."""
+    return int(attrs.groups) == 1 and attrs.data_layout == attrs.out_layout == "NHWC"

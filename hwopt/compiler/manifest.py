@@ -36,6 +36,7 @@ class KernelDescription(BaseModel):
         failures: Why schedules failed when they were measured; none of these was taken.
         calls: How often one inference calls it.
         macs: Multiply-accumulates of one call.
+        binary: Whether what it multiplies are signs, as bits.
         bytes: Size of its inputs, weights and outputs.
     """
 
@@ -47,6 +48,7 @@ class KernelDescription(BaseModel):
     failures: tuple[str, ...] = ()
     calls: int
     macs: int
+    binary: bool = False
     bytes: int
 
 

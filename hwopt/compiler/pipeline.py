@@ -85,6 +85,7 @@ def build(
             failures=choice.failures,
             calls=calls[name],
             macs=templates.macs(kernels[name], target),
+            binary=templates.is_binary(kernels[name]),
             bytes=templates.touched_bytes(kernels[name]),
         )
         for name, choice in choices.items()

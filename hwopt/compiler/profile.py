@@ -27,7 +27,8 @@ class KernelProfile:
         share: of the time in all kernels.
         macs: multiply-accumulates; of a Winograd convolution those of the direct sum.
         bytes: of its inputs, weights and outputs, each counted once.
-        compute: fraction of the machine's peak rate of multiply-accumulates.
+        compute: fraction of the machine's peak rate of multiply-accumulates; of those of signs in
+            a binary kernel.
         memory: fraction of the bandwidth of the cache that holds the kernel's bytes.
         lost_us: time above the least that either limit allows, in microseconds.
     """
@@ -79,7 +80,8 @@ def _times(artifact: Artifact, runs: int) -> dict[str, float]:
 def _line(kernel: KernelDescription, us: float, share: float, peak: Peak) -> KernelProfile:
     bandwidth = peak.bandwidth(kernel.bytes)
     moved = kernel.bytes * kernel.calls
-    least_compute = 2 * kernel.macs * kernel.calls / peak.gflops / 1e3
+    rate = peak.binary_gops if kernel.binary else peak.gflops
+    least_compute = 2 * kernel.macs * kernel.calls / rate / 1e3
     least_memory = moved / bandwidth / 1e3
     return KernelProfile(
         name=kernel.name,

@@ -100,6 +100,19 @@ _ENTRIES = {
             ModelInfo("resnet8", (3, 32, 32), 10, _TINY, 78_666, 12_501_632, True),
             width=16,
         ),
+        _entry(
+            "resnet:SingleConvResNet20",
+            ModelInfo(
+                "single_conv_resnet20",
+                (3, 32, 32),
+                10,
+                "BNEW (Paren et al. 2022), before it is made binary",
+                272_474,
+                10_535_552,
+                False,
+            ),
+            width=16,
+        ),
     )
 }
 
@@ -151,7 +164,7 @@ def create(
         num_classes: width of the output; the published one if None.
         input_shape: shape of one float32 input without the batch, such as (1, 28, 28).
         in_channels: changes only the channels of the published input shape.
-        options: ``width`` (channels of the first stage: resnet8, resnet18, ds_cnn; hidden
+        options: ``width`` (channels of the first stage: resnets, ds_cnn; hidden
             features: autoencoder), ``width_multiplier`` (the MobileNets), ``bottleneck``
             (autoencoder).
 

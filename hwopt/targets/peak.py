@@ -1,8 +1,9 @@
-"""What the machine can do at most: multiply-adds and bytes a second, measured."""
+"""What the machine can do at most: products of floats or of signs, and bytes a second, measured."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from tvm import s_tir, te, tirx
 
 from hwopt.targets import tvm_build
 from hwopt.targets.target import Target
+from hwopt.targets.templates.binary import differing
+from hwopt.targets.templates.register_tile_space import WORD_BITS
 from hwopt.targets.threads import use_threads
 
 # Independent sums that hide the latency of a multiply-add, and leave registers for the factors.
@@ -23,21 +26,24 @@ _IN_L2, _IN_L3, _IN_MEMORY = 0.25, 4.0, 128 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-    """Upper limits of float32 kernels with the target's threads.
+    """Upper limits of kernels with the target's threads.
 
     Attributes:
         gflops: 10^9 float32 operations a second; a multiply-add counts as two.
+        binary_gops: 10^9 operations on signs a second, as bits that are counted; a product and
+            its addition count as two.
         bandwidths: (largest working set in bytes, 10^9 bytes read and written a second), the
             smallest working set first.
     """
 
     gflops: float
+    binary_gops: float
     bandwidths: tuple[tuple[int, float], ...]
 
     def bandwidth(self, size: int) -> float:
         """Return the limit for a kernel that touches ``size`` bytes, in 10^9 bytes a second.
 
-        >>> Peak(100.0, ((1000, 50.0), (2000, 20.0))).bandwidth(1500)
+        >>> Peak(100.0, 1000.0, ((1000, 50.0), (2000, 20.0))).bandwidth(1500)
         20.0
         """
         for largest, bandwidth in self.bandwidths:
@@ -55,19 +61,21 @@ def measure_peak(target: Target) -> Peak:
         (_IN_MEMORY, _IN_MEMORY),
     )
     return Peak(
-        _gflops(target), tuple((largest, _bandwidth(target, size)) for largest, size in sizes)
+        _giga_operations(target, "float32", lambda first, second: first * second),
+        _giga_operations(target, "uint32", differing) * WORD_BITS,
+        tuple((largest, _bandwidth(target, size)) for largest, size in sizes),
     )
 
 
-def _gflops(target: Target) -> float:
-    """Time multiply-adds whose operands stay in registers."""
+def _giga_operations(target: Target, dtype: str, product: Callable[[Any, Any], Any]) -> float:
+    """Time sums of products whose operands stay in registers; both count."""
     lanes, threads = target.float_lanes, target.threads
-    factors = te.placeholder((threads, _SUMS, lanes), "float32", name="factors")
-    steps = te.placeholder((_STEPS,), "float32", name="steps")
+    factors = te.placeholder((threads, _SUMS, lanes), dtype, name="factors")
+    steps = te.placeholder((_STEPS,), dtype, name="steps")
     k = te.reduce_axis((0, _STEPS), name="k")
     sums = te.compute(
         (threads, _SUMS, lanes),
-        lambda t, j, v: te.sum(factors[t, j, v] * steps[k], axis=[k]),
+        lambda t, j, v: te.sum(product(factors[t, j, v], steps[k]), axis=[k]),
         name="sums",
     )
     schedule = s_tir.Schedule(te.create_prim_func([factors, steps, sums]))
@@ -81,7 +89,7 @@ def _gflops(target: Target) -> float:
     schedule.vectorize(v)
     schedule.parallel(thread)
     schedule.decompose_reduction(block, k_loop)
-    seconds = _time(schedule, target, (threads, _SUMS, lanes), (_STEPS,), (threads, _SUMS, lanes))
+    seconds = _time(schedule, target)
     return 2 * threads * _SUMS * lanes * _STEPS / seconds / 1e9
 
 
@@ -96,14 +104,18 @@ def _bandwidth(target: Target, size: int) -> float:
     row, _, lane = schedule.get_loops(schedule.get_sblock("copy"))
     schedule.vectorize(lane)
     schedule.parallel(row)
-    return 2 * int(np.prod(shape)) * 4 / _time(schedule, target, shape, shape) / 1e9
+    return 2 * int(np.prod(shape)) * 4 / _time(schedule, target) / 1e9
 
 
-def _time(schedule: s_tir.Schedule, target: Target, *shapes: tuple[int, ...]) -> float:
+def _time(schedule: s_tir.Schedule, target: Target) -> float:
     """Return the least seconds of one call on random data."""
-    built: Any = tvm_build.build_kernel(tvm_build.mark_scheduled(schedule), target)
+    func = tvm_build.mark_scheduled(schedule)
+    built: Any = tvm_build.build_kernel(func, target)
     random = np.random.default_rng(0)
-    values = [tvm.runtime.tensor(random.random(shape, dtype="float32")) for shape in shapes]
+    values = []
+    for param in func.params:
+        drawn = 1000 * random.random([int(size) for size in param.ty.shape])
+        values.append(tvm.runtime.tensor(drawn.astype(param.ty.dtype.dtype)))
     timer = built.time_evaluator(
         "main", tvm.cpu(), number=1, repeat=_REPEATS, min_repeat_ms=_REPEAT_MS
     )

@@ -1,5 +1,6 @@
 """Which layers are compiled to kernels on bits, and that they compute what torch does."""
 
+import itertools
 import logging
 
 import numpy as np
@@ -84,3 +85,53 @@ def test_others_stay_products_of_floats(model, warns, tmp_path, caplog):
     assert difference <= 1e-4
     assert not any("binary" in kernel.name for kernel in artifact.manifest.kernels)
     assert ("other weights than +1 and -1" in caplog.text) is warns
+
+
+class Chain(nn.Module):
+    """Binary convolutions with scale, norm, PReLU and shift between them; sums come out."""
+
+    def __init__(self, *channels, slope=0.25):
+        super().__init__()
+        self.first = BinaryConv(channels[0], channels[1])
+        self.between = nn.ModuleList()
+        self.weights = nn.ParameterList()
+        for inputs, outputs in itertools.pairwise(channels[1:]):
+            norm = nn.BatchNorm2d(inputs)
+            nn.init.normal_(norm.weight)  # what follows falls with half of the sums
+            nn.init.normal_(norm.bias)
+            norm.weight.data[0] = 0
+            self.between.append(nn.Sequential(norm, nn.PReLU(inputs, slope)))
+            self.weights.append(torch.randn(outputs, inputs, 3, 3).sign())
+
+    def forward(self, x):
+        x = self.first(x)
+        for between, weight in zip(self.between, self.weights, strict=True):
+            x = torch.ops.hwopt.binary_conv2d(between(x), weight, [2, 1], [1, 1], [1, 1], 1)
+        return x
+
+
+def words_handed_on(artifact):
+    """Return the shapes of results that are words of signs."""
+    plan = artifact.manifest.plan
+    known = {*plan.inputs, *plan.constants}
+    values = [v for number, v in enumerate(plan.values) if number not in known]
+    return [value.shape for value in values if value.dtype == "uint32"]
+
+
+def test_layers_hand_signs_on_where_numbers_have_no_other_reader(tmp_path):
+    torch.manual_seed(0)
+    artifact, difference = compiled(Chain(20, 64, 32, 96, 5), (1, 20, 9, 8), tmp_path)
+    assert difference == 0
+    assert words_handed_on(artifact) == [(1, 5, 8, 1), (1, 3, 8, 3)]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [lambda: Chain(20, 8, 33, 4), lambda: Chain(20, 8, 64, 4, slope=-0.25)],
+    ids=["channels do not fill words", "neither grows nor falls"],
+)
+def test_else_they_hand_on_numbers(model, tmp_path):
+    torch.manual_seed(0)
+    artifact, difference = compiled(model(), (1, 20, 9, 8), tmp_path)
+    assert difference == 0
+    assert words_handed_on(artifact) == []

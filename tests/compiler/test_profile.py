@@ -18,7 +18,7 @@ def artifact(tmp_path_factory):
 
 
 def test_every_kernel_is_timed_in_the_running_model(artifact):
-    kernels = profile(artifact, Peak(100.0, ((10**9, 10.0),)), runs=5)
+    kernels = profile(artifact, Peak(100.0, 1000.0, ((10**9, 10.0),)), runs=5)
     known = {kernel.name for kernel in artifact.manifest.kernels}
     # What is computed at compile time, such as packed weights, is no longer called.
     assert {kernel.name for kernel in kernels} <= known
@@ -29,15 +29,25 @@ def test_every_kernel_is_timed_in_the_running_model(artifact):
     assert first.compute == pytest.approx(2 * first.macs / 100.0 / 1e3 / first.us)
 
 
+def test_signs_are_set_beside_the_peak_of_bits(tmp_path):
+    layers = torch.nn.Sequential(*(torch.nn.Linear(64, 64, bias=False) for _ in range(3)))
+    graph = hwopt.import_model(layers, torch.zeros(1, 64))
+    binary = hwopt.apply(graph, "binarize,freeze-binary")
+    artifact = hwopt.compile(binary, trials=0, output=tmp_path / "a")
+    kernels = profile(artifact, Peak(100.0, 1000.0, ((10**9, 10.0),)), runs=2)
+    compute = {"binary" in k.name: k.compute * k.us / k.macs for k in kernels if k.macs}
+    assert compute[False] == pytest.approx(10 * compute[True])
+
+
 def test_profiling_leaves_the_artefact_as_it_was(artifact):
     x = artifact.random_inputs()
     before = artifact(*x)
-    profile(artifact, Peak(100.0, ((10**9, 10.0),)), runs=2)
+    profile(artifact, Peak(100.0, 1000.0, ((10**9, 10.0),)), runs=2)
     assert np.array_equal(artifact(*x), before)
 
 
 def test_the_table_and_the_losses_name_the_kernels(artifact):
-    kernels = profile(artifact, Peak(100.0, ((10**9, 10.0),)), runs=2)
+    kernels = profile(artifact, Peak(100.0, 1000.0, ((10**9, 10.0),)), runs=2)
     assert profile_table(kernels).row_count == len(kernels)
     worst = max(kernels, key=lambda kernel: kernel.lost_us)
     assert largest_losses(kernels)[0].startswith(worst.name)
@@ -48,5 +58,6 @@ def test_the_peak_is_that_of_vector_code():
     peak = measure_peak(host)
     # One multiply-add a lane and cycle at 1 GHz is below any processor with vectors.
     assert peak.gflops > 2 * host.float_lanes
+    assert peak.binary_gops > peak.gflops
     assert all(bandwidth > 1 for _, bandwidth in peak.bandwidths)
     assert peak.bandwidths[-1][1] < peak.bandwidths[0][1]

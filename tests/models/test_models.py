@@ -18,6 +18,7 @@ OTHER_SHAPES = {
     "mobilenet_v1_025": (1, 28, 28),
     "resnet18": (1, 64, 64),
     "resnet8": (1, 28, 28),
+    "single_conv_resnet20": (1, 28, 28),
 }
 
 

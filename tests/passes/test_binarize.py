@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import hwopt
+from hwopt import models
 from hwopt.errors import HwoptError
 from hwopt.graph.storage import WEIGHTS_FILE
 from hwopt.passes import Context
@@ -35,6 +36,17 @@ def test_the_first_and_the_last_layer_stay(graph):
     # Its input is added behind it by the network itself; it has no norm.
     assert notes["conv2"] == "binary, a batch norm, a shortcut"
     assert not binary.nodes("relu") and len(binary.nodes("prelu")) == 3
+
+
+def test_the_published_network_comes_out():
+    """275,786 parameters, of which 267,264 are binary: Paren et al. 2022."""
+    model = models.create("single_conv_resnet20")
+    binary = hwopt.apply(hwopt.import_model(model, torch.zeros(1, 3, 32, 32)), "binarize")
+    weights = binary_weights(binary)
+    trainable = [name for name in binary.parameters if binary.is_trainable(name)]
+    assert len(weights) == 18
+    assert sum(binary.parameter(name).numel() for name in weights) == 267_264
+    assert sum(binary.parameter(name).numel() for name in trainable) == 275_786
 
 
 def test_options_choose_layers(graph):

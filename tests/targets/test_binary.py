@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tvm import te
 
 from hwopt import targets
 from hwopt.targets import host, templates, tvm_build
 from hwopt.targets.templates import binary
+from hwopt.targets.templates.binary_layer import BinaryLayer
 from hwopt.targets.templates.conv2d import Geometry
-from hwopt.targets.templates.register_tile import lanes_for
+from hwopt.targets.templates.register_tile_space import WORD_BITS
 from tests.kernels import AVX2, HOST, NEON, QUICK, THOROUGH, choose, convolve, run
 
 AVX512 = targets.get("x86-avx512")
@@ -25,6 +25,12 @@ def signs(values):
     return np.where(values >= 0, 1.0, -1.0)
 
 
+def packed(values):
+    """Return the signs of ``[..., channels]``, which fill words, as words."""
+    bits = (values < 0).reshape(*values.shape[:-1], -1, WORD_BITS)
+    return (bits << np.arange(WORD_BITS, dtype="uint32")).sum(-1, dtype="uint32")
+
+
 def random_numbers(shape, seed):
     """Return numbers of which some are zero, of both signs."""
     random = np.random.default_rng(seed)
@@ -32,18 +38,6 @@ def random_numbers(shape, seed):
     values[random.random(shape) < 0.1] = 0.0
     values[random.random(shape) < 0.1] = -0.0
     return values
-
-
-def convolution(shape, kernel, geometry, target):
-    """Return the unscheduled kernel and its constants."""
-    packed = binary.pack(kernel, lanes_for(kernel.shape[3], target))
-    borders = binary.Borders.of(kernel, shape, geometry)
-    thresholds = random_numbers(shape[-1:], 2)
-    constants = [packed, borders.offsets, thresholds]
-    tensors = [te.placeholder(shape, "float32", name="data")]
-    tensors += [te.placeholder(a.shape, str(a.dtype)) for a in constants]
-    result = binary.convolution(*tensors, borders=borders, geometry=geometry, isa=target.isa)
-    return te.create_prim_func([*tensors, result]), constants
 
 
 @pytest.mark.slow
@@ -67,11 +61,38 @@ def test_convolutions_are_exact(data):
     channels = data.draw(st.integers(1, 40), label="channels")
     weight = signs(random_numbers((kernel_h, kernel_w, inputs, channels), 0)).astype("float32")
     x = random_numbers((batch, *sizes, inputs), 1)
-    func, constants = convolution(x.shape, weight, geometry, target)
+    thresholds = random_numbers((inputs,), 2)
+    layer = BinaryLayer(x.shape, weight, geometry, thresholds)
+    func, constants = layer.kernel(target)
     template, config = choose(data, func, target)
     assert template.name == "register-tile"
     actual = run(template.schedule(func, config, target), [x, *constants], target)
-    assert np.array_equal(actual, convolve(signs(x - constants[-1]), weight, 1, geometry))
+    assert np.array_equal(actual, convolve(signs(x - thresholds), weight, 1, geometry))
+
+
+@QUICK
+@given(st.data())
+def test_signs_are_read_and_written_exactly(data):
+    """With a window of one as a convolution and as a product."""
+    target = data.draw(st.sampled_from(TARGETS), label="target")
+    taps = data.draw(st.integers(1, 3), label="kernel")
+    padding = tuple(data.draw(st.integers(0, 2), label="padding") for _ in range(4))
+    strides = (data.draw(st.integers(1, 2), label="stride"), 1)
+    geometry = Geometry(strides, padding, (1, 1))
+    sizes = [data.draw(st.integers(taps, taps + 5), label="size") for _ in range(2)]
+    inputs, channels = (32 * data.draw(st.integers(1, 4), label="words") for _ in range(2))
+    is_product = taps == 1 and data.draw(st.booleans(), label="product")
+    weight = signs(random_numbers((taps, taps, inputs, channels), 0)).astype("float32")
+    x = signs(random_numbers((1, *sizes, inputs), 1))
+    sums = x @ weight[0, 0] if is_product else convolve(x, weight, 1, geometry)
+    least = np.random.default_rng(2).integers(-40, 40, channels)
+    layer = BinaryLayer(x.shape, weight, None if is_product else geometry, None, least)
+    func, constants = layer.kernel(target)
+    template, config = choose(data, func, target)
+    assert template.name == "register-tile"
+    words = run(template.schedule(func, config, target), [packed(x), *constants], target)
+    assert np.array_equal(words, packed(sums - least))
+    assert template.macs(func) == sums.size * weight[..., 0].size
 
 
 @QUICK
@@ -83,15 +104,13 @@ def test_products_are_exact(data):
     channels = data.draw(st.integers(1, 70), label="channels")
     weight = signs(random_numbers((inputs, channels), 0)).astype("float32")
     x = random_numbers((*leading, inputs), 1)
-    packed = binary.pack(weight[None, None], lanes_for(channels, target))[:, 0, 0]
     thresholds = random_numbers((inputs,), 2)
-    tensors = [te.placeholder(a.shape, str(a.dtype)) for a in (x, packed, thresholds)]
-    func = te.create_prim_func([*tensors, binary.product(*tensors, channels, target.isa)])
+    func, constants = BinaryLayer(x.shape, weight[None, None], None, thresholds).kernel(target)
     template, config = choose(data, func, target)
-    actual = run(template.schedule(func, config, target), [x, packed, thresholds], target)
+    actual = run(template.schedule(func, config, target), [x, *constants], target)
     assert np.array_equal(actual, signs(x - thresholds) @ weight)
-    words = -(-inputs // binary.WORD_BITS)
-    assert template.macs(func) == np.prod(leading) * channels * words * binary.WORD_BITS
+    words = -(-inputs // WORD_BITS)
+    assert template.macs(func) == np.prod(leading) * channels * words * WORD_BITS
 
 
 VPOPCNTDQ = dataclasses.replace(AVX512, tvm={**AVX512.tvm, "mattr": ["+avx512vpopcntdq"]})
@@ -109,13 +128,16 @@ def test_whole_vectors_are_counted(name):
     target, pattern = INSTRUCTIONS[name]
     geometry = Geometry((1, 1), (1, 1, 1, 1), (1, 1))
     kernel = signs(random_numbers((3, 3, 64, 64), 0))
-    func, _ = convolution((1, 8, 8, 64), kernel, geometry, target)
-    template = templates.find(func, target)
-    scheduled = template.schedule(func, template.space(func, target)[0], target)
-    assembly = tvm_build.build_kernel(scheduled, target).inspect_source("asm")
-    assert re.search(pattern, assembly)
-    if target is not NEON:
-        assert "vmovmskps" in assembly
+    numbers = BinaryLayer((1, 8, 8, 64), kernel, geometry, np.zeros(64, "float32"))
+    words = BinaryLayer((1, 8, 8, 64), kernel, geometry, None, np.zeros(64, int))
+    for layer in (numbers, words):
+        func, _ = layer.kernel(target)
+        template = templates.find(func, target)
+        scheduled = template.schedule(func, template.space(func, target)[0], target)
+        assembly = tvm_build.build_kernel(scheduled, target).inspect_source("asm")
+        assert re.search(pattern, assembly)
+        if target is not NEON:
+            assert "vmovmskps" in assembly
 
 
 def test_a_bit_a_weight():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from tvm import tirx
+from tvm import s_tir, tirx
 
 from hwopt.errors import unknown_name
 from hwopt.targets.target import Target
@@ -16,6 +16,7 @@ from hwopt.targets.templates import analysis, conv2d, dense
 from hwopt.targets.templates.base import Config, Fastest, Legalization, Template, first
 from hwopt.targets.templates.loops import Loops
 from hwopt.targets.templates.register_tile import RegisterTile, can_read_through
+from hwopt.targets.templates.register_tile_space import BINARY
 from hwopt.targets.templates.separable import Separable, can_follow
 from hwopt.targets.templates.winograd_tile import Winograd
 
@@ -61,6 +62,11 @@ def macs(func: tirx.PrimFunc, target: Target) -> int:
     """Return the multiply-accumulates of one call of an unscheduled kernel."""
     template = find(func, target)
     return template.macs(func) if template else analysis.macs(func)
+
+
+def is_binary(func: tirx.PrimFunc) -> bool:
+    """Return whether an unscheduled kernel multiplies signs, as bits."""
+    return BINARY in analysis.names(s_tir.Schedule(func))
 
 
 def touched_bytes(func: tirx.PrimFunc) -> int:

@@ -9,10 +9,12 @@ it were +1, and what that adds to the count is known at compile time for every c
 kind of border (which taps of the window lie outside). So the sums are exact.
 
 What was added to the input for every channel is compared with instead: x + shift is at least 0 just
-where x is at least -shift, whatever the rounding.
+where x is at least -shift, whatever the rounding. Whatever follows a sum, as long as it grows with
+it, is at least that where the count is at most some whole number.
 
-The input is packed into bits inside the kernel, for one chunk of rows at a time; the sums are those
-of ``register_tile``, with vectors of 32-bit counts.
+The input is packed into bits inside the kernel, for one chunk of rows at a time, if it is not
+packed yet; the sums are those of ``register_tile``, with vectors of 32-bit counts. What comes out
+are the sums, as floats, or the signs of what follows them, in words for the next binary layer.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from tvm import te, tirx
 
+from hwopt.targets.templates import signs
 from hwopt.targets.templates.conv2d import Geometry
-from hwopt.targets.templates.padding import BITS
-from hwopt.targets.templates.register_tile_space import BINARY, UNPACKED, WORD_BITS, as_three
-
-#: Numbers whose signs one instruction collects on x86: all that have AVX can do 8 of them.
-COLLECTED = 8
-_LESS_THAN = 1
+from hwopt.targets.templates.register_tile_space import (
+    BINARY,
+    DIFFERENCES,
+    UNPACKED,
+    WORD_BITS,
+    as_three,
+)
 
 
 def pack(kernel: np.ndarray, lanes: int) -> np.ndarray:
@@ -76,6 +80,19 @@ class Borders(NamedTuple):
         offsets = products[:, :, None] + 2 * (negative.sum((0, 1)) - inside)
         return cls(row_starts, column_starts, offsets.astype("int32"))
 
+    @classmethod
+    def of_product(cls, inputs: int, channels: int) -> Borders:
+        """Return those of a product, which has none: the number of products for every channel."""
+        return cls((), (), np.full((1, 1, channels), inputs, "int32"))
+
+    def limits(self, least: np.ndarray) -> np.ndarray:
+        """Return from which count on a sum is not at least ``least [channels]``.
+
+        >>> Borders.of_product(10, 2).limits(np.array([4, -10]))
+        array([[[ 3, 10]]], dtype=int32)
+        """
+        return np.floor_divide(self.offsets - least, 2).astype("int32")
+
     def kind(self, row: Any, column: Any) -> tuple[Any, Any]:
         """Return the kinds of a row and a column."""
         return _passed(row, self.rows), _passed(column, self.columns)
@@ -97,137 +114,95 @@ def _passed(place: Any, starts: tuple[int, ...]) -> Any:
     return sum((tirx.Select(place >= start, 1, 0) for start in starts), start=place * 0)
 
 
-def convolution(
-    data: te.Tensor,
-    packed: te.Tensor,
-    offsets: te.Tensor,
-    thresholds: te.Tensor,
-    borders: Borders,
-    geometry: Geometry,
-    isa: str,
-) -> te.Tensor:
-    """Describe the convolution of signs of NHWC ``data``; the result is float32 NHWC.
+def convolution(bits: te.Tensor, packed: te.Tensor, geometry: Geometry) -> te.Tensor:
+    """Describe the counts of a convolution.
 
     Args:
-        data: float32 (batch, height, width, inputs).
+        bits: uint32 (batch, height, width, words), with the padding.
         packed: what :func:`pack` returned.
-        offsets: those of the borders.
-        thresholds: float32 ``[inputs]``: the sign is -1 below.
-        borders: of the convolution.
-        geometry: of the convolution.
-        isa: of the target.
+        geometry: of the convolution; its padding counts as done.
+
+    Returns:
+        int32 (batch, rows, columns, blocks, lanes): in how many places signs differ.
     """
-    _, kernel_h, kernel_w, words, lanes = (int(n) for n in packed.shape)
-    blocks, channels = int(packed.shape[0]), int(offsets.shape[2])
-    batch, rows, columns = geometry.result(data.shape, kernel_h, kernel_w)
-    bits = packed_signs(data, thresholds, geometry.padding, isa)
+    blocks, kernel_h, kernel_w, words, lanes = (int(n) for n in packed.shape)
+    done = geometry._replace(padding=(0, 0, 0, 0))
+    batch, rows, columns = done.result(bits.shape, kernel_h, kernel_w)
     ky = te.reduce_axis((0, kernel_h), name="ky")
     kx = te.reduce_axis((0, kernel_w), name="kx")
     word = te.reduce_axis((0, words), name="word")
 
     def count(n: Any, h: Any, w: Any, b: Any, v: Any) -> Any:
         y, x = geometry.source(h, w, ky, kx)
-        return te.sum(_differing(bits[n, y, x, word], packed[b, ky, kx, word, v]), [ky, kx, word])
+        return te.sum(differing(bits[n, y, x, word], packed[b, ky, kx, word, v]), [ky, kx, word])
 
-    def unpack(n: Any, h: Any, w: Any, c: Any) -> Any:
-        offset = offsets[(*borders.kind(h, w), c)]
-        return tirx.Cast("float32", offset - 2 * counts[n, h, w, c // lanes, c % lanes])
-
-    counts = te.compute((batch, rows, columns, blocks, lanes), count, name=BINARY)
-    return te.compute((batch, rows, columns, channels), unpack, name=UNPACKED)
+    return te.compute((batch, rows, columns, blocks, lanes), count, name=BINARY)
 
 
-def product(
-    data: te.Tensor, packed: te.Tensor, thresholds: te.Tensor, channels: int, isa: str
-) -> te.Tensor:
-    """Describe the signs of ``data [..., K]`` times a matrix of ``[block, words, lanes]``."""
-    blocks, words, lanes = (int(n) for n in packed.shape)
-    *leading, inputs = (int(n) for n in data.shape)
-    bits = packed_signs(data, thresholds, (), isa)
+def product(bits: te.Tensor, packed: te.Tensor) -> te.Tensor:
+    """Describe the counts of a product of ``bits [..., words]`` and a packed matrix.
+
+    The matrix was packed as a convolution with a window of one; the result has three dimensions
+    before those of blocks and lanes, too.
+    """
+    blocks, _, _, words, lanes = (int(n) for n in packed.shape)
+    leading = [int(n) for n in bits.shape[:-1]]
     word = te.reduce_axis((0, words), name="word")
 
     def count(n: Any, h: Any, w: Any, b: Any, v: Any) -> Any:
         place = {1: [h], 2: [n, h], 3: [n, h, w]}[len(leading)]
-        return te.sum(_differing(bits[(*place, word)], packed[b, word, v]), [word])
+        return te.sum(differing(bits[(*place, word)], packed[b, 0, 0, word, v]), [word])
+
+    return te.compute((*as_three(leading), blocks, lanes), count, name=BINARY)
+
+
+def as_numbers(
+    counts: te.Tensor, offsets: te.Tensor, borders: Borders, leading: Sequence[int]
+) -> te.Tensor:
+    """Describe the sums that counts stand for, as float32 ``[*leading, channels]``.
+
+    Args:
+        counts: of a convolution or a product.
+        offsets: those of the borders.
+        borders: of the convolution, or of a product.
+        leading: dimensions before the channels.
+    """
+    lanes = int(counts.shape[4])
 
     def unpack(*index: Any) -> Any:
         *place, channel = index
-        differing = counts[(*as_three(place, 0), channel // lanes, channel % lanes)]
-        return tirx.Cast("float32", inputs - 2 * differing)
+        n, row, column = as_three(place, 0)
+        count = counts[n, row, column, channel // lanes, channel % lanes]
+        offset = offsets[(*borders.kind(row, column), channel)]
+        return tirx.Cast("float32", offset - 2 * count)
 
-    counts = te.compute((*as_three(leading), blocks, lanes), count, name=BINARY)
-    return te.compute((*leading, channels), unpack, name=UNPACKED)
-
-
-def _differing(first: Any, second: Any) -> Any:
-    return tirx.Cast("int32", tirx.popcount(tirx.bitwise_xor(first, second)))
+    return te.compute((*leading, int(offsets.shape[2])), unpack, name=UNPACKED)
 
 
-def packed_signs(
-    data: te.Tensor, thresholds: te.Tensor, padding: tuple[int, ...], isa: str
+def as_signs(
+    counts: te.Tensor, limits: te.Tensor, borders: Borders, leading: Sequence[int], isa: str
 ) -> te.Tensor:
-    """Describe the signs of ``data [..., C]`` as words ``[..., ceil(C / 32)]``.
+    """Describe the signs of what follows the sums, as uint32 ``[*leading, words]``.
 
     Args:
-        data: float32.
-        thresholds: float32 ``[C]``: the sign is -1 below.
-        padding: top, left, bottom, right of NHWC data, filled with zeros; or empty.
+        counts: of a convolution or a product.
+        limits: int32, like offsets: the sign is -1 where the count is larger.
+        borders: of the convolution, or of a product.
+        leading: dimensions before the words.
         isa: of the target.
     """
-    *leading, inputs = (int(n) for n in data.shape)
-    shape = list(leading)
-    before = [0] * len(leading)
-    if padding:
-        before[1:3] = padding[:2]
-        shape[1] += padding[0] + padding[2]
-        shape[2] += padding[1] + padding[3]
 
-    def word(*index: Any) -> Any:
-        *place, number = index
-        source = [p - b for p, b in zip(place, before, strict=True)]
-        bits = _word(data, thresholds, source, number, isa)
-        inside = [
-            condition
-            for axis, size in enumerate(leading)
-            if shape[axis] > size
-            for condition in (place[axis] >= before[axis], place[axis] < before[axis] + size)
-        ]
-        zero = tirx.const(0, "uint32")
-        return tirx.if_then_else(tirx.all(*inside), bits, zero) if inside else bits
+    lanes = int(counts.shape[4])
 
-    return te.compute((*shape, math.ceil(inputs / WORD_BITS)), word, name=BITS)
+    def difference(n: Any, h: Any, w: Any, b: Any, v: Any) -> Any:
+        return limits[(*borders.kind(h, w), b * lanes + v)] - counts[n, h, w, b, v]
+
+    return signs.of_sums(te.compute(counts.shape, difference, name=DIFFERENCES), leading, isa)
 
 
-def _word(data: te.Tensor, thresholds: te.Tensor, place: list[Any], number: Any, isa: str) -> Any:
-    """Return the signs of up to 32 neighbouring channels as one word.
-
-    What does not fill a word or a vector is collected bit by bit.
-    """
-    inputs = int(thresholds.shape[0])
-    together = COLLECTED if isa in ("avx2", "avx512") else 1
-    step = together if inputs % together == 0 else 1
-    word = tirx.const(0, "uint32")
-    for first in range(0, min(WORD_BITS, inputs), step):
-        channel = number * WORD_BITS + first
-        part = (_eight if step > 1 else _one)(data, thresholds, place, channel)
-        if inputs % WORD_BITS and first + step > inputs % WORD_BITS:
-            part = tirx.if_then_else(channel < inputs, part, tirx.const(0, "uint32"))
-        word = tirx.bitwise_or(word, tirx.shift_left(part, tirx.const(first, "uint32")))
-    return word
-
-
-def _one(data: te.Tensor, thresholds: te.Tensor, place: list[Any], channel: Any) -> Any:
-    return tirx.Cast("uint32", data[(*place, channel)] < thresholds[channel])
-
-
-def _eight(data: te.Tensor, thresholds: te.Tensor, place: list[Any], channel: Any) -> Any:
-    """Compare eight numbers at once; written as instructions, since TVM has no bits of vectors."""
-    eight = tirx.Ramp(channel, 1, COLLECTED)
-    compared = data[(*place, eight)], thresholds[eight]
-    dtype, kind = f"float32x{COLLECTED}", tirx.const(_LESS_THAN, "int8")
-    less = tirx.call_llvm_pure_intrin(dtype, "llvm.x86.avx.cmp.ps.256", *compared, kind)
-    bits = tirx.call_llvm_pure_intrin("int32", "llvm.x86.avx.movmsk.ps.256", less)
-    return tirx.Cast("uint32", bits)
+def differing(first: Any, second: Any) -> Any:
+    """Return the number of bits, as int32, in which two words differ."""
+    return tirx.Cast("int32", tirx.popcount(tirx.bitwise_xor(first, second)))
 
 
 def is_binary(kernel: np.ndarray) -> bool:

@@ -30,6 +30,7 @@ from hwopt.targets.templates.prefetch import prefetch_result
 from hwopt.targets.templates.register_tile_space import (
     BINARY,
     DEPTHWISE,
+    DIFFERENCES,
     FEW_INPUTS,
     SUMS,
     WORD_BITS,
@@ -70,12 +71,14 @@ class RegisterTile:
         """Tile, order, unroll and vectorise as the module describes."""
         shape = _shape(func)
         schedule = s_tir.Schedule(func)
-        inline_maps(schedule, keep=(PADDED, BITS, shape.sums))
+        inline_maps(schedule, keep=(PADDED, BITS, DIFFERENCES, shape.sums))
         last = schedule.get_sblock(analysis.names(schedule)[-1])
         if shape.exact:
             outer, tile_loop = tile_result(schedule, last, shape, config)
         else:
             outer, tile_loop = _tile_sums(schedule, last, shape, config, target)
+        if shape.width > 1:
+            _keep_map_in_registers(schedule, DIFFERENCES, tile_loop)
         keep_in_registers(schedule, shape.sums, tile_loop)
         pad_inside(schedule, outer)
         if config["parallel"]:
@@ -123,10 +126,14 @@ def tile_result(
     chunk, row = schedule.split(row, [1 if by_blocks else config["chunks"], None])
     row_tile, row = cut(schedule, row, config["rows"])
     column_tile, column = cut(schedule, column, config["columns"])
-    block_tile, channel = schedule.split(channel, [None, config["blocks"] * shape.lanes])
+    tile_channels = config["blocks"] * shape.lanes
+    block_tile, channel = schedule.split(channel, [None, tile_channels // shape.width])
     schedule.reorder(batch, chunk, block_tile, row_tile, column_tile, row, column, channel)
     outer = schedule.fuse(batch, chunk, *([block_tile] if by_blocks else []))
-    schedule.vectorize(channel)
+    if shape.width == 1:
+        schedule.vectorize(channel)
+    else:
+        schedule.unroll(channel)
     schedule.unroll(row)
     schedule.unroll(column)
     return outer, column_tile
@@ -185,6 +192,17 @@ def keep_in_registers(schedule: s_tir.Schedule, name: str, tile_loop: Any) -> No
         schedule.unroll(reduction[1])
     elif len(reduction) == 2:  # words of codes, and the codes in a word
         schedule.unroll(reduction[-1])
+
+
+def _keep_map_in_registers(schedule: s_tir.Schedule, name: str, tile_loop: Any) -> None:
+    """Compute what is one to one with the sums in local memory, too."""
+    block = schedule.get_sblock(name)
+    schedule.compute_at(block, tile_loop, preserve_unit_loops=True)
+    schedule.set_scope(block, 0, "local")
+    *loops, lane = schedule.get_loops(block)[-4:]
+    schedule.vectorize(lane)
+    for loop in loops:
+        schedule.unroll(loop)
 
 
 def unroll_window(schedule: s_tir.Schedule, ky: Any, kx: Any) -> None:

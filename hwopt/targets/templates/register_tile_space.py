@@ -18,6 +18,8 @@ from hwopt.targets.templates.padding import BITS, PADDED
 # words of bits, and their unpacking, without and with groups.
 SUMS, DEPTHWISE, BINARY = "hwopt_sums", "hwopt_depthwise_sums", "hwopt_binary_sums"
 UNPACKED, GROUPED = "hwopt_unpacked", "hwopt_unpacked_groups"
+# Of the block that hands signs on, in words, and of the numbers whose signs they are.
+SIGNS, DIFFERENCES = "hwopt_signs", "hwopt_differences"
 # Of the words that binary kernels count in.
 WORD_BITS = 32
 # How TVM's fusion sees such kernels: elementwise operators may follow in the same function.
@@ -49,6 +51,7 @@ class Shape:
     padded: tuple[int, ...]  # the padded input: batch, rows, columns, channels; or empty
     between: int  # channels of a depthwise result that is computed chunk by chunk; or 0
     one_group: bool  # channels of one group are neighbours in the packed sums
+    width: int  # channels in one element of the result: the bits of a word, or 1
 
     @classmethod
     def of(cls, func: tirx.PrimFunc, beside: tuple[str, ...] = (PADDED, BITS)) -> Shape | None:
@@ -71,7 +74,8 @@ class Shape:
         if len(reductions) != 1 or reductions[0] not in (SUMS, DEPTHWISE, BINARY):
             return None
         batch, rows, columns, blocks, lanes, *reduction = extents[reductions[0]]
-        *leading, channels = list(extents.values())[-1]
+        *leading, elements = list(extents.values())[-1]
+        width = WORD_BITS if SIGNS in extents else 1
         if as_three(leading) != [batch, rows, columns]:
             return None
         return cls(
@@ -82,10 +86,11 @@ class Shape:
             blocks,
             lanes,
             math.prod(reduction),
-            channels,
+            elements * width,
             _four_sizes(extents.get(PADDED) or extents.get(BITS) or []),
             math.prod(reduction) if DEPTHWISE in extents and reductions == [SUMS] else 0,
             GROUPED not in extents,
+            width,
         )
 
     @property
@@ -139,7 +144,7 @@ def configs(shape: Shape, target: Target) -> list[Config]:
     tiles = itertools.product(
         _sizes(shape.rows, most_rows),
         _sizes(shape.columns, LARGEST_TILE),
-        _sizes(shape.blocks, most_blocks),
+        _block_counts(shape, most_blocks),
     )
     threads = _threads(shape, target)
     for rows, columns, blocks in tiles:
@@ -207,6 +212,12 @@ def _cost(shape: Shape, config: Config, target: Target) -> float:
     parts = shape.batch * chunks
     share = math.ceil(parts / target.threads) / parts if config["parallel"] else 1.0
     return (work + copies) * share * shape.batch
+
+
+def _block_counts(shape: Shape, most: int) -> list[int]:
+    """Return how many channel blocks a tile can have: whole elements of the result."""
+    blocks = math.ceil(shape.width / shape.lanes)
+    return [blocks * n for n in _sizes(shape.blocks // blocks, max(1, most // blocks))]
 
 
 def _sizes(size: int, largest: int) -> list[int]:
