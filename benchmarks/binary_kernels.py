@@ -71,6 +71,7 @@ def run(size: int, channels: int, net: str, threads: int) -> dict[str, Any]:
     expected = modules["binary"].double()(x.double()).detach().numpy()
     np.testing.assert_allclose(artifacts["binary"](x.numpy()), expected, rtol=1e-6)
     inputs = (x.numpy(),)
+    peaks = [measure_peak(target).binary_gops]
     calls: dict[str, Any] = {name: functools.partial(a, *inputs) for name, a in artifacts.items()}
     with tempfile.TemporaryDirectory() as folder:
         for peer in filter(peers.available, FLOAT32):
@@ -79,7 +80,9 @@ def run(size: int, channels: int, net: str, threads: int) -> dict[str, Any]:
         latencies = measure(calls, threads=threads, runs=200)
     medians = {name: latency.median_ms for name, latency in latencies.items()}
     operations = 2 * sum(k.macs * k.calls for k in artifacts["binary"].manifest.kernels if k.binary)
-    limit_ms = operations / measure_peak(target).binary_gops / 1e6
+    # The clock is not always the same, so neither is the limit: the higher one is taken.
+    peaks.append(measure_peak(target).binary_gops)
+    limit_ms = operations / max(peaks) / 1e6
     return {"median_ms": medians, "of_limit": limit_ms / medians["binary"]}
 
 

@@ -13,7 +13,7 @@ from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.files import sha256
 from hwopt.graph import Graph
 from hwopt.optimize.recipe import Recipe, Training, Variant
-from hwopt.optimize.terms import make_terms
+from hwopt.optimize.terms import make_terms, with_real_weights
 from hwopt.optimize.workspace import STEPS, Workspace, digest
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hwopt.data import DataSet
     from hwopt.targets import Target
+    from hwopt.train import Term
 
 Progress = Callable[[int, int, str, float | None], None]
 
@@ -48,6 +49,11 @@ class Compression:
     ) -> None:
         self.recipe, self.work, self.data, self.target = recipe, work, data, target
         self.tuning, self.bars = tuning, bars
+
+    @property
+    def samples(self) -> int:
+        """That training takes."""
+        return len(self.data.train_full)  # type: ignore[arg-type]
 
     def variant(
         self, name: str, variant: Variant, base: Graph, base_key: str
@@ -80,10 +86,29 @@ class Compression:
             return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
 
         facts, key = self.work.step(f"{name}.passes", depends_on, transform)
+        graph = Graph.load(folder)
         if training is None:
-            return facts, Graph.load(folder), key
-        graph, key = self.fit(f"{name}.fine-tune", folder, training, key, variant, base)
+            return facts, graph, key
+        if variant.binary is not None:
+            first, real = with_real_weights(training, variant)
+            terms = make_terms(first, graph, self.samples, real, base)
+            graph, key = self.fit(f"{name}.first-phase", graph, first, key, terms)
+        terms = make_terms(training, graph, self.samples, variant, base)
+        graph, key = self.fit(f"{name}.fine-tune", graph, training, key, terms)
+        if variant.binary is not None:
+            graph, key = self._frozen(name, graph, key)
         return facts, graph, key
+
+    def _frozen(self, name: str, graph: Graph, key: str) -> tuple[Graph, str]:
+        """Make one bit of each weight of the binary layers, which training left at +1 and -1."""
+        folder = self.work.path("graphs", f"{name}.frozen")
+
+        def freeze() -> dict[str, Any]:
+            passes.apply(graph, "freeze-binary").save(folder)
+            return {}
+
+        _, key = self.work.step(f"{name}.freeze", [key], freeze)
+        return Graph.load(folder), key
 
     def _in_rounds(
         self,
@@ -105,7 +130,7 @@ class Compression:
                 variant.passes,
                 rounds=variant.rounds,
                 growth=variant.growth,
-                terms=lambda graph: make_terms(training, graph, variant, base),
+                terms=lambda graph: make_terms(training, graph, self.samples, variant, base),
                 context=context,
                 folder=self.work.path("checkpoints", f"{name}-{digest(depends_on)}"),
                 seed=self.recipe.seed,
@@ -140,23 +165,15 @@ class Compression:
         )
 
     def fit(
-        self,
-        step: str,
-        source: Path,
-        training: Training,
-        key: str,
-        variant: Variant | None = None,
-        base: Graph | None = None,
+        self, step: str, graph: Graph, training: Training, key: str, terms: list[Term]
     ) -> tuple[Graph, str]:
-        """Train the graph in ``source``; the result is kept beside it."""
+        """Train a graph, known by ``key``; the result is kept under the name of the step."""
         trained = self.work.path("graphs", step)
-        terms = make_terms(training, Graph.load(source), variant, base)
         depends_on = [key, training.arguments(), *map(str, terms)]
         # The name holds what the training depends on: a checkpoint of another is not resumed.
         checkpoint = self.work.path("checkpoints", f"{step}-{digest(depends_on)}.safetensors")
 
         def fit() -> dict[str, Any]:
-            graph = Graph.load(source)
             module = graph.to_torch()
             start = time.perf_counter()
             train.fit(

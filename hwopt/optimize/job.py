@@ -19,6 +19,7 @@ from hwopt.optimize.check import check
 from hwopt.optimize.compression import Compression, Progress
 from hwopt.optimize.recipe import Recipe, Variant
 from hwopt.optimize.results import MEASURED, compare, sparse_notes
+from hwopt.optimize.terms import make_terms
 from hwopt.optimize.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class Job:
         _, key = self.work.step("import", depends_on, lambda: graph.save(folder))
         if recipe.train is None:
             return Graph.load(folder), key
-        return self.compression.fit("train", folder, recipe.train, key)
+        terms = make_terms(recipe.train, graph, self.compression.samples)
+        return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms)
 
     def _import(self) -> Graph:
         recipe = self.recipe

@@ -43,6 +43,19 @@ class Alignment(_Strict):
     surviving: bool = False
 
 
+class Binary(_Strict):
+    """How the weights of binary layers become +1 and -1; ``binarize`` must make the layers.
+
+    ``bnew`` is ``hwopt.train.BinaryPull``, which takes ``growth`` and ``frozen``; the others are
+    its baselines. Before it come ``first_epochs`` with binary activations and real weights.
+    """
+
+    method: Literal["bnew", "straight-through", "tanh-annealing", "bop"] = "bnew"
+    first_epochs: PositiveInt = 5
+    growth: float = Field(default=35.0, gt=0)
+    frozen: PositiveInt = 1
+
+
 class Training(_Strict):
     """Arguments of ``hwopt.train.fit``; see there."""
 
@@ -79,6 +92,7 @@ class Variant(_Strict):
         growth: how the ratios of the passes grow over the rounds.
         distill: learn from the network before the passes, too.
         align: stay near to its weights.
+        binary: train the weights of binary layers to +1 and -1, and freeze them.
     """
 
     passes: str = ""
@@ -87,6 +101,7 @@ class Variant(_Strict):
     growth: Literal["uniform", "geometric", "cubic"] = "uniform"
     distill: Distillation | None = None
     align: Alignment | None = None
+    binary: Binary | None = None
 
 
 class Recipe(_Strict):
@@ -189,11 +204,14 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
         if not name.replace("-", "").replace("_", "").isalnum():
             raise HwoptError(f"{where}: variant {name!r} must be of letters, digits, '-' and '_'")
         trains = variant.fine_tune and recipe.fine_tune is not None
-        if not trains and (variant.rounds > 1 or variant.distill or variant.align):
+        of_training = (variant.distill, variant.align, variant.binary)
+        if not trains and (variant.rounds > 1 or any(of_training)):
             raise HwoptError(
-                f"{where}: variant {name} has rounds, distill or align, but is not fine-tuned: "
-                "they are of training"
+                f"{where}: variant {name} has rounds, distill, align or binary, but is not "
+                "fine-tuned: they are of training"
             )
+        if variant.binary and variant.rounds > 1:
+            raise HwoptError(f"{where}: variant {name}: binary layers are trained in one round")
         try:
             passes.parse(variant.passes)
         except HwoptError as error:
@@ -225,6 +243,7 @@ def _fields(path: list[int | str]) -> list[str]:
         "penalty": Penalty,
         "distill": Distillation,
         "align": Alignment,
+        "binary": Binary,
     }
     if not path:
         return list(Recipe.model_fields)

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwopt.optimize.recipe import Training, Variant
+from hwopt.optimize.recipe import Binary, Training, Variant
 from hwopt.passes import layers
-from hwopt.train import Alignment, ChannelSlices, L1Penalty, SelfDistillation, Term
+from hwopt.train import (
+    Alignment,
+    BinaryPull,
+    Bop,
+    ChannelSlices,
+    L1Penalty,
+    SelfDistillation,
+    StraightThrough,
+    TanhAnnealing,
+    Term,
+)
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
 
 
 def make_terms(
-    training: Training, graph: Graph, variant: Variant | None = None, base: Graph | None = None
+    training: Training,
+    graph: Graph,
+    samples: int,
+    variant: Variant | None = None,
+    base: Graph | None = None,
 ) -> list[Term]:
     """Return the terms for training a graph.
 
     Args:
         training: may have a penalty.
         graph: what is trained.
+        samples: that it is trained on.
         variant: may be distilled, or aligned ...
         base: ... with this network, which must be given then.
     """
@@ -35,4 +50,34 @@ def make_terms(
     if variant.align is not None:
         references = dict(base.parameters)
         terms.append(Alignment(dict(graph.masks), references, **variant.align.model_dump()))
+    if variant.binary is not None:
+        terms.append(_binary_term(variant.binary, training, graph, samples))
     return terms
+
+
+def with_real_weights(training: Training, variant: Variant) -> tuple[Training, Variant]:
+    """Return the first phase of training binary layers: their activations are, their weights not.
+
+    It is BNEW with a pull of nothing.
+    """
+    binary = variant.binary
+    assert binary is not None
+    first = binary.model_copy(update={"method": "bnew", "growth": 0.0, "frozen": 0})
+    return (
+        training.model_copy(update={"epochs": binary.first_epochs}),
+        variant.model_copy(update={"binary": first}),
+    )
+
+
+def _binary_term(binary: Binary, training: Training, graph: Graph, samples: int) -> Term:
+    weights, epochs = layers.binary_weights(graph), training.epochs
+    if binary.method == "bnew":
+        steps = max(1, samples // training.batch_size)
+        strength = BinaryPull.strength_for(binary.growth, steps, epochs)
+        return BinaryPull(weights, epochs, strength, binary.frozen)
+    baselines = {
+        "straight-through": StraightThrough,
+        "tanh-annealing": TanhAnnealing,
+        "bop": Bop,
+    }
+    return baselines[binary.method](weights, epochs)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+import hwopt
 from hwopt.errors import HwoptError
 from hwopt.files import read_json
 from hwopt.graph import Graph
 from hwopt.optimize import Job, make_recipe
+from hwopt.passes.layers import binary_weights
 
 RECIPE = {
     "model": "resnet8",
@@ -25,6 +27,7 @@ RECIPE = {
             "align": {"strength": 0.1},
         },
         "zeros": "prune-weights{criterion=zero},condense",
+        "bits": {"passes": "binarize", "binary": {"first_epochs": 1}, "distill": {"form": "kl"}},
         "coded": {"passes": "fold-batch-norm,share-codebook{bits=5}", "fine_tune": False},
     },
     "trials": 0,
@@ -46,6 +49,19 @@ def test_a_penalty_leaves_zeros_that_a_variant_keeps(finished):
     zeros = 1 - base.num_nonzeros() / base.num_parameters()
     assert zeros > 0.05
     assert results["variants"]["zeros"]["zeros_masked"] > 0.05
+
+
+def test_binary_layers_end_with_a_bit_a_weight(finished):
+    folder, results = finished
+    graph = Graph.load(folder / "graphs" / "bits.frozen")
+    weights = binary_weights(graph)
+    assert len(weights) == 6
+    for name in weights:
+        assert bool((graph.parameter(name).abs() == 1).all())
+        assert name in graph.codebooks and not graph.is_trainable(name)
+    assert any("binarize" in note for note in results["variants"]["bits"]["notes"])
+    kernels = hwopt.load(folder / "artifacts" / "bits").manifest.kernels
+    assert sum(kernel.calls for kernel in kernels if kernel.binary) == len(weights)
 
 
 def test_rounds_reach_the_ratio_and_leave_no_folder(finished):
@@ -97,6 +113,8 @@ def test_run_again_nothing_is_computed(finished):
         ({"variants": {"base": ""}}, "rename the variant"),
         ({"variants": {"a": {"passes": "", "rounds": 2, "fine_tune": False}}}, "not fine-tuned"),
         ({"variants": {"a": {"passes": "", "align": {}}}, "fine_tune": None}, "not fine-tuned"),
+        ({"variants": {"a": {"passes": "", "binary": {"method": "sgd"}}}}, "method"),
+        ({"variants": {"a": {"passes": "", "binary": {}, "rounds": 2}}}, "in one round"),
     ],
 )
 def test_bad_recipes_are_refused(changes, message):
