@@ -9,6 +9,9 @@ from pathlib import Path
 
 from benchmarks import (
     allocation,
+    binary_kernels,
+    binary_nets,
+    binary_training,
     choose_fine_tuning,
     choose_recipe,
     codebook_kernels,
@@ -41,6 +44,9 @@ EXPERIMENTS = (
     fusion,
     sparse_kernels,
     codebook_kernels,
+    binary_training,
+    binary_kernels,
+    binary_nets,
     peers,
     variation,
     idle_threads,

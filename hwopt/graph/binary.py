@@ -27,8 +27,8 @@ def sign(x: Tensor) -> Tensor:
     >>> sign(torch.tensor([-0.5, -0.0, 0.0, 2.0]))
     tensor([-1.,  1.,  1.,  1.])
     """
-    one = x.new_ones(())
-    return torch.where(x >= 0, one, -one)
+    # Several times faster than torch.where between two numbers.
+    return (x >= 0).to(x.dtype).mul_(2).sub_(1)
 
 
 def sign_gradient(x: Tensor) -> Tensor:
