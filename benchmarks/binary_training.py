@@ -97,7 +97,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         f"{TRAINING.learning_rate} falling to 0, batch {TRAINING.batch_size}. {FIRST_EPOCHS} "
         f"epochs with binary activations and real weights, then {TRAINING.epochs} by each "
         "method; all end with weights of exactly +1 and -1. The real-valued network (ReLU, no "
-        "signs) has as many epochs in all. Test accuracy in percent, mean ± standard deviation over seeds."
+        "signs) has as many epochs in all. Test accuracy in percent, mean ± standard deviation "
+        "over seeds."
     )
     rows = []
     for method in METHODS:
