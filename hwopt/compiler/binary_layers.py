@@ -10,9 +10,10 @@ import tvm
 from tvm import relax
 
 from hwopt.compiler.binary_chains import pass_signs_on
+from hwopt.compiler.bindings import with_main
 from hwopt.targets import Target
 from hwopt.targets.templates import binary
-from hwopt.targets.templates.binary_layer import BinaryLayer
+from hwopt.targets.templates.binary_layer import MOST_DIMENSIONS, BinaryLayer, per_channel
 from hwopt.targets.templates.conv2d import Geometry
 
 log = logging.getLogger("hwopt.compiler")
@@ -35,7 +36,7 @@ def binary_layers(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
             layer = relax.dpl.is_op(operator)(rewriter.signs, rewriter.weight)
             func = relax.dpl.rewrite_call(layer, rewriter, func)
         kernels |= rewriter.kernels
-    return pass_signs_on(_with_main(builder.get(), func), kernels, target)
+    return pass_signs_on(with_main(builder.get(), func), kernels, target)
 
 
 def _moved_first(mod: tvm.IRModule) -> tvm.IRModule:
@@ -56,14 +57,7 @@ def _moved_first(mod: tvm.IRModule) -> tvm.IRModule:
             return relax.Call(inner.op, [first, *others], inner.attrs)
 
         func = relax.dpl.rewrite_call(moved, rewrite, func)
-    return _with_main(mod, func)
-
-
-def _with_main(mod: tvm.IRModule, func: Any) -> tvm.IRModule:
-    mod = tvm.IRModule(mod.functions)
-    mod.update_func(mod.get_global_var("main"), func)
-    clean = [relax.transform.Normalize(), relax.transform.DeadCodeElimination()]
-    return tvm.transform.Sequential(clean)(mod)
+    return with_main(mod, func)
 
 
 class _Rewriter:
@@ -77,7 +71,7 @@ class _Rewriter:
     """
 
     def __init__(self, builder: relax.BlockBuilder, target: Target, shifted: bool) -> None:
-        self.builder, self.target = builder, target
+        self.builder, self.target, self.shifted = builder, target, shifted
         self.kernels: dict[Any, BinaryLayer] = {}
         self.data, self.weight = relax.dpl.wildcard(), relax.dpl.is_const()
         self.shift = relax.dpl.is_const()
@@ -95,29 +89,36 @@ class _Rewriter:
         if not all(n.size == 1 and n.item() == m for n, m in zip(numbers, (0, 2, 1), strict=True)):
             return call
         data, weight = found[self.data], found[self.weight].value.numpy()
-        shift = found[self.shift].value.numpy() if self.shift in found else np.zeros(1, "float32")
-        channels = int(data.ty.shape[-1])
-        if shift.size > channels or (shift.size != 1 and shift.shape[-1:] != (channels,)):
-            return call
-        if data.ty.dtype.dtype != "float32" or weight.ndim not in (2, 4):
-            return call
-        if not binary.is_binary(weight):
-            log.warning("a binary layer has other weights than +1 and -1: it is not faster")
+        shift = found[self.shift].value.numpy() if self.shifted else np.zeros((), "float32")
+        shifts = per_channel(shift, data)
+        reason = _obstacle(call, data, weight)
+        if reason is not None and not self.shifted:  # said once: what is shifted is tried again
+            shape = "x".join(map(str, weight.shape))
+            log.warning("a binary layer with weights %s runs on floats: %s", shape, reason)
+        if reason is not None or shifts is None:
             return call
         is_product = call.op.name == "relax.matmul"
-        if not is_product and not _is_plain(call.attrs):
-            return call
         kernel = BinaryLayer(
             tuple(int(size) for size in data.ty.shape),
             weight[None, None] if is_product else weight,
             None if is_product else Geometry.of(call.attrs),
-            np.broadcast_to(-shift.ravel(), channels).copy(),
+            -shifts,
         )
         called = kernel.call(self.builder, self.target, data)
         self.kernels[called.args[1].fields[1]] = kernel
         return called
 
 
-def _is_plain(attrs: Any) -> bool:
-    """Return whether a convolution has no groups, and channels last."""
-    return int(attrs.groups) == 1 and attrs.data_layout == attrs.out_layout == "NHWC"
+def _obstacle(call: Any, data: Any, weight: np.ndarray) -> str | None:
+    """Return why a layer cannot become a kernel on bits, or None."""
+    if not binary.is_binary(weight):
+        return "its weights are not +1 and -1, which freeze-binary makes them"
+    if data.ty.dtype.dtype != "float32":
+        return f"its input is {data.ty.dtype.dtype}, not float32"
+    if call.op.name == "relax.matmul":
+        ranks = weight.ndim == 2 and 2 <= data.ty.ndim <= MOST_DIMENSIONS
+        return None if ranks else f"its input has {data.ty.ndim} dimensions"
+    if int(call.attrs.groups) != 1:
+        return "it has groups"
+    is_channels_last = call.attrs.data_layout == call.attrs.out_layout == "NHWC"
+    return None if is_channels_last else "its channels are not last"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import collections
 from typing import Any
 
 import tvm
 from tvm import relax
 
+from hwopt.compiler.bindings import bindings, readers, with_bindings
 from hwopt.targets import Target, templates
 
 
 def merge_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     """Merge kernels that a template wants as one, until there are no more."""
-    main = mod["main"]
-    pairs = _pairs(mod, main, target)
+    pairs = _pairs(mod, target)
     if not pairs:
         return mod
     builder = relax.BlockBuilder(mod)
@@ -22,40 +21,22 @@ def merge_kernels(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
         consumer.var: _call_of_both(builder, producer, consumer) for producer, consumer in pairs
     }
     dropped = {producer.var for producer, _ in pairs}
-    blocks = [
-        type(block)(
-            [
-                relax.VarBinding(binding.var, merged[binding.var])
-                if binding.var in merged
-                else binding
-                for binding in block.bindings
-                if binding.var not in dropped
-            ]
-        )
-        for block in main.body.blocks
-    ]
-    body = relax.SeqExpr(blocks, main.body.body)
-    mod = builder.get()
-    replaced = relax.Function(main.params, body, main.ret_ty, main.is_pure, main.attrs)
-    mod.update_func(mod.get_global_var("main"), replaced)
-    fuse = tvm.transform.Sequential(
-        [
-            relax.transform.Normalize(),
-            relax.transform.FuseTIR(),
-            relax.transform.DeadCodeElimination(),
-        ]
-    )
-    return merge_kernels(fuse(mod), target)
+
+    def change(binding: Any) -> Any:
+        if binding.var in dropped:
+            return None
+        call = merged.get(binding.var)
+        return binding if call is None else relax.VarBinding(binding.var, call)
+
+    mod = with_bindings(builder.get(), change)
+    fuse = [relax.transform.FuseTIR(), relax.transform.DeadCodeElimination()]
+    return merge_kernels(tvm.transform.Sequential(fuse)(mod), target)
 
 
-def _pairs(mod: tvm.IRModule, main: Any, target: Target) -> list[tuple[Any, Any]]:
+def _pairs(mod: tvm.IRModule, target: Target) -> list[tuple[Any, Any]]:
     """Return (producer, consumer) bindings to merge, the last first; no kernel is in two pairs."""
-    bindings = [binding for block in main.body.blocks for binding in block.bindings]
-    made_by = {binding.var: binding for binding in bindings if is_kernel_call(binding.value)}
-    readers = collections.Counter(
-        var for binding in bindings for var in relax.analysis.used_vars(binding.value)
-    )
-    readers.update(relax.analysis.used_vars(main.body.body))
+    made_by = {v: b for v, b in bindings(mod["main"]).items() if is_kernel_call(b.value)}
+    count = readers(mod["main"])
     pairs: list[tuple[Any, Any]] = []
     taken: set[Any] = set()
     for consumer in reversed(made_by.values()):
@@ -63,7 +44,7 @@ def _pairs(mod: tvm.IRModule, main: Any, target: Target) -> list[tuple[Any, Any]
         producer = made_by.get(first)
         if producer is None or taken & {producer.var, consumer.var}:
             continue
-        if readers[first] != 1 or any(first.same_as(other) for other in others):
+        if count[first] != 1 or any(first.same_as(other) for other in others):
             continue
         one, other = mod[producer.value.args[0]], mod[consumer.value.args[0]]
         if templates.can_merge(one, other, target):

@@ -127,3 +127,30 @@ binary_linear.register_autograd(_linear_gradients, setup_context=_keep)
 for _operator in (binary_conv2d, binary_linear):
     _operator.register_autocast("cpu", torch.bfloat16)
     _operator.register_autocast("cuda", torch.float16)
+
+
+def _plain_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    stride: Any = (1, 1),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    return functional.conv2d(_plain_sign(input), weight, None, stride, padding, dilation, groups)
+
+
+def _plain_linear(input: Tensor, weight: Tensor) -> Tensor:
+    return functional.linear(_plain_sign(input), weight)
+
+
+def _plain_sign(x: Tensor) -> Tensor:
+    return (x >= 0).to(x.dtype) * 2 - 1
+
+
+#: The same in torch's own operators, for those that know no others; see
+#: ``torch.export.ExportedProgram.run_decompositions``.
+DECOMPOSITIONS = {
+    torch.ops.hwopt.binary_conv2d.default: _plain_conv2d,
+    torch.ops.hwopt.binary_linear.default: _plain_linear,
+}

@@ -342,13 +342,15 @@ class Graph:
         return sum(operators.get(n.op).macs(self, n) for n in self.nodes())
 
     def num_parameters(self) -> int:
-        """Return the number of trainable values; a shared parameter counts once."""
-        return sum(t.numel() for n, t in self._parameters.items() if self.is_trainable(n))
+        """Return the number of trainable and frozen values; a shared parameter counts once.
+
+        Frozen are those with a codebook that are trained no more, such as binary weights.
+        """
+        return sum(t.numel() for t in self._trained())
 
     def num_nonzeros(self) -> int:
-        """Return the number of trainable values that are not zero."""
-        tensors = (t for n, t in self._parameters.items() if self.is_trainable(n))
-        return sum(int(t.count_nonzero()) for t in tensors)
+        """Return how many of these values are not zero."""
+        return sum(int(t.count_nonzero()) for t in self._trained())
 
     def bytes_moved(self, node: Node) -> int:
         """Return the bytes that a node reads and writes for a batch of one."""
@@ -356,6 +358,11 @@ class Graph:
         return read + sum(spec.bytes() for spec in node.outputs)
 
     # -- private ---------------------------------------------------------------------------
+
+    def _trained(self) -> Iterator[torch.Tensor]:
+        for name, tensor in self._parameters.items():
+            if self.is_trainable(name) or name in self.codebooks:
+                yield tensor
 
     def _insert(self, node: Node) -> None:
         _check_name("node", node.name)

@@ -60,7 +60,7 @@ class Compression:
     ) -> tuple[dict[str, Any], Graph, str]:
         """Return the notes of the passes, the graph after them and after training, and its key."""
         chosen = passes.parse(variant.passes)
-        changes = any(not p.preserves_function for p in chosen)
+        changes = variant.binary or any(not p.preserves_function for p in chosen)
         training = self.recipe.fine_tune if changes and variant.fine_tune else None
         sources = [_own_source(type(p)) for p in chosen]
         depends_on: list[Any] = [base_key, variant.passes, sources]

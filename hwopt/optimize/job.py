@@ -71,10 +71,9 @@ class Job:
         for name, variant in self.recipe.variants.items():
             variants[name], keys[name] = self.variant(name, variant, base, base_key)
         measured_peers = [peer for peer in self.recipe.peers if peers.available(peer)]
-        latencies, _ = self.work.step(
-            "measure", [keys, measured_peers, self.recipe.runs], self.measured
-        )
-        table = compare(variants, latencies, self.recipe)
+        depends_on = [keys, measured_peers, self.recipe.runs, "failures"]
+        measured, _ = self.work.step("measure", depends_on, self.measured)
+        table = compare(variants, measured["latencies"], self.recipe)
         for name, facts in table.items():
             figures = {key: facts[key] for key in MEASURED}
             record_figures(self.work.path("artifacts", name), figures)
@@ -85,7 +84,7 @@ class Job:
             "threads": self.target.threads,
             "data": self.data.name,
             "baseline": self.recipe.baseline,
-            "notes": [*self._notes(), *sparse_notes(table)],
+            "notes": [*self._notes(), *measured["failures"], *sparse_notes(table)],
             "variants": table,
         }
         write_json(self.work.path(RESULTS_FILE), results)
@@ -170,21 +169,26 @@ class Job:
         except HwoptError as error:
             raise HwoptError(f"variant {name}: {error}") from None
 
-    def measured(self) -> dict[str, dict[str, Any]]:
-        """Measure all artefacts and peers in one run, alternating."""
+    def measured(self) -> dict[str, Any]:
+        """Measure all artefacts and peers in one run, alternating; say which peers cannot run."""
         calls: dict[str, Callable[[], object]] = {}
+        failures: list[str] = []
         for name in self.recipe.variants:
             artifact = load(self.work.path("artifacts", name))
             inputs = artifact.random_inputs(self.recipe.seed)
             calls[name] = functools.partial(artifact, *inputs)
             for peer in filter(peers.available, self.recipe.peers):
                 folder = self.work.path("peers", name)
-                graph = artifact.graph()
-                calls[f"{name}/{peer}"] = peers.make(
-                    peer, graph, inputs, self.target.threads, folder
-                )
+                graph, threads = artifact.graph(), self.target.threads
+                try:
+                    calls[f"{name}/{peer}"] = peers.make(peer, graph, inputs, threads, folder)
+                except HwoptError as error:
+                    failures.append(f"{name}: {error}")
         latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
-        return {name: latency.to_json() for name, latency in latencies.items()}
+        return {
+            "latencies": {name: latency.to_json() for name, latency in latencies.items()},
+            "failures": failures,
+        }
 
 
 def _masked_share(graph: Graph) -> float:

@@ -203,23 +203,38 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
             )
         if not name.replace("-", "").replace("_", "").isalnum():
             raise HwoptError(f"{where}: variant {name!r} must be of letters, digits, '-' and '_'")
-        trains = variant.fine_tune and recipe.fine_tune is not None
+        try:
+            parsed = passes.parse(variant.passes)
+        except HwoptError as error:
+            raise HwoptError(f"{where}: variant {name}: {error}") from None
+        changes = variant.binary or any(not p.preserves_function for p in parsed)
+        trains = changes and variant.fine_tune and recipe.fine_tune is not None
         of_training = (variant.distill, variant.align, variant.binary)
         if not trains and (variant.rounds > 1 or any(of_training)):
             raise HwoptError(
                 f"{where}: variant {name} has rounds, distill, align or binary, but is not "
                 "fine-tuned: they are of training"
             )
-        if variant.binary and variant.rounds > 1:
-            raise HwoptError(f"{where}: variant {name}: binary layers are trained in one round")
-        try:
-            passes.parse(variant.passes)
-        except HwoptError as error:
-            raise HwoptError(f"{where}: variant {name}: {error}") from None
+        if variant.binary and recipe.fine_tune:
+            _check_binary(variant.binary, variant, recipe.fine_tune, f"{where}: variant {name}")
     for peer in recipe.peers:
         if peer not in peers.names():
             raise HwoptError(f"{where}: {unknown_name('peer', peer, peers.names())}")
     return recipe
+
+
+def _check_binary(binary: Binary, variant: Variant, training: Training, where: str) -> None:
+    """Refuse what would fail, or mean nothing, after the first phase only."""
+    if variant.rounds > 1:
+        raise HwoptError(f"{where}: binary layers are trained in one round")
+    of_bnew = sorted(binary.model_fields_set & {"growth", "frozen"})
+    if binary.method != "bnew" and of_bnew:
+        raise HwoptError(f"{where}: {of_bnew[0]} is of bnew, not of {binary.method}")
+    if binary.frozen >= training.epochs:
+        raise HwoptError(
+            f"{where}: of {training.epochs} epochs of fine_tune {binary.frozen} are frozen: "
+            "leave one at least to pull the weights"
+        )
 
 
 def _sentence(error: ValidationError) -> str:

@@ -70,10 +70,11 @@ def with_real_weights(training: Training, variant: Variant) -> tuple[Training, V
 
 
 def _binary_term(binary: Binary, training: Training, graph: Graph, samples: int) -> Term:
-    weights, epochs = layers.binary_weights(graph), training.epochs
+    weights = [name for name in layers.binary_weights(graph) if graph.is_trainable(name)]
+    epochs = training.epochs
     if binary.method == "bnew":
         steps = max(1, samples // training.batch_size)
-        strength = BinaryPull.strength_for(binary.growth, steps, epochs)
+        strength = BinaryPull.strength_for(binary.growth, steps, epochs, binary.frozen)
         return BinaryPull(weights, epochs, strength, binary.frozen)
     baselines = {
         "straight-through": StraightThrough,

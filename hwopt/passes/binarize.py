@@ -82,11 +82,12 @@ class Binarize(Pass):
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with binary layers."""
-        candidates = [node for node in graph.nodes() if node.op in BINARY]
+        layers = [n for n in graph.nodes() if n.op in BINARY or n.op in BINARY.values()]
+        candidates = [node for node in layers if node.op in BINARY]
         notes = notes_on_unknown((*self.layers, *self.exclude), [n.name for n in candidates])
         chosen = []
         for node in candidates:
-            reason = self._obstacle(graph, node, candidates)
+            reason = self._obstacle(graph, node, layers)
             if reason is None:
                 chosen.append(node)
             else:
@@ -235,8 +236,8 @@ class _Layer:
         graph = self.graph
         if graph.spec(self.source) != self.node.output:
             return []
-        users = graph.users(self.end.node)
-        if any(self.source in (value for _, value in user.values()) for user in users):
+        sums = [user for user in graph.users(self.end.node) if user.op == "add"]
+        if any(self.source in (value for _, value in user.values()) for user in sums):
             return []
         self.append("shortcut", "add", self.source)
         return ["a shortcut"]

@@ -40,6 +40,12 @@ def binary_weights(graph: Graph) -> list[str]:
     return [name for name in dict.fromkeys(names) if name is not None]
 
 
+def notes_on_binary(graph: Graph) -> list[Note]:
+    """Return a note on every binary weight, for passes that leave them as they are."""
+    reason = "a binary layer, whose weights become signs"
+    return [Note(name, reason, changed=False) for name in binary_weights(graph)]
+
+
 def begins_with(name: str, prefix: str) -> bool:
     """Say whether a dotted name begins with whole parts.
 

@@ -11,7 +11,7 @@ import torch
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
-from hwopt.passes.layers import check_share, is_chosen, notes_on_unknown, weights
+from hwopt.passes.layers import check_share, is_chosen, notes_on_binary, notes_on_unknown, weights
 from hwopt.passes.sensitivity import Labels, connection_sensitivity
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class PruneWeights(Pass):
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with masks on the chosen layers' weights."""
         names = weights(graph, biases=self.biases)
-        notes = notes_on_unknown((*self.layers, *self.exclude), names)
+        notes = notes_on_unknown((*self.layers, *self.exclude), names) + notes_on_binary(graph)
         names = [name for name in names if is_chosen(name, self.layers, self.exclude)]
         if not names:
             return PassResult(graph, modified=False, notes=tuple(notes))

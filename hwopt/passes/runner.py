@@ -58,7 +58,7 @@ def apply(
 def _apply_one(graph: Graph, instance: Pass, context: Context) -> Graph:
     if instance.needs_data and context.batches is None:
         raise HwoptError(
-            f"pass {instance.name} needs data: run it in hwopt optimize, or give "
+            f"pass {instance.name} needs data: run it in hwopt optimize, give --data or "
             "Context(batches=...)"
         )
     if instance.needs_latency and context.latency is None:

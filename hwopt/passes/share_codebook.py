@@ -13,7 +13,7 @@ from scipy.cluster.vq import kmeans2
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult
-from hwopt.passes.layers import is_chosen, notes_on_unknown, weights
+from hwopt.passes.layers import is_chosen, notes_on_binary, notes_on_unknown, weights
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -60,7 +60,7 @@ class ShareCodebook(Pass):
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with codebooks in place of weights."""
         result, names = graph.copy(), weights(graph)
-        notes = notes_on_unknown((*self.layers, *self.exclude), names)
+        notes = notes_on_unknown((*self.layers, *self.exclude), names) + notes_on_binary(graph)
         for name in names:
             if not is_chosen(name, self.layers, self.exclude):
                 continue

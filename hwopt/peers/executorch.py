@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hwopt.graph import Graph
+from hwopt.peers import exported
 from hwopt.peers.registry import Call
 
 
@@ -33,8 +34,8 @@ def _load(graph: Graph, tensors: tuple[torch.Tensor, ...], threads: int) -> tupl
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
 
-    exported = torch.export.export(graph.to_torch().eval(), tensors)
-    lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+    program = exported.export(graph, tensors)
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     buffer = lowered.to_executorch().buffer
     portable_lib._unsafe_reset_threadpool(threads)
     program = Runtime.get().load_program(buffer)

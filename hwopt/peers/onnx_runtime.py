@@ -13,6 +13,7 @@ import torch
 from hwopt import logs
 from hwopt.files import atomic_file
 from hwopt.graph import Graph
+from hwopt.peers import exported
 from hwopt.peers.registry import Call
 
 #: Batches of normal noise that ranges of activations are taken from: enough to time a network,
@@ -42,11 +43,10 @@ def make(
 
 def export(graph: Graph, inputs: tuple[np.ndarray, ...], folder: Path) -> Path:
     """Write the graph as ``model.onnx`` with torch's own exporter."""
-    module = graph.to_torch().eval()
     examples = tuple(torch.from_numpy(x) for x in inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(module, examples, dynamo=True, verbose=False)
+        program = torch.onnx.export(exported.export(graph, examples), dynamo=True, verbose=False)
     assert program is not None
     path = folder / "model.onnx"
     with atomic_file(path) as temporary:

@@ -76,13 +76,18 @@ def make(
         folder: where exported files are kept.
 
     Raises:
-        HwoptError: if there is no such peer, or it is not installed.
+        HwoptError: if there is no such peer, it is not installed, or it cannot run the graph.
     """
     peer = _peer(name)
     if not available(name):
         raise HwoptError(f"{name} is not installed: {install_hint(name)}")
     module = importlib.import_module(f"hwopt.peers.{peer.module}")
-    call: Call = module.make(graph, inputs, threads, folder, **peer.options)
+    try:
+        call: Call = module.make(graph, inputs, threads, folder, **peer.options)
+    except Exception as error:  # of any kind, as the peers are others' code
+        first = next(iter(str(error).splitlines()), "")
+        message = f"{name} cannot run {graph.name}: {type(error).__name__} {first}"
+        raise HwoptError(message) from error
     return call
 
 

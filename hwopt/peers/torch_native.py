@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hwopt.graph import Graph
+from hwopt.peers import exported
 from hwopt.peers.registry import Call
 
 
@@ -27,7 +28,7 @@ def make(
     """
     tensors = tuple(torch.from_numpy(x) for x in inputs)
     # Exported first: no part of hwopt stands between torch and its operators.
-    module: Any = torch.export.export(graph.to_torch().eval(), tensors).module()
+    module: Any = exported.export(graph, tensors).module()
     if mode:
         torch.compiler.reset()
         module = torch.compile(module, mode=mode)

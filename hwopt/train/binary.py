@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import brentq
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -32,7 +34,10 @@ class BinaryTerm(Term):
 
     def __init__(self, weights: Collection[str], epochs: int) -> None:
         if not weights:
-            raise HwoptError("there is no binary layer to train: apply binarize first")
+            raise HwoptError(
+                "there is no binary layer to train: apply binarize first, and freeze-binary only "
+                "after the training"
+            )
         self.names, self.epochs = tuple(weights), epochs
         self.epoch = 0
 
@@ -122,16 +127,31 @@ class BinaryPull(BinaryTerm):
         return f"{super().__str__()} {self.strength} {self.frozen}"
 
     @staticmethod
-    def strength_for(growth: float, steps: int, epochs: int) -> float:
+    def strength_for(growth: float, steps: int, epochs: int, frozen: int = 0) -> float:
         """Return the strength with which weights grow by exp(growth) in all, gradients aside.
 
         The paper's schedule for CIFAR comes to 35, so that every weight that is not zero ends at
         +1 or -1; that for ImageNet to 2.3.
 
+        Args:
+            growth: of the logarithm of a weight, at least 0.
+            steps: in an epoch.
+            epochs, frozen: of the training; see above.
+
         >>> round(BinaryPull.strength_for(35.2, steps=352, epochs=1000), 6)
         0.0001
         """
-        return growth / (steps * (epochs + 1))
+        ramp = np.arange(1, epochs - frozen + 1) / epochs
+
+        def missing(strength: float) -> float:
+            return growth - steps * float(np.log1p(2 * np.minimum(strength * ramp, 1.0)).sum())
+
+        if growth <= 0 or not len(ramp):
+            return 0.0
+        # A strength of ``epochs`` is a pull of 1 from the first epoch on: there is no more.
+        if missing(epochs) > 0:
+            return float(epochs)
+        return float(brentq(missing, 0.0, epochs, xtol=1e-12))
 
     def start_epoch(self, learning_rate: float) -> None:
         """Freeze the weights when their time has come."""

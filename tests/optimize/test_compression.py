@@ -16,7 +16,7 @@ RECIPE = {
     "model_options": {"width": 4},
     "data": "digits",
     "train": {"epochs": 2, "penalty": {"strength": 20.0}},
-    "fine_tune": {"epochs": 1, "learning_rate": 0.05},
+    "fine_tune": {"epochs": 2, "learning_rate": 0.05},
     "variants": {
         "dense": "",
         "rounds": {
@@ -33,7 +33,7 @@ RECIPE = {
     "trials": 0,
     "check_samples": 50,
     "runs": 20,
-    "peers": [],
+    "peers": ["onnxruntime"],
 }
 
 
@@ -60,6 +60,9 @@ def test_binary_layers_end_with_a_bit_a_weight(finished):
         assert bool((graph.parameter(name).abs() == 1).all())
         assert name in graph.codebooks and not graph.is_trainable(name)
     assert any("binarize" in note for note in results["variants"]["bits"]["notes"])
+    # Products of floats for the peer, which knows no bits.
+    assert results["variants"]["bits"]["peers"]["onnxruntime"]["ratio"] > 0
+    assert "turned" in results["variants"]["bits"]["check"]
     kernels = hwopt.load(folder / "artifacts" / "bits").manifest.kernels
     assert sum(kernel.calls for kernel in kernels if kernel.binary) == len(weights)
 
@@ -115,6 +118,9 @@ def test_run_again_nothing_is_computed(finished):
         ({"variants": {"a": {"passes": "", "align": {}}}, "fine_tune": None}, "not fine-tuned"),
         ({"variants": {"a": {"passes": "", "binary": {"method": "sgd"}}}}, "method"),
         ({"variants": {"a": {"passes": "", "binary": {}, "rounds": 2}}}, "in one round"),
+        ({"variants": {"a": {"passes": "", "distill": {}}}}, "not fine-tuned"),
+        ({"variants": {"a": {"binary": {"frozen": 2}}}}, "2 are frozen"),
+        ({"variants": {"a": {"binary": {"method": "bop", "growth": 3}}}}, "growth is of bnew"),
     ],
 )
 def test_bad_recipes_are_refused(changes, message):

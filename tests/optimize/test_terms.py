@@ -8,6 +8,7 @@ from hwopt import models
 from hwopt.errors import HwoptError
 from hwopt.optimize.recipe import Binary, Training, Variant
 from hwopt.optimize.terms import make_terms, with_real_weights
+from hwopt.train import BinaryPull
 
 TRAINING = Training(epochs=3, batch_size=10)
 
@@ -20,7 +21,7 @@ def graph():
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ("bnew", "BinaryPull 3 0.0875 1"),
+        ("bnew", f"BinaryPull 3 {BinaryPull.strength_for(35.0, 100, 3, 1)} 1"),
         ("straight-through", "StraightThrough 3"),
         ("tanh-annealing", f"TanhAnnealing 3 {1.01 ** (1000 / 3)}"),
         ("bop", "Bop 3 0.0001 1e-08"),

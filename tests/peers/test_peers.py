@@ -6,6 +6,27 @@ import hwopt
 from hwopt import models, peers
 from hwopt.errors import HwoptError
 
+
+class Signs(torch.nn.Module):
+    """A binary convolution and a binary linear layer: whole numbers, the same in any order."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = torch.nn.Parameter(torch.randn(5, 3, 3, 3).sign())
+        self.matrix = torch.nn.Parameter(torch.randn(7, 5 * 36).sign())
+
+    def forward(self, x):
+        y = torch.ops.hwopt.binary_conv2d(x, self.kernel)
+        return torch.ops.hwopt.binary_linear(y.flatten(1), self.matrix)
+
+
+class Bessel(torch.nn.Module):
+    """A function that ONNX has not."""
+
+    def forward(self, x):
+        return torch.special.bessel_j0(x)
+
+
 QUICK = ("onnxruntime", "openvino", "executorch", "torch", "tvm")
 
 
@@ -41,6 +62,23 @@ def test_other_precisions_differ_but_not_much(name, network, tmp_path):
 @pytest.mark.parametrize("name", ["torch.compile", "torch.compile-max-autotune"])
 def test_inductor_agrees_with_torch(name, network, tmp_path):
     assert difference(name, network, tmp_path) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "executorch", "torch"])
+def test_binary_layers_are_products_of_floats(name, tmp_path):
+    if not peers.available(name):
+        pytest.skip(f"{name} is not installed: {peers.install_hint(name)}")
+    torch.manual_seed(0)
+    x, model = torch.randn(1, 3, 8, 8), Signs()
+    graph = hwopt.import_model(model, x)
+    assert difference(name, (graph, x.numpy(), model(x).detach().numpy()), tmp_path) == 0
+
+
+def test_a_graph_that_a_peer_cannot_run_is_said_in_a_sentence(tmp_path):
+    graph = hwopt.import_model(Bessel().eval(), torch.randn(1, 8))
+    with pytest.raises(HwoptError, match="onnxruntime cannot run") as error:
+        peers.make("onnxruntime", graph, (np.ones((1, 8), "float32"),), 1, tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_peer_is_named_with_the_nearest(network, tmp_path):

@@ -81,8 +81,23 @@ def test_the_pull_grows_over_the_epochs():
         expected *= 1 + 2 * 0.1 * epoch / 4
         assert value == pytest.approx(expected)
     assert values[3] == 1.0
-    total = 4 * sum(math.log1p(2 * 0.1 * e / 100) for e in range(1, 101))
-    assert BinaryPull.strength_for(total, steps=4, epochs=100) == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize(("epochs", "frozen", "steps"), [(20, 2, 468), (5, 1, 10), (3, 2, 390)])
+def test_the_strength_makes_weights_grow_as_much_as_asked(epochs, frozen, steps):
+    strength = BinaryPull.strength_for(6.0, steps, epochs, frozen)
+    pull, model = BinaryPull(["weight"], epochs, strength, frozen), linear([math.exp(-6.5)])
+    pull.start(model, 1)
+    for _ in range(epochs - frozen):
+        pull.start_epoch(0.0)
+        for _ in range(steps):
+            pull.after_step(0.0)
+    assert model.weight.item() == pytest.approx(math.exp(-0.5), rel=1e-2)
+
+
+def test_there_is_no_growth_without_epochs_to_grow_in():
+    assert BinaryPull.strength_for(6.0, 10, 3, frozen=3) == BinaryPull.strength_for(0, 10, 3) == 0
+    assert BinaryPull.strength_for(1e9, 10, 3) == 3.0
 
 
 TERMS = {

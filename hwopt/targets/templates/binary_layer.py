@@ -12,13 +12,19 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import binary, signs
 from hwopt.targets.templates.conv2d import Geometry
 from hwopt.targets.templates.register_tile import lanes_for
-from hwopt.targets.templates.register_tile_space import OUT_ELEMENTWISE_FUSABLE, WORD_BITS
+from hwopt.targets.templates.register_tile_space import (
+    OUT_ELEMENTWISE_FUSABLE,
+    WORD_BITS,
+    can_make_words,
+)
 
+#: Of what a product reads: batch, rows and columns before the channels.
+MOST_DIMENSIONS = 4
 # How TVM's fusion sees a kernel that nothing can follow.
 _OPAQUE = 8
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class BinaryLayer:
     """A convolution or product of signs.
 
@@ -46,6 +52,11 @@ class BinaryLayer:
     def terms(self) -> int:
         """The largest sum that there can be."""
         return int(np.prod(self.weights.shape[:3]))
+
+    def can_write_signs(self, target: Target) -> bool:
+        """Return whether there is a kernel that hands signs on in place of sums."""
+        lanes = lanes_for(self.channels, target)
+        return self.channels % WORD_BITS == 0 and can_make_words(lanes, target)
 
     def call(self, builder: relax.BlockBuilder, target: Target, data: Any) -> relax.Call:
         """Add the kernel to a module and return a call of it."""
@@ -101,3 +112,17 @@ class BinaryLayer:
 
     def _dtype_read(self) -> str:
         return "uint32" if self.thresholds is None else "float32"
+
+
+def per_channel(constant: np.ndarray, value: Any) -> np.ndarray | None:
+    """Return a constant as one number a channel of a value; None if it is not that.
+
+    Args:
+        constant: what is added to the value, or multiplied by it.
+        value: a Relax expression, channels last.
+    """
+    channels = int(value.ty.shape[-1])
+    is_one_each = constant.size == 1 or (constant.size, *constant.shape[-1:]) == (channels,) * 2
+    if constant.ndim > value.ty.ndim or not is_one_each:
+        return None
+    return np.broadcast_to(constant.ravel(), channels).copy()

@@ -89,11 +89,11 @@ class RegisterTile:
     def macs(self, func: tirx.PrimFunc) -> int:
         """Count the channels that there are, not those that fill the last block.
 
-        Of binary kernels the bits that fill the last word are counted, too.
+        Of binary kernels the bits of a word that are channels are counted.
         """
         shape = _shape(func)
-        bits = WORD_BITS if shape.sums == BINARY else 1
-        return bits * shape.batch * shape.rows * shape.columns * shape.channels * shape.steps
+        products = _products_of_bits(func, shape) if shape.sums == BINARY else shape.steps
+        return shape.batch * shape.rows * shape.columns * shape.channels * products
 
 
 def can_read_through(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
@@ -220,6 +220,17 @@ def cut(schedule: s_tir.Schedule, loop: Any, length: int) -> tuple[Any, Any]:
     if extent % length:
         schedule.annotate(pieces, tvm_build.PARTITION, True)
     return pieces, piece
+
+
+def _products_of_bits(func: tirx.PrimFunc, shape: Shape) -> int:
+    """Return how many products of signs one sum has."""
+    schedule = s_tir.Schedule(func)
+    if BITS in analysis.names(schedule):
+        bits = schedule.get(schedule.get_sblock(BITS))
+        words, source = int(bits.iter_vars[-1].dom.extent), bits.reads[0].source
+        if source.ty.dtype.dtype == "float32":
+            return shape.steps // words * int(source.ty.shape[-1])
+    return shape.steps * WORD_BITS
 
 
 def _shape(func: tirx.PrimFunc) -> Shape:

@@ -214,6 +214,12 @@ def _cost(shape: Shape, config: Config, target: Target) -> float:
     return (work + copies) * share * shape.batch
 
 
+def can_make_words(lanes: int, target: Target) -> bool:
+    """Return whether the registers hold the sums of one word of signs, and their weights."""
+    blocks = WORD_BITS // lanes
+    return blocks + blocks + 1 <= target.vector_registers
+
+
 def _block_counts(shape: Shape, most: int) -> list[int]:
     """Return how many channel blocks a tile can have: whole elements of the result."""
     blocks = math.ceil(shape.width / shape.lanes)

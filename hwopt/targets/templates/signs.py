@@ -1,6 +1,6 @@
 """Signs as words of 32 bits: of the numbers that a binary kernel reads, and of its own sums.
 
-A bit is set where a number is negative. Bits beyond the last channel, and in padding, are 0.
+A bit is set where a number is not at least 0. Bits beyond the last channel, and in padding, are 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from hwopt.targets.templates.register_tile_space import SIGNS, WORD_BITS, as_thr
 
 #: Numbers whose signs one instruction collects on x86: all that have AVX can do 8 of them.
 COLLECTED = 8
-_LESS_THAN = 1
+# What is not a number has a bit, too: it is not at least the threshold.
+_NOT_AT_LEAST = 9
 
 
 def of_numbers(
@@ -35,12 +36,15 @@ def of_numbers(
 
     def word(place: list[Any], number: Any) -> Any:
         def one(channel: Any) -> Any:
-            return tirx.Cast("uint32", data[(*place, channel)] < thresholds[channel])
+            is_positive = data[(*place, channel)] >= thresholds[channel]
+            zero, bit = (tirx.const(n, "uint32") for n in (0, 1))
+            # TVM would take the negation of the comparison for "less than".
+            return tirx.Select(is_positive, zero, bit)
 
         def eight(channel: Any) -> Any:
             # Written as instructions, since TVM has no bits of vectors.
             together = tirx.Ramp(channel, 1, COLLECTED)
-            kind = tirx.const(_LESS_THAN, "int8")
+            kind = tirx.const(_NOT_AT_LEAST, "int8")
             compared = data[(*place, together)], thresholds[together], kind
             dtype = f"float32x{COLLECTED}"
             return tirx.call_llvm_pure_intrin(dtype, "llvm.x86.avx.cmp.ps.256", *compared)

@@ -1,0 +1,20 @@
+"""A graph as torch exports it, in operators that other runtimes know."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from hwopt.graph import Graph
+from hwopt.graph.binary import DECOMPOSITIONS
+
+
+def export(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """Export a graph for inputs of these shapes; binary layers become products of floats."""
+    program = torch.export.export(graph.to_torch().eval(), inputs)
+    if not {node.target for node in program.graph.nodes} & set(DECOMPOSITIONS):
+        return program
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own deprecations
+        return program.run_decompositions(dict(DECOMPOSITIONS))
