@@ -13,6 +13,7 @@ from hwopt.cli import options, progress
 @click.argument("model")
 @options.model_options
 @click.option("--passes", default="", help="Passes to apply first, such as fold-batch-norm.")
+@options.data_option
 @options.target_option
 @options.threads_option
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Batch size.")
@@ -28,6 +29,7 @@ def command(
     classes: int | None,
     model_options: tuple[str, ...],
     passes: str,
+    data: str | None,
     target: str,
     threads: int | None,
     batch: int,
@@ -45,7 +47,10 @@ def command(
 
     chosen = targets.get(target, threads=threads)
     graph = options.load_model(model, input_shape, classes, model_options, seed)
-    graph = hwopt.apply(graph, passes)
+    context = options.pass_context(data, target, seed)
+    graph = hwopt.apply(graph, passes, context)
+    for name, note in context.notes:
+        click.echo(f"{name}: {note}", err=True)
     if dry_run:
         click.echo(graph.to_text())
         return

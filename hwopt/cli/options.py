@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
+    from hwopt.passes import Context
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -76,6 +78,22 @@ plugin_option = click.option(
     type=click.Path(path_type=Path),
     help="A Python file that defines passes; may be repeated.",
 )
+
+
+data_option = click.option(
+    "--data", help="For passes that need data: a data set, a folder or a callable."
+)
+
+
+def pass_context(data_set: str | None, target: str, seed: int) -> Context:
+    """Return what passes may ask for."""
+    from hwopt import data, passes, targets
+
+    batches = None
+    if data_set is not None:
+        loaded = data.load(data_set)
+        batches = functools.partial(data.batches, loaded.train, passes.BATCH_SIZE)
+    return passes.Context(batches=batches, vector_length=targets.get(target).float_lanes, seed=seed)
 
 
 def load_plugins(plugins: tuple[Path, ...]) -> None:

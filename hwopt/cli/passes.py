@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from hwopt.cli import options
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
-    from hwopt.passes import Context
+    pass
 
 
 @click.group("passes")
@@ -63,7 +62,7 @@ def show(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("passes")
 @options.model_options
 @options.seed_option
-@click.option("--data", help="For passes that need data: a data set, a folder or a callable.")
+@options.data_option
 @click.option("--target", default="host", show_default=True, help="Whose vector length counts.")
 @click.option("--output", type=click.Path(path_type=Path), help="Save the graph in this folder.")
 @options.plugin_option
@@ -88,7 +87,7 @@ def apply_passes(
     if output is not None and output.is_file():
         raise HwoptError(f"{output} is a file: give a folder")
     graph = options.load_model(model, input_shape, classes, model_options, seed)
-    context = _context(data, target, seed)
+    context = options.pass_context(data, target, seed)
     result = hwopt.apply(graph, passes, context)
     if output is not None:
         result.save(output)
@@ -109,14 +108,3 @@ def apply_passes(
         f"parameters {graph.num_parameters():,} to {result.num_parameters():,}",
         err=True,
     )
-
-
-def _context(data_set: str | None, target: str, seed: int) -> Context:
-    """Return what passes may ask for."""
-    from hwopt import data, passes, targets
-
-    batches = None
-    if data_set is not None:
-        loaded = data.load(data_set)
-        batches = functools.partial(data.batches, loaded.train, passes.BATCH_SIZE)
-    return passes.Context(batches=batches, vector_length=targets.get(target).float_lanes, seed=seed)

@@ -159,6 +159,14 @@ def test_dry_runs_compute_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_passes_before_compiling_know_the_target_and_say_what_they_did():
+    passes = "prune-channels{ratio=0.4,multiple=0}"
+    avx2 = ("--target", "x86-avx2")
+    results = [hwopt("compile", "resnet8", "--passes", passes, "--dry-run", *t) for t in ((), avx2)]
+    assert all(result.returncode == 0 for result in results), results
+    assert all("prune-channels: changed" in result.stderr for result in results)
+
+
 def test_optimize_from_flags_and_report(tmp_path):
     flags = ("--model", "resnet8", "--model-option", "width=4", "--data", "digits")
     options = ("--epochs", 1, "--trials", 0, "--passes", "dense:", "--output", tmp_path / "run")
