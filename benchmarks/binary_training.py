@@ -102,8 +102,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         f"epochs with binary activations and real weights, then {TRAINING.epochs} by each "
         "method; all end with weights of exactly +1 and -1. The real-valued network (ReLU, no "
         f"signs) has as many epochs in all. BNEW's growth is {GROWTH:g}; it and the learning rate "
-        "were chosen on held-out images with another seed, in trials that are not kept. Test accuracy in percent, mean ± standard deviation "
-        "over seeds."
+        "were chosen on held-out images with another seed, in trials that are not kept. Test "
+        "accuracy in percent, mean ± standard deviation over seeds."
     )
     rows = []
     for method in METHODS:

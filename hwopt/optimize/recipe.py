@@ -47,12 +47,13 @@ class Binary(_Strict):
     """How the weights of binary layers become +1 and -1; ``binarize`` must make the layers.
 
     ``bnew`` is ``hwopt.train.BinaryPull``, which takes ``growth`` and ``frozen``; the others are
-    its baselines. Before it come ``first_epochs`` with binary activations and real weights.
+    its baselines. Before it come ``first_epochs`` with binary activations and real weights. The
+    paper's growth is 35, in 352,000 steps; with a hundredth of them, weights are fixed too early.
     """
 
     method: Literal["bnew", "straight-through", "tanh-annealing", "bop"] = "bnew"
     first_epochs: PositiveInt = 5
-    growth: float = Field(default=35.0, gt=0)
+    growth: float = Field(default=4.0, gt=0)
     frozen: PositiveInt = 1
 
 
