@@ -20,6 +20,7 @@ def converters() -> dict[str, Converter]:
         "binary_conv2d.default": _binary_conv2d,
         "binary_linear.default": _binary_linear,
         "prod.dim_int": _reduction(relax.op.prod),
+        "rsub.Scalar": _subtracted_from,
         "_unsafe_view.default": _reshape,
         "group_norm.default": _group_norm,
         "layer_norm.default": _layer_norm,
@@ -124,6 +125,15 @@ def _signs(x: relax.Expr, importer: Any) -> relax.Var:
     at_least_zero = relax.op.greater_equal(x, relax.const(0, dtype))
     ones = relax.op.multiply(relax.op.astype(at_least_zero, dtype), relax.const(2, dtype))
     return emit(relax.op.subtract(emit(ones), relax.const(1, dtype)))
+
+
+def _subtracted_from(node: Any, importer: Any) -> relax.Var:
+    """Convert ``rsub``: a whole number minus floats is refused by TVM's own converter."""
+    x, number, alpha = _arguments(node, importer, ("other", "alpha"))
+    emit, dtype = importer.block_builder.emit, x.ty.dtype.dtype
+    if alpha not in (None, 1):
+        x = emit(relax.op.multiply(x, relax.const(alpha, dtype)))
+    return emit(relax.op.subtract(relax.const(number, dtype), x))
 
 
 def _reshape(node: Any, importer: Any) -> relax.Var:

@@ -27,19 +27,24 @@ def lower(module: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> tvm.IR
         Parameters are bound as constants.
 
     Raises:
-        HwoptError: if the model cannot be traced, its shapes depend on data, or it uses an
-            operator that TVM's importer does not know.
+        HwoptError: if the model cannot be traced, its shapes depend on data, it uses an operator
+            that TVM's importer does not know, or the importer fails.
     """
     program = _export(module, example_inputs)
     _refuse_dynamic_shapes(program)
     _refuse_unknown_operators(program)
     # The program is decomposed already: the check above must see what the importer sees.
-    return from_exported_program(
-        program,
-        keep_params_as_input=False,
-        run_ep_decomposition=False,
-        custom_convert_map=converters.converters(),
-    )
+    try:
+        return from_exported_program(
+            program,
+            keep_params_as_input=False,
+            run_ep_decomposition=False,
+            custom_convert_map=converters.converters(),
+        )
+    except Exception as error:  # whatever TVM raises
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        message = f"TVM cannot import the model: {type(error).__name__}: {reason}"
+        raise HwoptError(message) from error
 
 
 def _export(module: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> Any:

@@ -49,6 +49,8 @@ FLOAT_MASK = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
         lambda x: attention(x, x[:, :2] * 2, x[:, :2] + 1, enable_gqa=True),
         lambda x: attention(x[:, 0], x[:, 1], x[:, 2]),
         lambda x: (x @ x.transpose(-2, -1)).softmax(-1) @ x,
+        lambda x: 5 - x,
+        lambda x: torch.rsub(x, 3, alpha=2),
     ],
 )
 def test_compiled_equals_torch(function):
