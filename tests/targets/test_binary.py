@@ -139,6 +139,14 @@ def test_whole_vectors_are_counted(name):
             assert "vmovmskps" in assembly
 
 
+def test_words_are_written_where_registers_hold_their_sums():
+    sse = dataclasses.replace(AVX2, isa="sse", vector_bits=128)
+    kernel = np.ones((1, 1, 32, 64), "float32")
+    layers = [BinaryLayer((1, 32), kernel[..., :channels], None, None) for channels in (64, 40)]
+    assert [layers[0].can_write_signs(t) for t in (AVX512, AVX2, NEON, sse)] == [True] * 3 + [False]
+    assert not layers[1].can_write_signs(AVX512)
+
+
 def test_a_bit_a_weight():
     kernel = signs(random_numbers((3, 3, 64, 64), 0))
     assert binary.pack(kernel, 16).nbytes == kernel.size / 8
