@@ -43,11 +43,13 @@ def make_terms(
         options = training.penalty.model_dump(exclude={"channels"})
         channels = ChannelSlices.of(graph) if training.penalty.channels else None
         terms.append(L1Penalty(**options, channels=channels, weights=layers.weights(graph)))
-    if variant is None or base is None:
+    if variant is None:
         return terms
     if variant.distill is not None:
+        assert base is not None
         terms.append(SelfDistillation(base.to_torch(), **variant.distill.model_dump()))
     if variant.align is not None:
+        assert base is not None
         references = dict(base.parameters)
         terms.append(Alignment(dict(graph.masks), references, **variant.align.model_dump()))
     if variant.binary is not None:
