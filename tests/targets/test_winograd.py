@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te
 
@@ -58,7 +58,7 @@ def test_winograd_convolution(data):
 
 
 @pytest.mark.slow
-@THOROUGH
+@settings(THOROUGH, max_examples=150)  # LLVM takes long for these
 @given(st.data())
 def test_many_winograd_convolutions(data):
     check_winograd(data, HOST)
