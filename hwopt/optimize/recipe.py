@@ -48,7 +48,7 @@ class Binary(_Strict):
 
     ``bnew`` is ``hwopt.train.BinaryPull``, which takes ``growth`` and ``frozen``; the others are
     its baselines. Before it come ``first_epochs`` with binary activations and real weights. The
-    paper's growth is 35, in 352,000 steps; with a hundredth of them, weights are fixed too early.
+    paper's growth is 35, in 352,000 steps; the default is meant for a hundredth of them.
     """
 
     method: Literal["bnew", "straight-through", "tanh-annealing", "bop"] = "bnew"
