@@ -10,6 +10,7 @@ as many epochs as both phases together.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +27,58 @@ from hwopt.report import markdown
 
 SEEDS = (0, 1, 2)
 METHODS = ("real", "bnew", "straight-through", "tanh-annealing", "bop")
-IMAGES = 30_000
-FIRST_EPOCHS = 6
-TRAINING = Training(
-    epochs=10,
-    learning_rate=0.02,
-    optimizer="adamw",
-    schedule="linear",
-    weight_decay=0.0,
-    label_smoothing=0.0,
-    augment="flip",
-)
-#: Of BNEW, which the paper has at 35 in a hundred times as many steps.
-GROWTH = 4.0
 OPTIONS: dict[str, Any] = {"threads": TRAINING_THREADS, "progress": False}
 FOLDER = Path("runs") / "binary-training"
 
 
-def images(split: str) -> Dataset[Any]:
+@dataclass(frozen=True)
+class Settings:
+    """What ``benchmarks.choose_binary_training`` chooses; the same for all methods.
+
+    Attributes:
+        images: that are trained on.
+        first_epochs: with binary activations and real weights.
+        epochs: after them, by a method.
+        growth, frozen: of BNEW; the paper's growth is 35, in a hundred times as many steps.
+    """
+
+    images: int = 30_000
+    first_epochs: int = 6
+    epochs: int = 10
+    learning_rate: float = 0.02
+    batch_size: int = 128
+    augment: str | None = "flip"
+    growth: float = 4.0
+    frozen: int = 1
+
+    def training(self) -> Training:
+        """Return the training by a method; the other phases differ in the number of epochs."""
+        return Training(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer="adamw",
+            schedule="linear",
+            weight_decay=0.0,
+            label_smoothing=0.0,
+            augment=self.augment,  # type: ignore[arg-type]
+        )
+
+    def first_phase(self) -> str:
+        """Return a name for what the first phase depends on."""
+        values = (self.images, self.first_epochs, self.learning_rate, self.batch_size, self.augment)
+        return "-".join(str(value) for value in values)
+
+
+CHOSEN = Settings()
+
+
+def images(split: str, settings: Settings) -> Dataset[Any]:
     """Return the images that are trained on, or another split whole."""
     everything = data.load("fashion-mnist")
     if split != "train":
         return getattr(everything, split)  # type: ignore[no-any-return]
-    return Subset(everything.train, range(IMAGES))
+    return Subset(everything.train, range(settings.images))
 
 
 def network(seed: int) -> hwopt.Graph:
@@ -58,52 +88,54 @@ def network(seed: int) -> hwopt.Graph:
     return hwopt.import_model(model, torch.zeros(1, 1, 28, 28))
 
 
-def trained(graph: hwopt.Graph, training: Training, variant: Variant, seed: int) -> hwopt.Graph:
+def trained(
+    graph: hwopt.Graph, training: Training, variant: Variant, seed: int, settings: Settings
+) -> hwopt.Graph:
     """Train a graph as a variant of a recipe says."""
     module = graph.to_torch()
-    terms = make_terms(training, graph, IMAGES, variant, graph)
-    arguments = training.arguments()
-    train.fit(module, images("train"), terms=terms, seed=seed, **arguments, **OPTIONS)
+    terms = make_terms(training, graph, settings.images, variant, graph)
+    train_on = images("train", settings)
+    train.fit(module, train_on, terms=terms, seed=seed, **training.arguments(), **OPTIONS)
     return graph.with_weights_of(module)
 
 
-def after_the_first_phase(seed: int) -> hwopt.Graph:
+def after_the_first_phase(seed: int, settings: Settings) -> hwopt.Graph:
     """Return the network with binary activations and real weights; all methods share it."""
-    folder = FOLDER / f"first-phase-{seed}"
+    folder = FOLDER / f"{settings.first_phase()}-seed-{seed}"
     if not folder.exists():
-        variant = Variant(binary=Binary(first_epochs=FIRST_EPOCHS))
-        training, variant = with_real_weights(TRAINING, variant)
+        variant = Variant(binary=Binary(first_epochs=settings.first_epochs))
+        training, variant = with_real_weights(settings.training(), variant)
         graph = hwopt.apply(network(seed), "binarize")
-        trained(graph, training, variant, seed).save(folder)
+        trained(graph, training, variant, seed, settings).save(folder)
     return hwopt.Graph.load(folder)
 
 
-def run(method: str, seed: int, split: str = "test") -> dict[str, Any]:
+def run(method: str, seed: int, split: str = "test", settings: Settings = CHOSEN) -> dict[str, Any]:
     """Train one network and return its accuracy; binary ones with weights of +1 and -1."""
+    training = settings.training()
     if method == "real":
-        epochs = FIRST_EPOCHS + TRAINING.epochs
-        training = TRAINING.model_copy(update={"epochs": epochs})
-        graph = trained(network(seed), training, Variant(), seed)
+        epochs = settings.first_epochs + settings.epochs
+        training = training.model_copy(update={"epochs": epochs})
+        graph = trained(network(seed), training, Variant(), seed, settings)
     else:
-        binary = Binary(method=method, growth=GROWTH)  # type: ignore[arg-type]
-        graph = after_the_first_phase(seed)
-        graph = trained(graph, TRAINING, Variant(binary=binary), seed)
+        binary = Binary(method=method, growth=settings.growth, frozen=settings.frozen)  # type: ignore[arg-type]
+        graph = after_the_first_phase(seed, settings)
+        graph = trained(graph, training, Variant(binary=binary), seed, settings)
         assert all(bool((graph.parameter(w).abs() == 1).all()) for w in binary_weights(graph))
         graph = hwopt.apply(graph, "freeze-binary")
-    return {"accuracy": train.evaluate(graph.to_torch(), images(split)).accuracy}
+    return {"accuracy": train.evaluate(graph.to_torch(), images(split, settings)).accuracy}
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by method."""
     yield "## Training binary networks\n\n`python -m benchmarks.binary_training`"
     yield (
-        f"The network of BNEW (Paren et al. 2022) on {IMAGES:,} images of Fashion-MNIST: Adam, "
-        f"{TRAINING.learning_rate} falling to 0, batch {TRAINING.batch_size}. {FIRST_EPOCHS} "
-        f"epochs with binary activations and real weights, then {TRAINING.epochs} by each "
-        "method; all end with weights of exactly +1 and -1. The real-valued network (ReLU, no "
-        f"signs) has as many epochs in all. BNEW's growth is {GROWTH:g}; it and the learning rate "
-        "were chosen on held-out images with another seed, in trials that are not kept. Test "
-        "accuracy in percent, mean ± standard deviation over seeds."
+        f"The network of BNEW (Paren et al. 2022) on {CHOSEN.images:,} images of Fashion-MNIST: "
+        f"Adam, {CHOSEN.learning_rate} falling to 0, batch {CHOSEN.batch_size}. "
+        f"{CHOSEN.first_epochs} epochs with binary activations and real weights, then "
+        f"{CHOSEN.epochs} by each method; all end with weights of exactly +1 and -1. The "
+        "real-valued network (ReLU, no signs) has as many epochs in all. BNEW's growth is "
+        f"{CHOSEN.growth:g}. Test accuracy in percent, mean ± standard deviation over seeds."
     )
     rows = []
     for method in METHODS:
