@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from tvm import relax, topi
 
+from hwopt.compiler import spatial_operators
+
 Converter = Callable[[Any, Any], Any]
 
 
@@ -26,6 +28,7 @@ def converters() -> dict[str, Converter]:
         "layer_norm.default": _layer_norm,
         "scaled_dot_product_attention.default": _attention,
         "var.dim": _variance,
+        **spatial_operators.converters(),
     }
 
 

@@ -128,17 +128,11 @@ for _operator in (binary_conv2d, binary_linear):
     _operator.register_autocast("cuda", torch.float16)
 
 
-def _plain_conv2d(input: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+def plain_conv2d(input: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+    """Do what ``binary_conv2d`` does in torch's own operators."""
     return functional.conv2d(sign(input), weight, None, *geometry)
 
 
-def _plain_linear(input: Tensor, weight: Tensor) -> Tensor:
+def plain_linear(input: Tensor, weight: Tensor) -> Tensor:
+    """Do what ``binary_linear`` does in torch's own operators."""
     return functional.linear(sign(input), weight)
-
-
-#: The same in torch's own operators, for those that know no others; see
-#: ``torch.export.ExportedProgram.run_decompositions``.
-DECOMPOSITIONS = {
-    torch.ops.hwopt.binary_conv2d.default: _plain_conv2d,
-    torch.ops.hwopt.binary_linear.default: _plain_linear,
-}

@@ -33,6 +33,17 @@ def linear(graph: Graph, node: Node) -> int:
     return node.output.elements() * graph.spec(node.operands["weight"]).at()[-1]
 
 
+def advection_diffusion(graph: Graph, node: Node) -> int:
+    """Products of the step: previous, sums and differences of neighbours, divergence, source."""
+    products = 7 if "source" in node.operands else 6
+    return products * node.output.elements()
+
+
+def interpolate_anchors(graph: Graph, node: Node) -> int:
+    """Two for the interpolation and two for the mix; none where all pixels are anchors."""
+    return 4 * node.output.elements() if node.attributes["stride"] > 1 else 0
+
+
 def matmul(graph: Graph, node: Node) -> int:
     """Output elements x the length of the contracted dimension."""
     return node.output.elements() * graph.spec(node.operands["self"]).at()[-1]

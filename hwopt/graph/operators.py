@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.graph import binary, mac_counts
+from hwopt.graph import advection_diffusion, anchors, binary, mac_counts
 from hwopt.graph.operator_table import MAC_COUNTS, NAMED
 from hwopt.graph.types import Node, Operands
 
@@ -113,6 +113,7 @@ class Argument:
 
 _REGISTRY: dict[str, Operator] = {}
 _BY_TARGET: dict[str, str] = {}
+_DECOMPOSITIONS: dict[Any, Callable[..., torch.Tensor]] = {}
 #: Other ATen operators that mean the same, with the arguments that are named differently.
 _SYNONYMS: dict[str, tuple[str, Mapping[str, str]]] = {
     "aten.view.default": ("reshape", {"size": "shape"}),
@@ -148,6 +149,14 @@ def get(name: str) -> Operator:
     return _REGISTRY.get(name) or _passed_through(name)
 
 
+def decompositions() -> dict[Any, Callable[..., torch.Tensor]]:
+    """Return our own torch operators in torch's, for those that know no others.
+
+    See ``torch.export.ExportedProgram.run_decompositions``.
+    """
+    return dict(_DECOMPOSITIONS)
+
+
 def is_named(name: str) -> bool:
     """Say whether this is an operator that passes may reason about."""
     return name in _REGISTRY
@@ -167,11 +176,18 @@ for _name, _target in NAMED.items():
     register(Operator(_name, _target, macs=MAC_COUNTS.get(_name, mac_counts.none)))
 
 register(Operator("dropout", "aten.dropout.default", mode="train"))
-for _operator, _macs in (
-    (binary.binary_conv2d, mac_counts.convolution),
-    (binary.binary_linear, mac_counts.linear),
+for _operator, _plain, _macs in (
+    (binary.binary_conv2d, binary.plain_conv2d, mac_counts.convolution),
+    (binary.binary_linear, binary.plain_linear, mac_counts.linear),
+    (
+        advection_diffusion.OPERATOR,
+        advection_diffusion.advection_diffusion,
+        mac_counts.advection_diffusion,
+    ),
+    (anchors.OPERATOR, anchors.interpolate_anchors, mac_counts.interpolate_anchors),
 ):
     _target = str(_operator._opoverload)
+    _DECOMPOSITIONS[_operator._opoverload] = _plain
     register(Operator(_target.split(".")[1], _target, macs=_macs))
 register(
     Operator(

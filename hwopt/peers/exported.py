@@ -6,15 +6,15 @@ import warnings
 
 import torch
 
-from hwopt.graph import Graph
-from hwopt.graph.binary import DECOMPOSITIONS
+from hwopt.graph import Graph, operators
 
 
 def export(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
-    """Export a graph for inputs of these shapes; binary layers become products of floats."""
+    """Export a graph for inputs of these shapes; our own operators become torch's."""
     program = torch.export.export(graph.to_torch().eval(), inputs)
-    if not {node.target for node in program.graph.nodes} & set(DECOMPOSITIONS):
+    own = operators.decompositions()
+    if not {node.target for node in program.graph.nodes} & set(own):
         return program
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own deprecations
-        return program.run_decompositions(dict(DECOMPOSITIONS))
+        return program.run_decompositions(own)

@@ -1,0 +1,121 @@
+"""The Global layer's time step and the interpolation of anchors: one loop nest each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm import relax, te, tirx
+
+from hwopt.compiler import relax_operators
+
+Axes = tuple[int, int, int]
+_STEP, _ANCHORS = "hwopt.advection_diffusion", "hwopt.interpolate_anchors"
+_FIELDS = (
+    "state",
+    "previous",
+    "velocity_h",
+    "velocity_w",
+    "source",
+    "diffusivity_h",
+    "diffusivity_w",
+)
+_NUMBERS = {"diffusivity": 1.0, "time_step": 0.2, "spacing": 1}
+
+
+def converters() -> dict[str, Callable[[Any, Any], relax.Var]]:
+    """Return how TVM's importer emits the operators."""
+    return {
+        "advection_diffusion.default": _convert_step,
+        "interpolate_anchors.default": _convert_anchors,
+    }
+
+
+def _convert_step(node: Any, importer: Any) -> relax.Var:
+    given = dict(zip((*_FIELDS, *_NUMBERS), node.args, strict=False)) | dict(node.kwargs)
+    fields = {name: importer.env[given[name]] for name in _FIELDS if given.get(name) is not None}
+    numbers = {name: given.get(name, default) for name, default in _NUMBERS.items()}
+    return importer.block_builder.emit(relax_operators.call(_STEP, fields, **numbers))
+
+
+def _convert_anchors(node: Any, importer: Any) -> relax.Var:
+    names = ("anchors", "cheap", "weight", "stride")
+    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    images = {name: importer.env[given[name]] for name in names[:3]}
+    shares = relax.op.reshape(images["weight"], (1, -1, 1, 1))
+    images["weight"] = importer.block_builder.emit(shares)
+    call = relax_operators.call(_ANCHORS, images, stride=given["stride"])
+    return importer.block_builder.emit(call)
+
+
+def _step(fields: Mapping[str, te.Tensor], numbers: Mapping[str, Any], axes: Axes) -> te.Tensor:
+    """See ``hwopt.graph.advection_diffusion``; neighbours are read where they are."""
+    time_step, spacing = float(numbers["time_step"]), int(numbers["spacing"])
+    state, previous = fields["state"], fields["previous"]
+    constant = tirx.const(2 * time_step / spacing**2, state.dtype)
+
+    def compute(*place: Any) -> Any:
+        def spread(direction: str) -> Any:
+            field = fields.get(f"diffusivity_{direction}")
+            if field is None:
+                return constant * float(numbers["diffusivity"])
+            return constant * field(*place)
+
+        spreads = spread("h"), spread("w")
+        result = previous(*place) * (1 - spreads[0] - spreads[1])
+        divergence = tirx.const(0, state.dtype)
+        for axis, direction, part in zip(axes[1:], "hw", spreads, strict=True):
+            after = _shifted(place, axis, spacing, state.shape[axis])
+            before = _shifted(place, axis, -spacing, state.shape[axis])
+            velocity = fields[f"velocity_{direction}"]
+            difference = state(*after) - state(*before)
+            flow = velocity(*place) * difference
+            divergence = divergence + velocity(*after) - velocity(*before)
+            result = result + part * (state(*after) + state(*before))
+            result = result + (time_step / spacing) * flow
+        result = result + (time_step / spacing) * divergence * state(*place)
+        if "source" in fields:
+            result = result + 2 * time_step * fields["source"](*place)
+        return result / (1 + spreads[0] + spreads[1])
+
+    return te.compute(state.shape, compute, name="advection_diffusion")
+
+
+def _shifted(place: tuple[Any, ...], axis: int, by: int, size: Any) -> list[Any]:
+    """Return the place that is so many pixels further, on the other side if need be."""
+    by = by % int(size)
+    moved = place[axis] + by
+    around = tirx.if_then_else(moved < size, moved, moved - size) if by else moved
+    return [around if number == axis else index for number, index in enumerate(place)]
+
+
+def _anchors(images: Mapping[str, te.Tensor], numbers: Mapping[str, Any], axes: Axes) -> te.Tensor:
+    """See ``hwopt.graph.anchors``."""
+    anchors, cheap, weight = (images[name] for name in ("anchors", "cheap", "weight"))
+    stride = int(numbers["stride"])
+    channel, *directions = axes
+
+    def at(place: tuple[Any, ...], further: tuple[int, int]) -> Any:
+        where = list(place)
+        for axis, by in zip(directions, further, strict=True):
+            last = anchors.shape[axis] - 1
+            where[axis] = tirx.min(place[axis] // stride + by, last)
+        return anchors(*where)
+
+    def compute(*place: Any) -> Any:
+        down, right = (
+            tirx.Cast(cheap.dtype, place[axis] % stride) * (1 / stride) for axis in directions
+        )
+        left_side = at(place, (0, 0)) + down * (at(place, (1, 0)) - at(place, (0, 0)))
+        right_side = at(place, (0, 1)) + down * (at(place, (1, 1)) - at(place, (0, 1)))
+        between = left_side + right * (right_side - left_side)
+        share = weight(*(place[axis] if axis == channel else 0 for axis in range(4)))
+        mixed = (1 - share) * between + share * cheap(*place)
+        is_anchor = tirx.all(*(place[axis] % stride == 0 for axis in directions))
+        return tirx.if_then_else(is_anchor, at(place, (0, 0)), mixed)
+
+    return te.compute(cheap.shape, compute, name="interpolate_anchors")
+
+
+relax_operators.define(_STEP, _step, like="state")
+relax_operators.define(_ANCHORS, _anchors, like="cheap")

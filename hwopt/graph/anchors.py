@@ -1,0 +1,58 @@
+"""Interpolation between anchor pixels, mixed with pixels that were cheap to compute."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hwopt.graph import composed
+
+SCHEMA = "(Tensor anchors, Tensor cheap, Tensor weight, SymInt stride) -> Tensor"
+
+
+def interpolate_anchors(anchors: Tensor, cheap: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Return anchors at every ``stride``-th pixel; elsewhere a mix of anchors and cheap pixels.
+
+    Between anchors stands (1 - w) u + w c: u is interpolated linearly along rows and columns, and
+    is the last anchor behind it; c are the cheap pixels. Our reading of the block of Kag's thesis
+    (2023), of which no text was at hand.
+
+    Args:
+        anchors: float (N, C, ceil(H / stride), ceil(W / stride)).
+        cheap: float (N, C, H, W).
+        weight: w of every channel, float (C,), in [0, 1].
+        stride: distance of anchors in pixels, at least 1.
+
+    Returns:
+        float (N, C, H, W).
+
+    >>> anchors = torch.tensor([[[[0.0, 2.0, 6.0]]]])
+    >>> cheap = torch.full((1, 1, 1, 6), 9.0)
+    >>> interpolate_anchors(anchors, cheap, torch.tensor([0.0]), 2)
+    tensor([[[[0., 1., 2., 4., 6., 6.]]]])
+    >>> interpolate_anchors(anchors, cheap, torch.tensor([1.0]), 2)
+    tensor([[[[0., 9., 2., 9., 6., 9.]]]])
+    """
+    height, width = cheap.shape[2:]
+    between = anchors
+    for dim, size in ((2, height), (3, width)):
+        between = _between(between, dim, size, stride)
+    rows = torch.arange(height, device=cheap.device) % stride == 0
+    columns = torch.arange(width, device=cheap.device) % stride == 0
+    elsewhere = ~(rows[:, None] & columns)
+    share = weight.view(-1, 1, 1) * elsewhere
+    return (1 - share) * between + share * cheap
+
+
+def _between(anchors: Tensor, dim: int, size: int, stride: int) -> Tensor:
+    """Interpolate linearly along one dimension."""
+    positions = torch.arange(size, device=anchors.device)
+    first = positions // stride
+    second = (first + 1).clamp(max=anchors.shape[dim] - 1)
+    shape = [-1 if d == dim else 1 for d in range(4)]
+    part = (positions % stride).to(anchors.dtype).view(shape) / stride
+    start, end = anchors.index_select(dim, first), anchors.index_select(dim, second)
+    return start + part * (end - start)
+
+
+OPERATOR = composed.define(interpolate_anchors, SCHEMA)

@@ -1,0 +1,14 @@
+"""Trainable layers of our own, for models and for passes that substitute them."""
+
+from hwopt.graph.advection_diffusion import OPERATOR as advection_diffusion
+from hwopt.graph.anchors import OPERATOR as interpolate_anchors
+from hwopt.layers.global_layer import GlobalLayer
+from hwopt.layers.spatial_interpolation import AnchorMix, SpatialInterpolation
+
+__all__ = [
+    "AnchorMix",
+    "GlobalLayer",
+    "SpatialInterpolation",
+    "advection_diffusion",
+    "interpolate_anchors",
+]
