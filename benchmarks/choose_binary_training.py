@@ -22,11 +22,14 @@ FIRST_TRIED = {
     "first_epochs": 6,
     "epochs": 10,
     "learning_rate": 0.02,
+    "batch_size": 128,
     "augment": "flip",
     "growth": 4.0,
     "frozen": 1,
 }
 ALL_IMAGES = {"images": 55_000, "first_epochs": 3, "epochs": 6}
+#: The paper's first phase is a sixth of all epochs.
+LONGER_PULL = {"first_epochs": 3, "epochs": 13}
 TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("bnew", {}),
     ("real", {}),
@@ -37,6 +40,9 @@ TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("bnew", ALL_IMAGES),
     ("real", ALL_IMAGES),
     ("bnew", {"growth": 8.0, "frozen": 3}),
+    ("bnew", LONGER_PULL),
+    ("bnew", LONGER_PULL | {"growth": 8.0}),
+    ("bnew", {"batch_size": 64}),
 )
 
 
