@@ -20,7 +20,7 @@ def interpolate_anchors(anchors: Tensor, cheap: Tensor, weight: Tensor, stride: 
     Args:
         anchors: float (N, C, ceil(H / stride), ceil(W / stride)).
         cheap: float (N, C, H, W).
-        weight: w of every channel, float (C,), in [0, 1].
+        weight: w of every channel, float (C, 1, 1), in [0, 1].
         stride: distance of anchors in pixels, at least 1.
 
     Returns:
@@ -28,9 +28,9 @@ def interpolate_anchors(anchors: Tensor, cheap: Tensor, weight: Tensor, stride: 
 
     >>> anchors = torch.tensor([[[[0.0, 2.0, 6.0]]]])
     >>> cheap = torch.full((1, 1, 1, 6), 9.0)
-    >>> interpolate_anchors(anchors, cheap, torch.tensor([0.0]), 2)
+    >>> interpolate_anchors(anchors, cheap, torch.zeros(1, 1, 1), 2)
     tensor([[[[0., 1., 2., 4., 6., 6.]]]])
-    >>> interpolate_anchors(anchors, cheap, torch.tensor([1.0]), 2)
+    >>> interpolate_anchors(anchors, cheap, torch.ones(1, 1, 1), 2)
     tensor([[[[0., 9., 2., 9., 6., 9.]]]])
     """
     height, width = cheap.shape[2:]
@@ -40,7 +40,7 @@ def interpolate_anchors(anchors: Tensor, cheap: Tensor, weight: Tensor, stride: 
     rows = torch.arange(height, device=cheap.device) % stride == 0
     columns = torch.arange(width, device=cheap.device) % stride == 0
     elsewhere = ~(rows[:, None] & columns)
-    share = weight.view(-1, 1, 1) * elsewhere
+    share = weight * elsewhere
     return (1 - share) * between + share * cheap
 
 

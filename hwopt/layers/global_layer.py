@@ -31,6 +31,7 @@ class GlobalLayer(nn.Module):
         time_step: dt.
         spacing: the distance of neighbours, in pixels.
         source: whether f is there.
+        activation: whether a ReLU stands at the end.
 
     Raises:
         HwoptError: if a number is out of range.
@@ -50,6 +51,7 @@ class GlobalLayer(nn.Module):
         time_step: float = 0.2,
         spacing: int = 1,
         source: bool = True,
+        activation: bool = True,
     ) -> None:
         super().__init__()
         check(steps, diffusivity, time_step, spacing)
@@ -62,7 +64,7 @@ class GlobalLayer(nn.Module):
         if diffusivity is None:
             self.diffusivity_h, self.diffusivity_w = (_field(channels, nn.ReLU()) for _ in range(2))
         self.norm = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU() if activation else nn.Identity()
 
     def forward(self, x: Tensor, start: Tensor | None = None) -> Tensor:
         """Map float (N, C, H, W) to the same shape; ``start`` is H(0), the input if None."""

@@ -34,7 +34,7 @@ class AnchorMix(nn.Module):
         self.stride = stride
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.bn = nn.BatchNorm2d(channels)
-        self.mix = nn.Parameter(torch.zeros(channels))
+        self.mix = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, x: Tensor, anchors: Tensor) -> Tensor:
         """Map (N, C, H, W) and (N, C, ceil(H / stride), ceil(W / stride)) to (N, C, H, W)."""

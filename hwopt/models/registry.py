@@ -83,6 +83,35 @@ _ENTRIES = {
             width_multiplier=0.25,
         ),
         _entry(
+            "mobilenet_v2:MobileNetV2",
+            ModelInfo(
+                "mobilenet_v2",
+                (3, 224, 224),
+                1000,
+                "MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), torchvision's variant",
+                3_504_872,
+                300_774_272,
+                False,
+            ),
+            width_multiplier=1.0,
+            reduction=32,
+        ),
+        _entry(
+            "mobilenet_v2:mobilenet_v2_substituted",
+            ModelInfo(
+                "mobilenet_v2_substituted",
+                (3, 224, 224),
+                1000,
+                "MobileNetV2 with Global layers (Kag and Saligrama 2022) and interpolation "
+                "(Kag 2023)",
+                2_956_744,
+                172_041_248,
+                False,
+            ),
+            width_multiplier=1.0,
+            reduction=32,
+        ),
+        _entry(
             "resnet:ResNet18",
             ModelInfo(
                 "resnet18",
@@ -94,6 +123,38 @@ _ENTRIES = {
                 False,
             ),
             width=64,
+        ),
+        *(
+            _entry(
+                "cifar_resnet:CifarResNet",
+                ModelInfo(
+                    f"resnet{6 * blocks + 2}",
+                    (3, 32, 32),
+                    10,
+                    "Deep Residual Learning (He et al. 2015, arXiv:1512.03385), with 1x1 shortcuts",
+                    parameters,
+                    macs,
+                    False,
+                ),
+                width=16,
+                blocks=blocks,
+            )
+            for blocks, parameters, macs in ((3, 272_474, 40_813_184), (5, 466_906, 69_124_736))
+        ),
+        _entry(
+            "cifar_resnet:ResNetGlobal",
+            ModelInfo(
+                "resnet_global",
+                (3, 32, 32),
+                10,
+                "Global layers (Kag and Saligrama 2022)",
+                161_402,
+                14_779_008,
+                False,
+            ),
+            width=16,
+            blocks=1,
+            steps=1,
         ),
         _entry(
             "resnet:ResNet8",
@@ -165,8 +226,9 @@ def create(
         input_shape: shape of one float32 input without the batch, such as (1, 28, 28).
         in_channels: changes only the channels of the published input shape.
         options: ``width`` (channels of the first stage: resnets, ds_cnn; hidden
-            features: autoencoder), ``width_multiplier`` (the MobileNets), ``bottleneck``
-            (autoencoder).
+            features: autoencoder), ``width_multiplier`` (the MobileNets), ``reduction`` (of rows
+            and columns: MobileNetV2), ``blocks`` (of a stage: resnet20, resnet32, resnet_global),
+            ``steps`` (of every Global layer: resnet_global), ``bottleneck`` (autoencoder).
 
     Returns:
         A module from float32 (N, \\*input_shape) to float32 logits (N, num_classes).

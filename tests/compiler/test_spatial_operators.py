@@ -65,7 +65,7 @@ def test_interpolation_of_any_shape_equals_float64(size, stride):
     class Interpolate(nn.Module):
         def __init__(self):
             super().__init__()
-            self.weight = nn.Parameter(torch.rand(size[1]))
+            self.weight = nn.Parameter(torch.rand(size[1], 1, 1))
 
         def forward(self, x):
             return INTERPOLATE(2 - x[:, :, ::stride, ::stride], x, self.weight, stride)
@@ -85,7 +85,7 @@ class Among(nn.Module):
     def forward(self, x):
         y = self.first(x)
         z = torch.relu(self.norm(STEP(y, 2 * y, y.relu(), y.sigmoid(), y)))
-        mixed = INTERPOLATE(z[:, :, ::2, ::2], y, self.other.weight.sigmoid(), 2)
+        mixed = INTERPOLATE(z[:, :, ::2, ::2], y, self.other.weight.view(-1, 1, 1).sigmoid(), 2)
         return self.last(torch.relu(self.other(mixed) + z))
 
 

@@ -7,7 +7,7 @@ from hwopt.graph.anchors import OPERATOR as INTERPOLATE
 
 
 def zeros_and_weight(height, width, weight=0.0, channels=1):
-    return torch.zeros(1, channels, height, width), torch.full((channels,), weight)
+    return torch.zeros(1, channels, height, width), torch.full((channels, 1, 1), weight)
 
 
 def at_anchors(x, stride):
@@ -33,7 +33,7 @@ def test_constants_and_affine_maps_are_reproduced(stride, height, width):
 def test_anchors_stand_where_they_are_for_every_weight(stride, weight):
     cheap = torch.randn(2, 3, 7, 8)
     anchors = torch.randn_like(at_anchors(cheap, stride))
-    result = INTERPOLATE(anchors, cheap, torch.full((3,), weight), stride)
+    result = INTERPOLATE(anchors, cheap, torch.full((3, 1, 1), weight), stride)
     assert torch.equal(at_anchors(result, stride), anchors)
 
 
@@ -42,9 +42,11 @@ def test_a_weight_of_one_leaves_the_cheap_pixels_and_of_zero_none_of_them():
     anchors = torch.randn(2, 3, 4, 4)
     elsewhere = torch.ones(7, 8, dtype=torch.bool)
     elsewhere[::2, ::2] = False
-    result = INTERPOLATE(anchors, cheap, torch.ones(3), 2)
+    result = INTERPOLATE(anchors, cheap, torch.ones(3, 1, 1), 2)
     assert torch.equal(result[..., elsewhere], cheap[..., elsewhere])
-    (gradient,) = torch.autograd.grad(INTERPOLATE(anchors, cheap, torch.zeros(3), 2).sum(), cheap)
+    (gradient,) = torch.autograd.grad(
+        INTERPOLATE(anchors, cheap, torch.zeros(3, 1, 1), 2).sum(), cheap
+    )
     assert not gradient.any()
 
 
@@ -53,18 +55,18 @@ def test_equals_torchs_interpolation_between_aligned_corners():
     expected = torch.nn.functional.interpolate(
         anchors, size=(10, 13), mode="bilinear", align_corners=True
     )
-    cheap, weight = torch.zeros_like(expected), torch.zeros(3, dtype=torch.float64)
+    cheap, weight = torch.zeros_like(expected), torch.zeros(3, 1, 1, dtype=torch.float64)
     assert torch.allclose(INTERPOLATE(anchors, cheap, weight, 3), expected, rtol=0, atol=1e-14)
 
 
 def test_a_stride_of_one_gives_the_anchors_themselves():
     anchors, cheap = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
-    assert torch.equal(INTERPOLATE(anchors, cheap, torch.full((3,), 0.5), 1), anchors)
+    assert torch.equal(INTERPOLATE(anchors, cheap, torch.full((3, 1, 1), 0.5), 1), anchors)
 
 
 def test_gradients_are_those_of_finite_differences():
     def random(*shape):
         return torch.rand(*shape, dtype=torch.float64, requires_grad=True)
 
-    tensors = (random(1, 2, 2, 3), random(1, 2, 4, 5), random(2))
+    tensors = (random(1, 2, 2, 3), random(1, 2, 4, 5), random(2, 1, 1))
     assert torch.autograd.gradcheck(lambda *t: INTERPOLATE(*t, 2), tensors)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import hwopt
 from hwopt import models
 from hwopt.errors import HwoptError
 
@@ -16,7 +17,12 @@ OTHER_SHAPES = {
     "ds_cnn": (2, 30, 12),
     "mobilenet_v1": (1, 64, 48),
     "mobilenet_v1_025": (1, 28, 28),
+    "mobilenet_v2": (1, 64, 64),
+    "mobilenet_v2_substituted": (1, 64, 64),
     "resnet18": (1, 64, 64),
+    "resnet20": (1, 28, 28),
+    "resnet32": (1, 28, 28),
+    "resnet_global": (1, 28, 28),
     "resnet8": (1, 28, 28),
     "single_conv_resnet20": (1, 28, 28),
 }
@@ -67,6 +73,21 @@ def test_output_shape_and_finite_gradients(name: str) -> None:
     assert info.published_parameters is None and info.published_macs is None
     output.square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("classes", "parameters"), [(10, 162_000), (100, 168_000)])
+def test_resnet_global_has_the_published_size(classes: int, parameters: int) -> None:
+    model = models.create("resnet_global", num_classes=classes)
+    graph = hwopt.import_model(model, torch.zeros(1, 3, 32, 32))
+    assert graph.num_parameters() == pytest.approx(parameters, rel=0.005)
+    # With the products of the time steps, which hooks on convolutions do not see.
+    assert graph.macs() == pytest.approx(15_000_000, rel=0.005)
+
+
+@pytest.mark.parametrize(("reduction", "size"), [(32, 1), (16, 2), (8, 4), (4, 8)])
+def test_mobilenet_v2_reduces_small_images_less(reduction: int, size: int) -> None:
+    model = models.create("mobilenet_v2", input_shape=(1, 32, 32), reduction=reduction).eval()
+    assert model.last(model.stages(model.stem(torch.zeros(1, 1, 32, 32)))).shape[2] == size
 
 
 def test_resnet8_submodule_names() -> None:

@@ -9,8 +9,11 @@ from hwopt.passes.channels.labels import ChannelLabels, Labels
 
 
 def hand_on(labels: ChannelLabels, node: Node) -> None:
-    """Elementwise on one value."""
-    if node.input in labels.values:
+    """Elementwise on one value, or on a parameter."""
+    operand = next(operand for _, operand in node.flat_operands())
+    if isinstance(operand, Parameter):
+        labels.write(node, labels.of_parameter(operand.name))
+    elif node.input in labels.values:
         labels.write(node, labels.values[node.input])
 
 
@@ -41,6 +44,15 @@ def elementwise(labels: ChannelLabels, node: Node) -> None:
             else:
                 labels.equate(labels.read(operand, own, node), vector)
     labels.write(node, first)
+
+
+def of_images(labels: ChannelLabels, node: Node) -> None:
+    """Several images pixel by pixel, with neighbours of theirs."""
+    known = [labels.values[value] for _, value in node.values() if value in labels.values]
+    if any(axis != 1 for array in known if array.ndim == 4 for axis in _varying(array)):
+        labels.barrier(node, f"{node.name} ({node.op}) works across the channels")
+    else:
+        elementwise(labels, node)
 
 
 def parametric_relu(labels: ChannelLabels, node: Node) -> None:

@@ -168,6 +168,14 @@ class ChannelLabels:
                 self.equate(other.labels, labels)
         self.slices.append(Slices(name, axis, np.asarray(labels), produces))
 
+    def of_parameter(self, name: str) -> Labels:
+        """Label a parameter that is handed on along its last dimension that is not 1."""
+        shape = self.graph.parameter(name).shape
+        axis = max((d for d, size in enumerate(shape) if size > 1), default=0)
+        written = self.fresh(shape[axis])
+        self.parameter(name, axis, written)
+        return along(written, axis, len(shape))
+
     def barrier(self, node: Node, reason: str) -> None:
         """Pin all that the node reads; its outputs have no labels."""
         if operators.get(node.op).macs is not mac_counts.none:

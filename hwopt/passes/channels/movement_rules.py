@@ -199,14 +199,10 @@ def _moved(node: Node) -> Operand:
 
 
 def _labels_of(labels: ChannelLabels, operand: Operand) -> Labels:
-    """Return the labels; a parameter gets fresh ones along its last dimension that is not 1."""
+    """Return the labels; a parameter gets fresh ones."""
     if isinstance(operand, Value):
         return labels.values[operand]
-    shape = labels.graph.parameter(operand.name).shape
-    axis = max((d for d, size in enumerate(shape) if size > 1), default=0)
-    written = labels.fresh(shape[axis])
-    labels.parameter(operand.name, axis, written)
-    return along(written, axis, len(shape))
+    return labels.of_parameter(operand.name)
 
 
 def _run(labels: ChannelLabels, node: Node, operand: Operand, given: Labels) -> list[Labels]:

@@ -40,6 +40,7 @@ _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
     "layer_norm": layers.layer_norm,
     **dict.fromkeys(_IN_PLACE_OF_EACH.split(), elementwise.hand_on),
     **dict.fromkeys(_OF_SEVERAL.split(), elementwise.elementwise),
+    **dict.fromkeys(("advection_diffusion", "interpolate_anchors"), elementwise.of_images),
     "prelu": elementwise.parametric_relu,
     **dict.fromkeys(_OVER_TWO.split(), elementwise.spatial(2)),
     **dict.fromkeys(("max_pool1d", "avg_pool1d", "adaptive_avg_pool1d"), elementwise.spatial(1)),
@@ -66,7 +67,8 @@ def _moves_a_vector(graph: Graph, node: Node) -> bool:
     """Say whether a parameter is handed on whose only axis can be that of channels."""
     if node.op in ("expand", "repeat"):
         return True
-    is_moved = node.op in ("reshape", "unsqueeze", *_MOVEMENT.split())
+    handed_on = ("reshape", "unsqueeze", *_MOVEMENT.split(), *_IN_PLACE_OF_EACH.split())
+    is_moved = node.op in handed_on
     shapes = [graph.parameter(name).shape for _, name in node.parameters()]
     return is_moved and all(sum(size > 1 for size in shape) == 1 for shape in shapes)
 

@@ -1,0 +1,62 @@
+"""Put a torch module into a graph, as nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from hwopt.graph import Parameter, Value
+from hwopt.graph.importer import import_model
+from hwopt.graph.types import Operands
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hwopt.graph import Graph
+
+
+def insert_module(graph: Graph, name: str, module: nn.Module, *inputs: Value) -> Value:
+    """Add the nodes of a module to a graph in place and return the value of its result.
+
+    Nodes and parameters have their names in the module behind ``name`` and a dot.
+
+    Args:
+        graph: with specifications of the inputs.
+        name: none of the graph's nodes may begin with it and a dot.
+        module: from tensors to one tensor.
+        inputs: what it reads, in the order of its arguments.
+    """
+    examples = [torch.zeros(graph.spec(value).at(2)) for value in inputs]
+    part = import_model(module, examples)
+    named: dict[str, Value] = dict(zip(part.inputs, inputs, strict=True))
+
+    def moved(operands: Operands | None) -> Operands | None:
+        if isinstance(operands, tuple):
+            return tuple(moved(operand) for operand in operands)  # type: ignore[misc]
+        if isinstance(operands, Parameter):
+            return Parameter(f"{name}.{operands.name}")
+        if isinstance(operands, Value):
+            return named.get(operands.node) or Value(f"{name}.{operands.node}", operands.output)
+        return None
+
+    for parameter, tensor in part.parameters.items():
+        trainable = part.is_trainable(parameter)
+        graph.set_parameter(f"{name}.{parameter}", tensor, trainable=trainable)
+    for node in part.nodes():
+        operands = {role: moved(given) for role, given in node.operands.items()}
+        graph.add_node(f"{name}.{node.name}", node.op, operands, node.attributes)  # type: ignore[arg-type]
+    (output,) = part.outputs.values()
+    graph.infer_shapes()
+    result = moved(output)
+    assert isinstance(result, Value)
+    return result
+
+
+def unique_prefix(graph: Graph, wanted: str) -> str:
+    """Return ``wanted``, or ``wanted_1``, ...: no node's name begins with it and a dot."""
+    name, count = wanted, 0
+    while any(node.name == name or node.name.startswith(f"{name}.") for node in graph.nodes()):
+        count += 1
+        name = f"{wanted}_{count}"
+    return name

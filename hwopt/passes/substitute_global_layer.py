@@ -1,0 +1,160 @@
+"""``substitute-global-layer``: one Global layer in the place of a stage's repeated blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from hwopt.errors import HwoptError
+from hwopt.graph import Value
+from hwopt.graph.cleanup import remove_unused
+from hwopt.layers import GlobalLayer
+from hwopt.layers.global_layer import check
+from hwopt.passes.base import Context, Note, Pass, PassResult
+from hwopt.passes.insertion import insert_module, unique_prefix
+from hwopt.passes.layers import is_chosen, notes_on_unknown
+from hwopt.passes.residual_blocks import (
+    ResidualBlock,
+    module_of,
+    operators,
+    residual_blocks,
+    stages,
+)
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+
+
+@dataclass(frozen=True)
+class SubstituteGlobalLayer(Pass):
+    """Keep the first block of every stage and put one Global layer in the place of the others.
+
+    A stage is a run of residual blocks, inverted ones too, that keep the shape; a block of the same
+    kind before it, which makes that shape, is its first. The Global layer moves and spreads the
+    features over the image (``hwopt.layers.GlobalLayer``) before the last block's activation. The
+    network must be trained afterwards. Source: Kag and Saligrama 2022.
+
+    Options:
+        keep: blocks of every stage that stay; the others are replaced if there are any.
+        start: where the Global layer begins: at its input (``identity``), or at what the first of
+            the replaced blocks, which then stays, makes of it (``block``).
+        steps: of time.
+        diffusivity: ``learned``, or ``constant``: 1.
+        time_step: of the equation.
+        spacing: the distance of neighbours, in pixels.
+        layers: only blocks whose sum's name begins with one of these; all if empty.
+        exclude: not those whose sum's name begins with one of these.
+
+    Raises:
+        HwoptError: if an option is out of range.
+
+    >>> str(SubstituteGlobalLayer(start="block", diffusivity="constant"))
+    'substitute-global-layer{start=block,diffusivity=constant}'
+    """
+
+    name = "substitute-global-layer"
+
+    keep: int = 1
+    start: Literal["identity", "block"] = "identity"
+    steps: int = 1
+    diffusivity: Literal["learned", "constant"] = "learned"
+    time_step: float = 0.2
+    spacing: int = 1
+    layers: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self.steps, None, self.time_step, self.spacing)
+        if self.keep < 0:
+            raise HwoptError(f"pass {self.name}: keep must be at least 0, not {self.keep}")
+
+    def apply(self, graph: Graph, context: Context) -> PassResult:
+        """Return the graph with Global layers."""
+        runs, notes = self._choose(graph)
+        if not runs:
+            return PassResult(graph, modified=False, notes=tuple(notes))
+        result = graph.copy()
+        notes += [self._replace(result, blocks, context) for blocks in runs]
+        remove_unused(result)
+        result.infer_shapes()
+        return PassResult(result, modified=True, notes=tuple(notes))
+
+    def candidates(self, graph: Graph, context: Context) -> list[Pass]:
+        """Return one instance for every stage in which something is replaced."""
+        return [
+            dataclasses.replace(self, layers=tuple(block.sum for block in run), exclude=())
+            for run in self._choose(graph)[0]
+        ]
+
+    def _choose(self, graph: Graph) -> tuple[list[list[ResidualBlock]], list[Note]]:
+        """Return the blocks to replace by one layer each, and why others stay."""
+        found = residual_blocks(graph)
+        notes = notes_on_unknown((*self.layers, *self.exclude), [block.sum for block in found])
+        if not found:
+            notes.append(Note(graph.name, "there are no residual blocks", changed=False))
+        chosen = []
+        for block in found:
+            if not block.is_identity:
+                notes.append(Note(block.sum, "its shortcut changes the shape", changed=False))
+            elif not is_chosen(block.sum, self.layers, self.exclude):
+                notes.append(Note(block.sum, "not among those chosen", changed=False))
+            else:
+                chosen.append(block)
+        runs = []
+        for run in stages(chosen):
+            stay = max(0, self.keep - _likes_before(graph, found, run[0]))
+            reason = f"among the first of its stage: keep={self.keep}"
+            notes += [Note(block.sum, reason, changed=False) for block in run[:stay]]
+            rest = run[stay:]
+            if self.start == "block" and len(rest) == 1:
+                reason = "nothing repeats it: it would stay as the start"
+                notes.append(Note(rest[0].sum, reason, changed=False))
+            elif rest:
+                runs.append(rest)
+        return runs, notes
+
+    def _replace(self, graph: Graph, blocks: list[ResidualBlock], context: Context) -> Note:
+        """Put a Global layer in the place of the blocks, in place."""
+        source, last = blocks[0].source, blocks[-1]
+        channels = graph.spec(source).shape[1]
+        assert isinstance(channels, int)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            layer = GlobalLayer(
+                channels,
+                self.steps,
+                diffusivity=None if self.diffusivity == "learned" else 1.0,
+                time_step=self.time_step,
+                spacing=self.spacing,
+                activation=False,
+            )
+        name = unique_prefix(graph, f"{module_of(blocks)}global_layer")
+        starts = [blocks[0].end] if self.start == "block" else []
+        end = insert_module(graph, name, layer, source, *starts)
+        graph.replace_uses(Value(last.sum), end)
+        gone = blocks[1:] if self.start == "block" else blocks
+        return Note(name, f"in the place of {', '.join(block.sum for block in gone)}", changed=True)
+
+
+def _likes_before(graph: Graph, found: list[ResidualBlock], block: ResidualBlock) -> int:
+    """Return how many blocks of the same kind a block follows.
+
+    Those have another shortcut, or, the first of a stage of inverted residual blocks, none.
+    """
+    kind = operators(graph, block.path)
+    by_end = {other.end: other for other in found}
+    count = 0
+    while block.source in by_end and operators(graph, by_end[block.source].path) == kind:
+        block = by_end[block.source]
+        count += 1
+        if not block.is_identity:
+            return count
+    node = graph.producer(block.source)
+    for op in reversed(kind):
+        if node.op != op:
+            return count
+        node = graph.producer(node.input)
+    return count + 1
