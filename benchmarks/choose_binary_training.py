@@ -44,8 +44,6 @@ TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("bnew", LONGER_PULL | {"growth": 8.0}),
     ("bnew", {"batch_size": 64}),
     ("bnew", {"growth": 2.0}),
-    ("real", {"batch_size": 64}),
-    ("straight-through", {"batch_size": 64}),
 )
 
 
