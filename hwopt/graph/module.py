@@ -36,6 +36,10 @@ class Operation(nn.Module):
             attributes.setdefault(self._operator.mode, self.training)
         return call(self._operator, {**attributes, **operands})
 
+    def set_attribute(self, name: str, value: float) -> None:
+        """Change an attribute in this module only, such as the momentum of a batch norm."""
+        self._attributes[name] = value
+
     @property
     def name(self) -> str:
         """The name of the node."""

@@ -28,9 +28,12 @@ class Penalty(_Strict):
 
 
 class Distillation(_Strict):
-    """Arguments of ``hwopt.train.SelfDistillation``; the teacher is the network before passes."""
+    """Arguments of ``hwopt.train.SelfDistillation``; the teacher is the network before passes.
 
-    form: Literal["cross-correlation", "cosine", "kl", "mse"] = "cross-correlation"
+    With the form ``blocks`` they are those of ``hwopt.train.BlockDistillation``.
+    """
+
+    form: Literal["cross-correlation", "cosine", "kl", "mse", "blocks"] = "cross-correlation"
     share: float = Field(default=0.5, ge=0, le=1)
     layer: str | None = None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwopt.optimize.recipe import Binary, Training, Variant
+from hwopt.optimize.recipe import Binary, Distillation, Training, Variant
 from hwopt.passes import layers
 from hwopt.train import (
     Alignment,
     BinaryPull,
+    BlockDistillation,
     Bop,
     ChannelSlices,
     L1Penalty,
@@ -16,6 +17,7 @@ from hwopt.train import (
     StraightThrough,
     TanhAnnealing,
     Term,
+    substituted_places,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def make_terms(
         return terms
     if variant.distill is not None:
         assert base is not None
-        terms.append(SelfDistillation(base.to_torch(), **variant.distill.model_dump()))
+        terms.append(_distillation(variant.distill, graph, base))
     if variant.align is not None:
         assert base is not None
         references = dict(base.parameters)
@@ -69,6 +71,13 @@ def with_real_weights(training: Training, variant: Variant) -> tuple[Training, V
         training.model_copy(update={"epochs": binary.first_epochs}),
         variant.model_copy(update={"binary": first}),
     )
+
+
+def _distillation(distill: Distillation, graph: Graph, base: Graph) -> Term:
+    if distill.form == "blocks":
+        places = substituted_places(graph, base)
+        return BlockDistillation(base.to_torch(), places, distill.share)
+    return SelfDistillation(base.to_torch(), distill.form, distill.share, distill.layer)
 
 
 def _binary_term(binary: Binary, training: Training, graph: Graph, samples: int) -> Term:

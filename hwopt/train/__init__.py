@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hwopt.train.alignment import Alignment
     from hwopt.train.augment import flip, shift, shift_and_flip
     from hwopt.train.binary import BinaryPull, Bop, StraightThrough, TanhAnnealing
+    from hwopt.train.block_distillation import BlockDistillation, substituted_places
     from hwopt.train.distillation import SelfDistillation
     from hwopt.train.evaluation import Evaluation, evaluate
     from hwopt.train.history import EpochStats, History
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alignment",
     "BinaryPull",
+    "BlockDistillation",
     "Bop",
     "ChannelSlices",
     "EpochStats",
@@ -40,11 +42,13 @@ __all__ = [
     "flip",
     "shift",
     "shift_and_flip",
+    "substituted_places",
 ]
 
 _MODULES = {
     "Alignment": "alignment",
     "BinaryPull": "binary",
+    "BlockDistillation": "block_distillation",
     "Bop": "binary",
     "ChannelSlices": "penalties",
     "EpochStats": "history",
@@ -61,6 +65,7 @@ _MODULES = {
     "flip": "augment",
     "shift": "augment",
     "shift_and_flip": "augment",
+    "substituted_places": "block_distillation",
 }
 
 
