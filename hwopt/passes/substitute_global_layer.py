@@ -14,6 +14,7 @@ from hwopt.graph.cleanup import remove_unused
 from hwopt.layers import GlobalLayer
 from hwopt.layers.global_layer import check
 from hwopt.passes.base import Context, Note, Pass, PassResult
+from hwopt.passes.dense_stages import DenseStage, dense_stages
 from hwopt.passes.insertion import insert_module, unique_prefix
 from hwopt.passes.layers import is_chosen, notes_on_unknown
 from hwopt.passes.residual_blocks import (
@@ -34,19 +35,22 @@ class SubstituteGlobalLayer(Pass):
 
     A stage is a run of residual blocks, inverted ones too, that keep the shape; a block of the same
     kind before it, which makes that shape, is its first. The Global layer moves and spreads the
-    features over the image (``hwopt.layers.GlobalLayer``) before the last block's activation. The
-    network must be trained afterwards. Source: Kag and Saligrama 2022.
+    features over the image (``hwopt.layers.GlobalLayer``) before the last block's activation. In a
+    stage of dense layers as many stay as have the channels of the others, which the Global layer
+    makes of the last channels before it (our reading; the authors keep half of them). The network
+    must be trained afterwards. Source: Kag and Saligrama 2022.
 
     Options:
-        keep: blocks of every stage that stay; the others are replaced if there are any.
+        keep: blocks or dense layers of every stage that stay, at least; the others are replaced.
         start: where the Global layer begins: at its input (``identity``), or at what the first of
-            the replaced blocks, which then stays, makes of it (``block``).
+            the replaced blocks, which then stays, makes of it (``block``; not in dense stages).
         steps: of time.
         diffusivity: ``learned``, or ``constant``: 1.
         time_step: of the equation.
         spacing: the distance of neighbours, in pixels.
-        layers: only blocks whose sum's name begins with one of these; all if empty.
-        exclude: not those whose sum's name begins with one of these.
+        layers: only blocks whose sum's name, and stages of dense layers whose last concat's name,
+            begins with one of these; all if empty.
+        exclude: not those whose name begins with one of these.
 
     Raises:
         HwoptError: if an option is out of range.
@@ -74,27 +78,31 @@ class SubstituteGlobalLayer(Pass):
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with Global layers."""
         runs, notes = self._choose(graph)
-        if not runs:
-            return PassResult(graph, modified=False, notes=tuple(notes))
+        dense, more = self._choose_dense(graph)
+        if not runs and not dense:
+            return PassResult(graph, modified=False, notes=(*notes, *more))
         result = graph.copy()
-        notes += [self._replace(result, blocks, context) for blocks in runs]
+        notes += more + [self._replace(result, blocks, context) for blocks in runs]
+        notes += [self._replace_dense(result, stage, kept, context) for stage, kept in dense]
         remove_unused(result)
         result.infer_shapes()
         return PassResult(result, modified=True, notes=tuple(notes))
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return one instance for every stage in which something is replaced."""
-        return [
-            dataclasses.replace(self, layers=tuple(block.sum for block in run), exclude=())
-            for run in self._choose(graph)[0]
-        ]
+        names = [tuple(block.sum for block in run) for run in self._choose(graph)[0]]
+        names += [(stage.end,) for stage, _ in self._choose_dense(graph)[0]]
+        return [dataclasses.replace(self, layers=chosen, exclude=()) for chosen in names]
 
     def _choose(self, graph: Graph) -> tuple[list[list[ResidualBlock]], list[Note]]:
         """Return the blocks to replace by one layer each, and why others stay."""
         found = residual_blocks(graph)
-        notes = notes_on_unknown((*self.layers, *self.exclude), [block.sum for block in found])
-        if not found:
-            notes.append(Note(graph.name, "there are no residual blocks", changed=False))
+        ends = [stage.end for stage in dense_stages(graph)]
+        known = [*(block.sum for block in found), *ends]
+        notes = notes_on_unknown((*self.layers, *self.exclude), known)
+        if not known:
+            reason = "there are no residual blocks and no dense layers"
+            notes.append(Note(graph.name, reason, changed=False))
         chosen = []
         for block in found:
             if not block.is_identity:
@@ -116,14 +124,41 @@ class SubstituteGlobalLayer(Pass):
                 runs.append(rest)
         return runs, notes
 
-    def _replace(self, graph: Graph, blocks: list[ResidualBlock], context: Context) -> Note:
-        """Put a Global layer in the place of the blocks, in place."""
-        source, last = blocks[0].source, blocks[-1]
-        channels = graph.spec(source).shape[1]
-        assert isinstance(channels, int)
+    def _choose_dense(self, graph: Graph) -> tuple[list[tuple[DenseStage, int]], list[Note]]:
+        """Return the dense stages with the layers that stay, and why others are left alone."""
+        chosen, notes = [], []
+        for stage in dense_stages(graph):
+            channels = [_channels(graph, value) for value in stage.features]
+            before = [_channels(graph, value) for value in stage.read]
+            enough = [k for k in range(1, len(before)) if before[k] >= sum(channels[k:])]
+            kept = max(self.keep, min(enough, default=len(before)))
+            if not is_chosen(stage.end, self.layers, self.exclude):
+                notes.append(Note(stage.end, "not among those chosen", changed=False))
+            elif kept >= len(before):
+                notes.append(Note(stage.end, "too few dense layers to keep some", changed=False))
+            else:
+                chosen.append((stage, kept))
+        return chosen, notes
+
+    def _replace_dense(self, graph: Graph, stage: DenseStage, kept: int, context: Context) -> Note:
+        """Let a Global layer make the features of the last layers of a stage, in place."""
+        source, gone = stage.read[kept], stage.features[kept:]
+        needed = sum(_channels(graph, value) for value in gone)
+        end = _channels(graph, source)
+        name = unique_prefix(graph, f"{stage.end}.global_layer")
+        attributes = {"dim": 1, "start": end - needed, "end": end}
+        sliced = graph.add_node(f"{name}.source", "slice", {"self": source}, attributes)
+        graph.infer_shapes()
+        made = insert_module(graph, name, self._layer(needed, context), sliced)
+        concat = graph.node(stage.end)
+        graph.replace_node(concat.replace(operands={"tensors": (source, made)}))
+        return Note(name, f"in the place of {', '.join(map(str, gone))}", changed=True)
+
+    def _layer(self, channels: int, context: Context) -> GlobalLayer:
+        """Return a Global layer with random weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
-            layer = GlobalLayer(
+            return GlobalLayer(
                 channels,
                 self.steps,
                 diffusivity=None if self.diffusivity == "learned" else 1.0,
@@ -131,12 +166,21 @@ class SubstituteGlobalLayer(Pass):
                 spacing=self.spacing,
                 activation=False,
             )
+
+    def _replace(self, graph: Graph, blocks: list[ResidualBlock], context: Context) -> Note:
+        """Put a Global layer in the place of the blocks, in place."""
+        source, last = blocks[0].source, blocks[-1]
+        layer = self._layer(_channels(graph, source), context)
         name = unique_prefix(graph, f"{module_of(blocks)}global_layer")
         starts = [blocks[0].end] if self.start == "block" else []
         end = insert_module(graph, name, layer, source, *starts)
         graph.replace_uses(Value(last.sum), end)
         gone = blocks[1:] if self.start == "block" else blocks
         return Note(name, f"in the place of {', '.join(block.sum for block in gone)}", changed=True)
+
+
+def _channels(graph: Graph, value: Value) -> int:
+    return graph.spec(value).at()[1]
 
 
 def _likes_before(graph: Graph, found: list[ResidualBlock], block: ResidualBlock) -> int:

@@ -94,7 +94,48 @@ def test_a_network_without_residual_blocks_stays():
     graph = hwopt.import_model(model, torch.zeros(1, 1, 8, 8))
     result, notes = substituted(graph)
     assert result is graph
-    assert [note.message for note in notes.values()] == ["there are no residual blocks"]
+    assert [note.message for note in notes.values()] == [
+        "there are no residual blocks and no dense layers"
+    ]
+
+
+class Dense(torch.nn.Module):
+    """Dense layers; with ``nested``, each puts its features beside what it reads."""
+
+    def __init__(self, *, nested):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 10, 3, padding=1)
+        convs = [torch.nn.Conv2d(10 + 4 * i, 4, 3, padding=1) for i in range(8)]
+        self.convs = torch.nn.ModuleList(convs)
+        self.last = torch.nn.Conv2d(42, 5, 1)
+        self.nested = nested
+
+    def forward(self, x):
+        features = [self.stem(x)]
+        for conv in self.convs:
+            read = torch.cat(features, 1) if len(features) > 1 else features[0]
+            made = torch.relu(conv(read))
+            features = [read, made] if self.nested else [*features, made]
+        return self.last(torch.cat(features, 1)).mean((2, 3))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_of_dense_layers_as_many_stay_as_have_the_channels_of_the_others(nested):
+    torch.manual_seed(0)
+    graph = hwopt.import_model(Dense(nested=nested), torch.zeros(1, 3, 8, 8))
+    result, notes = substituted(graph)
+    # 10 + 3 x 4 channels are enough for the 5 x 4 of the others.
+    assert "convs.2" in result and "convs.3" not in result
+    (step,) = result.nodes("advection_diffusion")
+    assert step.output.at() == (1, 20, 8, 8)
+    (note,) = notes.values()
+    assert note.changed and note.message.count("%") == 5
+    x = torch.randn(1, 3, 8, 8)
+    artifact = hwopt.compile(result, trials=0)
+    assert max_difference(artifact(x), result.to_torch().eval()(x)) <= 1e-4
+    result, _ = substituted(graph, "{keep=6}")
+    assert "convs.5" in result and "convs.6" not in result
+    assert substituted(graph, "{keep=8}")[0] is graph
 
 
 @pytest.mark.parametrize(
