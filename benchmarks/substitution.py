@@ -1,0 +1,197 @@
+"""Global layers and spatial interpolation: accuracy, size and measured latency beside the original.
+
+    python -m benchmarks.substitution            # trainings: hours
+    python -m benchmarks.substitution --latency  # on a machine that does nothing else
+
+The original is trained, its blocks are substituted, and all variants, the original too, are trained
+further alike. Substituted parts learn what stood there before as well as the labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Subset
+
+import hwopt
+from benchmarks.peers import FLOAT32
+from benchmarks.records import TRAINING_THREADS, Records, mean_and_spread, measured_on
+from hwopt import data, models, peers, targets, train
+from hwopt.compiler import measure
+from hwopt.compiler.profile import profile
+from hwopt.report import markdown
+from hwopt.targets.peak import measure_peak
+
+SEEDS = (0, 1, 2)
+SHAPE = (1, 28, 28)
+IMAGES = 30_000
+NETS: dict[str, dict[str, Any]] = {
+    "resnet20": {},
+    "mobilenet_v2": {"width_multiplier": 0.5, "reduction": 8},
+}
+#: Passes of every variant; the first is the original.
+VARIANTS: dict[str, dict[str, str]] = {
+    "resnet20": {
+        "original": "",
+        "global": "substitute-global-layer",
+        "interpolation": "substitute-spatial-interpolation",
+        "both": "substitute-global-layer{start=block},substitute-spatial-interpolation",
+    },
+    "mobilenet_v2": {
+        "original": "",
+        "global": "substitute-global-layer{diffusivity=constant}",
+        "interpolation": "substitute-spatial-interpolation",
+        "both": "substitute-global-layer{start=block,diffusivity=constant},"
+        "substitute-spatial-interpolation",
+    },
+}
+FIRST = {"epochs": 6, "learning_rate": 0.1}
+SECOND = {"epochs": 5, "learning_rate": 0.05}
+TRAINING: dict[str, Any] = {"label_smoothing": 0.0, "augment": "flip", "threads": TRAINING_THREADS}
+SHARE = 0.5
+FOLDER = Path("runs") / "substitution"
+
+
+def images() -> tuple[Subset[Any], Dataset[Any]]:
+    """Return the images that are trained on, and the test set."""
+    everything = data.load("fashion-mnist")
+    return Subset(everything.train, range(IMAGES)), everything.test
+
+
+def network(net: str, seed: int) -> hwopt.Graph:
+    """Return the original with its first weights."""
+    torch.manual_seed(seed)
+    model = models.create(net, input_shape=SHAPE, num_classes=10, **NETS[net])
+    return hwopt.import_model(model, torch.zeros(1, *SHAPE))
+
+
+def original(net: str, seed: int) -> hwopt.Graph:
+    """Return the trained original."""
+    folder = FOLDER / f"{net}-{seed}"
+    if not folder.exists():
+        graph = network(net, seed)
+        module = graph.to_torch()
+        train.fit(module, images()[0], seed=seed, progress=False, **FIRST, **TRAINING)
+        graph.with_weights_of(module).save(folder)
+    return hwopt.Graph.load(folder)
+
+
+def run(net: str, variant: str, seed: int) -> dict[str, Any]:
+    """Substitute, train, and return accuracy, parameters and MACs."""
+    training, test = images()
+    base = original(net, seed)
+    graph = substituted(base, net, variant)
+    module = graph.to_torch()
+    terms = []
+    if variant != "original":
+        places = train.substituted_places(graph, base)
+        terms.append(train.BlockDistillation(base.to_torch(), places, SHARE))
+    train.fit(module, training, seed=seed, terms=terms, progress=False, **SECOND, **TRAINING)
+    return {
+        "accuracy": train.evaluate(module, test).accuracy,
+        "parameters": graph.num_parameters(),
+        "macs": graph.macs(),
+    }
+
+
+def substituted(base: hwopt.Graph, net: str, variant: str) -> hwopt.Graph:
+    """Return a variant of a network."""
+    context = hwopt.passes.Context(
+        batches=lambda: data.batches(images()[0], hwopt.passes.BATCH_SIZE)
+    )
+    passes = VARIANTS[net][variant]
+    if not passes:
+        return base
+    return hwopt.apply(base, f"{passes},reestimate-batch-norm", context)
+
+
+def latency(net: str, threads: int) -> dict[str, Any]:
+    """Measure all variants of a net side by side; the weights are random."""
+    base = network(net, 0)
+    target = targets.get("host", threads=threads)
+    calls: dict[str, Any] = {}
+    profiles = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for variant, passes in VARIANTS[net].items():
+            graph = hwopt.apply(base, passes) if passes else base
+            artifact = hwopt.compile(graph, target=target, output=Path(folder) / variant)
+            inputs = artifact.random_inputs(0)
+            calls[variant] = functools.partial(artifact, *inputs)
+            profiles[variant] = [
+                [kernel.name, kernel.calls, round(kernel.us, 2)]
+                for kernel in profile(artifact, measure_peak(target), runs=200)
+            ]
+        for peer in filter(peers.available, FLOAT32):
+            path = Path(folder) / peer
+            calls[peer] = peers.make(peer, base, inputs, threads, path)
+        latencies = measure(calls, threads=threads, runs=500)
+    return {
+        "median_ms": {name: found.median_ms for name, found in latencies.items()},
+        "kernels": profiles,
+    }
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """One table a net."""
+    yield "## Substituted blocks\n\n`python -m benchmarks.substitution`, then `--latency`"
+    yield (
+        f"Fashion-MNIST, {IMAGES:,} training images. The original is trained for "
+        f"{FIRST['epochs']} epochs; then every variant, the original too, for {SECOND['epochs']} "
+        f"more, substituted blocks by block-wise distillation (share {SHARE}). Test accuracy in "
+        "percent, mean ± standard deviation over seeds. Latency: batch 1, all variants and peers "
+        "alternate in one run; the ratio is that to the original, compiled by hwopt, too."
+    )
+    timed = Records("substitution_latency").read()
+    for net, variants in VARIANTS.items():
+        rows = []
+        of_net = [record for record in timed if record["net"] == net]
+        for variant, passes in variants.items():
+            found = [r for r in runs if r["net"] == net and r["variant"] == variant]
+            if not found:
+                continue
+            first = next(r for r in runs if r["net"] == net and r["variant"] == "original")
+            accuracies = [100 * record["accuracy"] for record in found]
+            cells = [variant, f"`{passes}`" if passes else "", mean_and_spread(accuracies)]
+            for key in ("parameters", "macs"):
+                cells.append(f"{found[0][key]:,} ({found[0][key] / first[key]:.2f})")
+            for record in of_net:
+                medians = record["median_ms"]
+                ratio = medians[variant] / medians["original"]
+                cells.append(f"{1000 * medians[variant]:.0f} ({ratio:.2f})")
+            rows.append(cells)
+        threads = [f"µs, {record['used_threads']} threads" for record in of_net]
+        titles = ["variant", "passes", "accuracy", "parameters", "MACs", *threads]
+        yield f"`{net}` {NETS[net] or ''}"
+        yield markdown(titles, rows)
+    yield measured_on(runs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--latency", action="store_true", help="measure, do not train")
+    parser.add_argument("--net", choices=NETS, help="this one only")
+    arguments = parser.parse_args()
+    nets = [arguments.net] if arguments.net else list(NETS)
+    if arguments.latency:
+        for net in nets:
+            for threads in (2, 1):
+                measured = functools.partial(latency, net, threads)
+                key = {"net": net, "used_threads": threads}
+                Records("substitution_latency").run(key, measured)
+        return
+    for net in nets:
+        bases = [{"net": net, "variant": "original", "seed": seed} for seed in SEEDS]
+        Records("substitution").run_all(bases, run)
+        others = [name for name in VARIANTS[net] if name != "original"]
+        keys = [{"net": net, "variant": name, "seed": seed} for seed in SEEDS for name in others]
+        Records("substitution").run_all(keys, run)
+
+
+if __name__ == "__main__":
+    main()
