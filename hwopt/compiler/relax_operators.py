@@ -14,15 +14,14 @@ from tvm import relax
 from tvm.ir.op import register_op_attr
 from tvm.s_tir import slayout
 
+from hwopt.targets.templates.register_tile_space import OUT_ELEMENTWISE_FUSABLE
+
 Loops = Callable[..., Any]
 """From TE tensors by name, numbers by name and the axes of channels, rows and columns to one."""
 
 #: Layouts as TVM's conversion writes them: where N, C, H and W are, as the letters A, B, C and D.
 _AXES = {"ABCD": (1, 2, 3), "ACDB": (3, 1, 2)}
 _FIRST = "ABCD"
-#: TVM's ``kOutEWiseFusable``, as of convolutions: what maps the result joins the kernel, but not
-#: what makes its input, which would be computed anew for every neighbour that is read.
-_TAKES_WHAT_FOLLOWS = {"op_pattern": 4}
 
 
 def define(name: str, loops: Loops, like: str) -> None:
@@ -60,7 +59,11 @@ def define(name: str, loops: Loops, like: str) -> None:
             return loops(dict(zip(names, tensors, strict=True)), attrs, axes)
 
         return builder.call_te(
-            compute, *call.args, primfunc_name_hint=name, primfunc_attrs=_TAKES_WHAT_FOLLOWS
+            compute,
+            *call.args,
+            primfunc_name_hint=name,
+            # What makes its input stays apart: it would be computed anew for every neighbour.
+            primfunc_attrs={"op_pattern": OUT_ELEMENTWISE_FUSABLE},
         )
 
     full = f"relax.{name}"

@@ -41,7 +41,8 @@ def _convert_step(node: Any, importer: Any) -> relax.Var:
 def _convert_anchors(node: Any, importer: Any) -> relax.Var:
     names = ("anchors", "cheap", "weight", "stride")
     given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-    images = {name: importer.env[given[name]] for name in names[:3]}
+    # The cheap pixels come first: the kernel that makes them can be merged with this one.
+    images = {name: importer.env[given[name]] for name in ("cheap", "anchors", "weight")}
     shares = relax.op.reshape(images["weight"], (1, -1, 1, 1))
     images["weight"] = importer.block_builder.emit(shares)
     call = relax_operators.call(_ANCHORS, images, stride=given["stride"])

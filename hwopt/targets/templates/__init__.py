@@ -15,7 +15,7 @@ from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis, conv2d, dense
 from hwopt.targets.templates.base import Config, Fastest, Legalization, Template, first
 from hwopt.targets.templates.loops import Loops
-from hwopt.targets.templates.register_tile import RegisterTile, can_read_through
+from hwopt.targets.templates.register_tile import RegisterTile, can_read_through, can_take_along
 from hwopt.targets.templates.register_tile_space import BINARY
 from hwopt.targets.templates.separable import Separable, can_follow
 from hwopt.targets.templates.winograd_tile import Winograd
@@ -50,11 +50,13 @@ def by_name(name: str) -> Template:
 def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bool:
     """Return whether a template wants an unscheduled kernel and the one that reads it as one.
 
-    A convolution can read the model's input in the layout that it has; a depthwise convolution
-    goes together with the 1x1 convolution after it.
+    A convolution can read the model's input in the layout that it has, and take along what maps its
+    result; a depthwise convolution goes together with the 1x1 convolution after it.
     """
     if can_read_through(first, second):
         return isinstance(find(second, target), RegisterTile | Separable)
+    if can_take_along(first, second):
+        return isinstance(find(first, target), RegisterTile)
     return can_follow(first, second, target)
 
 

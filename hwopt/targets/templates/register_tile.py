@@ -117,6 +117,27 @@ def can_read_through(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
     return readers == [PADDED] or (readers == [SUMS] and few and analysis.is_move(moved, mover[0]))
 
 
+def can_take_along(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
+    """Return whether ``second`` maps what ``first`` sums, pixel by pixel, and reads more beside it.
+
+    TVM's own fusion sees to maps whose other operands have the shape of the sums or broadcast.
+    """
+    if Shape.of(first) is None or not analysis.is_static(second):
+        return False
+    mapping, source = s_tir.Schedule(second), second.params[0]
+    for block in analysis.blocks(mapping):
+        if analysis.is_reduction(mapping, block):
+            return False
+        statement = mapping.get(block)
+        place = [var.var for var in statement.iter_vars]
+        for region in statement.reads:
+            if region.source.name == source.name:
+                starts = [extent.min for extent in region.region]
+                if not all(a.same_as(b) for a, b in zip(starts, place, strict=True)):
+                    return False
+    return bool(second.params[-1].ty.shape == first.params[-1].ty.shape)
+
+
 def tile_result(
     schedule: s_tir.Schedule, last: Any, shape: Shape, config: Config
 ) -> tuple[Any, Any]:
