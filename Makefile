@@ -14,8 +14,9 @@ demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIS
 	$(VENV)/bin/hwopt optimize recipes/demo.yaml
 
 .PHONY: test
-test: $(INSTALLED) ## Run all tests
-	$(PYTHON) -m pytest
+test: $(INSTALLED) ## Run all tests: two at a time, then alone those that compare times
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not alone"
+	$(PYTHON) -m pytest -m alone
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## Run the tests that are not marked slow

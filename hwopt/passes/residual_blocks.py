@@ -52,19 +52,19 @@ def residual_blocks(graph: Graph) -> list[ResidualBlock]:
     return [block for block in found if block is not None]
 
 
-def stages(blocks: list[ResidualBlock]) -> list[list[ResidualBlock]]:
-    """Return the runs of identity blocks, each of which reads the end of the one before."""
-    by_source = {block.source: block for block in blocks if block.is_identity}
-    ends = {block.end for block in by_source.values()}
-    found = []
+def stages(graph: Graph, blocks: list[ResidualBlock]) -> list[list[ResidualBlock]]:
+    """Return the runs of identity blocks of one kind, each of which reads the end of the last."""
+    runs: list[list[ResidualBlock]] = []
     for block in blocks:
-        if not block.is_identity or block.source in ends:
+        if not block.is_identity:
             continue
-        run = [block]
-        while run[-1].end in by_source:
-            run.append(by_source[run[-1].end])
-        found.append(run)
-    return found
+        kind = operators(graph, block.path)
+        before = next((run for run in runs if run[-1].end == block.source), None)
+        if before is not None and operators(graph, before[-1].path) == kind:
+            before.append(block)
+        else:
+            runs.append([block])
+    return runs
 
 
 def operators(graph: Graph, names: tuple[str, ...]) -> list[str]:

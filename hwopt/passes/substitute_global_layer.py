@@ -112,7 +112,7 @@ class SubstituteGlobalLayer(Pass):
             else:
                 chosen.append(block)
         runs = []
-        for run in stages(chosen):
+        for run in stages(graph, chosen):
             stay = max(0, self.keep - _likes_before(graph, found, run[0]))
             reason = f"among the first of its stage: keep={self.keep}"
             notes += [Note(block.sum, reason, changed=False) for block in run[:stay]]

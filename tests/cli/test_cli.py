@@ -43,6 +43,7 @@ def artifact(tmp_path_factory) -> Path:
     return folder / "a"
 
 
+@pytest.mark.alone
 def test_help_is_fast_and_imports_neither_torch_nor_tvm():
     times = []
     for _ in range(5):

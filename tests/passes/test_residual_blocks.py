@@ -29,7 +29,7 @@ def test_blocks_of_a_residual_network_with_their_shortcuts():
     found = residual_blocks(graph)
     assert len(found) == 9
     assert sum(block.is_identity for block in found) == 7
-    assert [len(stage) for stage in stages(found)] == [3, 2, 2]
+    assert [len(stage) for stage in stages(graph, found)] == [3, 2, 2]
     first = found[0]
     assert first.source == Value("stem.relu") and first.end == Value("stages.0.0.relu2")
     assert [graph.node(name).op for name in first.path] == [
@@ -46,6 +46,21 @@ def test_a_block_in_a_block_is_found_too():
         return x + self.b(torch.relu(x + self.a(x)))
 
     assert [block.is_identity for block in blocks_of(Block(nested))] == [True, True]
+
+
+def test_blocks_of_other_kinds_are_other_stages():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+        def forward(self, x):
+            x = x + self.a(x)
+            x = x + torch.relu(self.b(x))
+            return x + torch.relu(self.c(x))
+
+    graph = hwopt.import_model(Two(), torch.zeros(1, 4, 8, 8))
+    assert [len(stage) for stage in stages(graph, residual_blocks(graph))] == [1, 2]
 
 
 def test_a_path_that_something_else_reads_is_no_block():

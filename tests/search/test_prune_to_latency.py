@@ -27,6 +27,7 @@ def latency(tmp_path_factory):
     return GraphLatency(targets.get("host"), trials=0, memory=memory)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_share_is_reached_as_measured_on_the_target(graph, latency):
     context = Context(latency=latency, debug=True)
@@ -52,6 +53,7 @@ def test_a_prediction_that_is_off_is_corrected(graph, share):
     assert f"{reached:.3f} of the latency before" in str(context.notes[-1][1])
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_pairs_of_structures_are_measured_once(graph, latency):
     first = latency([graph, hwopt.apply(graph, "prune-channels{ratio=0.25}")])
