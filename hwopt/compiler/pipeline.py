@@ -19,6 +19,7 @@ from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.move_constants import move_constants
 from hwopt.compiler.plan import INFERENCE
+from hwopt.compiler.relax_operators import is_own
 from hwopt.compiler.whole_model import WholeModel, follow
 from hwopt.targets import Target, templates, tuner, tvm_build
 from hwopt.targets.database import LIBRARIES, KernelDatabase
@@ -151,8 +152,8 @@ def _fold_constants(mod: tvm.IRModule) -> tvm.IRModule:
 
 
 def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
-    """Turn 2-d convolutions and what surrounds them to channels last."""
-    if not any(name == "relax.nn.conv2d" for name in _operators(mod)):
+    """Turn 2-d convolutions, our own operators and what surrounds them to channels last."""
+    if not any(name in CHANNELS_LAST or is_own(name) for name in _operators(mod)):
         return mod  # TVM's pass cannot take some operators, and has nothing to do here
     try:
         converted = relax.transform.ConvertLayout(CHANNELS_LAST)(mod)

@@ -1,7 +1,7 @@
-"""Relax operators of our own: to the layout of images, they are what TVM's elementwise ones are.
+"""Relax operators of our own, which TVM's layout conversion turns to channels last.
 
-TVM turns convolutions to channels last, and what is around them as far as it knows the operators.
-One that it does not know is computed channels first, with transpositions before and behind it.
+That conversion begins at convolutions and goes as far as it knows the operators. One that it does
+not know is computed channels first, with transpositions before and behind it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from hwopt.targets.templates.register_tile_space import OUT_ELEMENTWISE_FUSABLE
 Loops = Callable[..., Any]
 """From TE tensors by name, numbers by name and the axes of channels, rows and columns to one."""
 
+_PREFIX = "relax.hwopt."
 #: Layouts as TVM's conversion writes them: where N, C, H and W are, as the letters A, B, C and D.
 _AXES = {"ABCD": (1, 2, 3), "ACDB": (3, 1, 2)}
-_FIRST = "ABCD"
+_FIRST, _LAST = "ABCD", "ACDB"
+#: Fewer channels than these would leave most of a vector empty.
+FEWEST_CHANNELS = 4
 
 
 def define(name: str, loops: Loops, like: str) -> None:
     """Define an operator of images with 4 dimensions, all in one layout.
 
     Args:
-        name: without ``relax.``.
+        name: such as ``advection_diffusion``.
         loops: how it is computed.
         like: the name of the tensor whose shape and dtype the result has.
     """
@@ -36,10 +39,9 @@ def define(name: str, loops: Loops, like: str) -> None:
     def infer_type(call: relax.Call, _builder: Any) -> Any:
         return _named(call)[like].ty
 
-    def infer_layout(call: relax.Call, _wanted: Any, decided: Any) -> Any:
-        found = [decided[a].layout for a in call.args if isinstance(a, relax.Var) and a in decided]
-        layout = str(found[0].name) if found else _FIRST
-        layout = layout if layout in _AXES else _FIRST
+    def infer_layout(call: relax.Call, _wanted: Any, _decided: Any) -> Any:
+        channels = int(_named(call)[like].ty.shape[_AXES[_FIRST][0]])
+        layout = _LAST if channels >= FEWEST_CHANNELS else _FIRST
         decision = tvm.ir.make_node(
             "relax.transform.LayoutDecision", layout=slayout(layout), is_unknown_dim=False
         )
@@ -66,7 +68,7 @@ def define(name: str, loops: Loops, like: str) -> None:
             primfunc_attrs={"op_pattern": OUT_ELEMENTWISE_FUSABLE},
         )
 
-    full = f"relax.{name}"
+    full = _PREFIX + name
     tvm.ir.op._ffi_api.RegisterOp(full, name)
     for attribute, value in (
         ("FInferType", infer_type),
@@ -80,7 +82,12 @@ def define(name: str, loops: Loops, like: str) -> None:
 def call(name: str, tensors: Mapping[str, relax.Expr], **numbers: float) -> relax.Call:
     """Return a call of a defined operator; tensors are images with 4 dimensions."""
     attrs = tvm.ir.make_node("ir.DictAttrs", tensors=list(tensors), layout=_FIRST, **numbers)
-    return relax.Call(tvm.ir.Op.get(f"relax.{name}"), list(tensors.values()), attrs)
+    return relax.Call(tvm.ir.Op.get(_PREFIX + name), list(tensors.values()), attrs)
+
+
+def is_own(operator: str) -> bool:
+    """Return whether a Relax operator, by its full name, was defined here."""
+    return operator.startswith(_PREFIX)
 
 
 def _named(call: relax.Call) -> dict[str, Any]:

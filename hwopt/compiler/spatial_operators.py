@@ -10,7 +10,7 @@ from tvm import relax, te, tirx
 from hwopt.compiler import relax_operators
 
 Axes = tuple[int, int, int]
-_STEP, _ANCHORS = "hwopt.advection_diffusion", "hwopt.interpolate_anchors"
+_STEP, _ANCHORS = "advection_diffusion", "interpolate_anchors"
 _FIELDS = (
     "state",
     "previous",
@@ -50,34 +50,36 @@ def _convert_anchors(node: Any, importer: Any) -> relax.Var:
 
 
 def _step(fields: Mapping[str, te.Tensor], numbers: Mapping[str, Any], axes: Axes) -> te.Tensor:
-    """See ``hwopt.graph.advection_diffusion``; neighbours are read where they are."""
+    """See ``hwopt.graph.advection_diffusion``; neighbours are read where they are.
+
+    All is divided by the same number, which is known now where the diffusivity is constant.
+    """
     time_step, spacing = float(numbers["time_step"]), int(numbers["spacing"])
     state, previous = fields["state"], fields["previous"]
-    constant = tirx.const(2 * time_step / spacing**2, state.dtype)
+    scale = 2 * time_step / spacing**2
 
     def compute(*place: Any) -> Any:
         def spread(direction: str) -> Any:
             field = fields.get(f"diffusivity_{direction}")
-            if field is None:
-                return constant * float(numbers["diffusivity"])
-            return constant * field(*place)
+            return scale * (float(numbers["diffusivity"]) if field is None else field(*place))
 
-        spreads = spread("h"), spread("w")
-        result = previous(*place) * (1 - spreads[0] - spreads[1])
-        divergence = tirx.const(0, state.dtype)
-        for axis, direction, part in zip(axes[1:], "hw", spreads, strict=True):
+        spread_h, spread_w = spread("h"), spread("w")
+        share = 1 / (1 + spread_h + spread_w)
+        result = previous(*place) * ((1 - spread_h - spread_w) * share)
+        flow = divergence = None
+        for axis, direction, spread_here in zip(axes[1:], "hw", (spread_h, spread_w), strict=True):
             after = _shifted(place, axis, spacing, state.shape[axis])
             before = _shifted(place, axis, -spacing, state.shape[axis])
             velocity = fields[f"velocity_{direction}"]
-            difference = state(*after) - state(*before)
-            flow = velocity(*place) * difference
-            divergence = divergence + velocity(*after) - velocity(*before)
-            result = result + part * (state(*after) + state(*before))
-            result = result + (time_step / spacing) * flow
-        result = result + (time_step / spacing) * divergence * state(*place)
+            result += (state(*after) + state(*before)) * (spread_here * share)
+            along = velocity(*place) * (state(*after) - state(*before))
+            growth = velocity(*after) - velocity(*before)
+            flow = along if flow is None else flow + along
+            divergence = growth if divergence is None else divergence + growth
+        result += (flow + divergence * state(*place)) * (time_step / spacing * share)
         if "source" in fields:
-            result = result + 2 * time_step * fields["source"](*place)
-        return result / (1 + spreads[0] + spreads[1])
+            result += fields["source"](*place) * (2 * time_step * share)
+        return result
 
     return te.compute(state.shape, compute, name="advection_diffusion")
 
