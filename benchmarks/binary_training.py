@@ -36,12 +36,14 @@ class Settings:
     """What ``benchmarks.choose_binary_training`` chooses; the same for all methods.
 
     Attributes:
+        width: of the first stage; 16 in the paper.
         images: that are trained on.
         first_epochs: with binary activations and real weights.
         epochs: after them, by a method.
         growth, frozen: of BNEW; the paper's growth is 35, in a hundred times as many steps.
     """
 
+    width: int = 16
     images: int = 30_000
     first_epochs: int = 6
     epochs: int = 10
@@ -66,8 +68,8 @@ class Settings:
 
     def first_phase(self) -> str:
         """Return a name for what the first phase depends on."""
-        values = (self.images, self.first_epochs, self.learning_rate, self.batch_size, self.augment)
-        return "-".join(str(value) for value in values)
+        values = (self.width, self.images, self.first_epochs, self.learning_rate)
+        return "-".join(str(value) for value in (*values, self.batch_size, self.augment))
 
 
 CHOSEN = Settings()
@@ -81,10 +83,10 @@ def images(split: str, settings: Settings) -> Dataset[Any]:
     return Subset(everything.train, range(settings.images))
 
 
-def network(seed: int) -> hwopt.Graph:
+def network(seed: int, width: int) -> hwopt.Graph:
     """Return the real-valued network with its first weights."""
     torch.manual_seed(seed)
-    model = models.create("single_conv_resnet20", input_shape=(1, 28, 28))
+    model = models.create("single_conv_resnet20", input_shape=(1, 28, 28), width=width)
     return hwopt.import_model(model, torch.zeros(1, 1, 28, 28))
 
 
@@ -105,7 +107,7 @@ def after_the_first_phase(seed: int, settings: Settings) -> hwopt.Graph:
     if not folder.exists():
         variant = Variant(binary=Binary(first_epochs=settings.first_epochs))
         training, variant = with_real_weights(settings.training(), variant)
-        graph = hwopt.apply(network(seed), "binarize")
+        graph = hwopt.apply(network(seed, settings.width), "binarize")
         trained(graph, training, variant, seed, settings).save(folder)
     return hwopt.Graph.load(folder)
 
@@ -116,7 +118,7 @@ def run(method: str, seed: int, split: str = "test", settings: Settings = CHOSEN
     if method == "real":
         epochs = settings.first_epochs + settings.epochs
         training = training.model_copy(update={"epochs": epochs})
-        graph = trained(network(seed), training, Variant(), seed, settings)
+        graph = trained(network(seed, settings.width), training, Variant(), seed, settings)
     else:
         binary = Binary(method=method, growth=settings.growth, frozen=settings.frozen)  # type: ignore[arg-type]
         graph = after_the_first_phase(seed, settings)
@@ -130,7 +132,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by method."""
     yield "## Training binary networks\n\n`python -m benchmarks.binary_training`"
     yield (
-        f"The network of BNEW (Paren et al. 2022) on {CHOSEN.images:,} images of Fashion-MNIST: "
+        f"The network of BNEW (Paren et al. 2022), {CHOSEN.width} channels wide at first, on {CHOSEN.images:,} images of Fashion-MNIST: "
         f"Adam, {CHOSEN.learning_rate} falling to 0, batch {CHOSEN.batch_size}. "
         f"{CHOSEN.first_epochs} epochs with binary activations and real weights, then "
         f"{CHOSEN.epochs} by each method; all end with weights of exactly +1 and -1. The "

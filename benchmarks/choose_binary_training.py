@@ -18,6 +18,7 @@ from benchmarks.records import Records, measured_on
 from hwopt.report import markdown
 
 FIRST_TRIED = {
+    "width": 16,
     "images": 30_000,
     "first_epochs": 6,
     "epochs": 10,
@@ -30,6 +31,7 @@ FIRST_TRIED = {
 ALL_IMAGES = {"images": 55_000, "first_epochs": 3, "epochs": 6}
 #: The paper's first phase is a sixth of all epochs.
 LONGER_PULL = {"first_epochs": 3, "epochs": 13}
+WIDE = {"width": 32, "images": 20_000}
 TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("bnew", {}),
     ("real", {}),
@@ -44,6 +46,8 @@ TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("bnew", LONGER_PULL | {"growth": 8.0}),
     ("bnew", {"batch_size": 64}),
     ("bnew", {"growth": 2.0}),
+    ("bnew", WIDE),
+    ("real", WIDE),
 )
 
 
