@@ -132,8 +132,9 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by method."""
     yield "## Training binary networks\n\n`python -m benchmarks.binary_training`"
     yield (
-        f"The network of BNEW (Paren et al. 2022), {CHOSEN.width} channels wide at first, on {CHOSEN.images:,} images of Fashion-MNIST: "
-        f"Adam, {CHOSEN.learning_rate} falling to 0, batch {CHOSEN.batch_size}. "
+        f"The network of BNEW (Paren et al. 2022), with {CHOSEN.width} channels in its first stage "
+        f"(the paper: 16), on {CHOSEN.images:,} images of Fashion-MNIST: Adam, "
+        f"{CHOSEN.learning_rate} falling to 0, batch {CHOSEN.batch_size}. "
         f"{CHOSEN.first_epochs} epochs with binary activations and real weights, then "
         f"{CHOSEN.epochs} by each method; all end with weights of exactly +1 and -1. The "
         "real-valued network (ReLU, no signs) has as many epochs in all. BNEW's growth is "
