@@ -30,17 +30,18 @@ from hwopt.targets.peak import measure_peak
 
 SEEDS = (0, 1, 2)
 SHAPE = (1, 28, 28)
-IMAGES = 30_000
+IMAGES = 20_000
 NETS: dict[str, dict[str, Any]] = {
-    "resnet20": {},
+    "resnet32": {},
     "mobilenet_v2": {"width_multiplier": 0.5, "reduction": 8},
 }
 #: Passes of every variant; the first is the original.
 VARIANTS: dict[str, dict[str, str]] = {
-    "resnet20": {
+    "resnet32": {
         "original": "",
         "global": "substitute-global-layer",
         "interpolation": "substitute-spatial-interpolation",
+        "low resolution": "substitute-spatial-interpolation{mode=lowres}",
         "both": "substitute-global-layer{start=block},substitute-spatial-interpolation",
     },
     "mobilenet_v2": {
@@ -51,8 +52,8 @@ VARIANTS: dict[str, dict[str, str]] = {
         "substitute-spatial-interpolation",
     },
 }
-FIRST = {"epochs": 6, "learning_rate": 0.1}
-SECOND = {"epochs": 5, "learning_rate": 0.05}
+FIRST = {"epochs": 5, "learning_rate": 0.1}
+SECOND = {"epochs": 4, "learning_rate": 0.05}
 TRAINING: dict[str, Any] = {"label_smoothing": 0.0, "augment": "flip", "threads": TRAINING_THREADS}
 SHARE = 0.5
 FOLDER = Path("runs") / "substitution"
