@@ -43,8 +43,8 @@ class Settings:
         growth, frozen: of BNEW; the paper's growth is 35, in a hundred times as many steps.
     """
 
-    width: int = 16
-    images: int = 30_000
+    width: int = 32
+    images: int = 20_000
     first_epochs: int = 6
     epochs: int = 10
     learning_rate: float = 0.02
