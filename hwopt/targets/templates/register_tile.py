@@ -19,6 +19,7 @@ import math
 from typing import Any
 
 from tvm import s_tir, tirx
+from tvm.ir.expr import Var
 
 from hwopt.targets import tvm_build
 from hwopt.targets.target import Target
@@ -133,7 +134,7 @@ def can_take_along(first: tirx.PrimFunc, second: tirx.PrimFunc) -> bool:
         for region in statement.reads:
             if region.source.name == source.name:
                 starts = [extent.min for extent in region.region]
-                if not all(a.same_as(b) for a, b in zip(starts, place, strict=True)):
+                if len(starts) != len(place) or not all(map(Var.same_as, place, starts)):
                     return False
     return bool(second.params[-1].ty.shape == first.params[-1].ty.shape)
 
