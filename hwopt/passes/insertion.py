@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,17 +17,23 @@ if TYPE_CHECKING:
     from hwopt.graph import Graph
 
 
-def insert_module(graph: Graph, name: str, module: nn.Module, *inputs: Value) -> Value:
-    """Add the nodes of a module to a graph in place and return the value of its result.
+def insert_module(
+    graph: Graph, name: str, make: Callable[[], nn.Module], *inputs: Value, seed: int
+) -> Value:
+    """Add the nodes of a new module to a graph in place and return the value of its result.
 
     Nodes and parameters have their names in the module behind ``name`` and a dot.
 
     Args:
         graph: with specifications of the inputs.
         name: none of the graph's nodes may begin with it and a dot.
-        module: from tensors to one tensor.
+        make: returns the module, from tensors to one tensor.
         inputs: what it reads, in the order of its arguments.
+        seed: of its weights.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = make()
     examples = [torch.zeros(graph.spec(value).at(2)) for value in inputs]
     part = import_model(module, examples)
     named: dict[str, Value] = dict(zip(part.inputs, inputs, strict=True))

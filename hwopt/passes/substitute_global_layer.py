@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
-
-import torch
 
 from hwopt.errors import HwoptError
 from hwopt.graph import Value
@@ -149,31 +148,30 @@ class SubstituteGlobalLayer(Pass):
         attributes = {"dim": 1, "start": end - needed, "end": end}
         sliced = graph.add_node(f"{name}.source", "slice", {"self": source}, attributes)
         graph.infer_shapes()
-        made = insert_module(graph, name, self._layer(needed, context), sliced)
+        make = partial(self._layer, needed)
+        made = insert_module(graph, name, make, sliced, seed=context.seed)
         concat = graph.node(stage.end)
         graph.replace_node(concat.replace(operands={"tensors": (source, made)}))
         return Note(name, f"in the place of {', '.join(map(str, gone))}", changed=True)
 
-    def _layer(self, channels: int, context: Context) -> GlobalLayer:
+    def _layer(self, channels: int) -> GlobalLayer:
         """Return a Global layer with random weights."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            return GlobalLayer(
-                channels,
-                self.steps,
-                diffusivity=None if self.diffusivity == "learned" else 1.0,
-                time_step=self.time_step,
-                spacing=self.spacing,
-                activation=False,
-            )
+        return GlobalLayer(
+            channels,
+            self.steps,
+            diffusivity=None if self.diffusivity == "learned" else 1.0,
+            time_step=self.time_step,
+            spacing=self.spacing,
+            activation=False,
+        )
 
     def _replace(self, graph: Graph, blocks: list[ResidualBlock], context: Context) -> Note:
         """Put a Global layer in the place of the blocks, in place."""
         source, last = blocks[0].source, blocks[-1]
-        layer = self._layer(_channels(graph, source), context)
+        make = partial(self._layer, _channels(graph, source))
         name = unique_prefix(graph, f"{module_of(blocks)}global_layer")
         starts = [blocks[0].end] if self.start == "block" else []
-        end = insert_module(graph, name, layer, source, *starts)
+        end = insert_module(graph, name, make, source, *starts, seed=context.seed)
         graph.replace_uses(Value(last.sum), end)
         gone = blocks[1:] if self.start == "block" else blocks
         return Note(name, f"in the place of {', '.join(block.sum for block in gone)}", changed=True)

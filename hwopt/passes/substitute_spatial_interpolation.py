@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
-
-import torch
 
 from hwopt import logs
 from hwopt.errors import HwoptError
@@ -122,11 +121,9 @@ class SubstituteSpatialInterpolation(Pass):
             return None
         if result.spec(block.result).at() != wanted:
             return None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            mix = AnchorMix(shape[1], self.stride)
+        make = partial(AnchorMix, shape[1], self.stride)
         name = unique_prefix(result, f"{module_of([block])}between")
-        between = insert_module(result, name, mix, block.source, block.result)
+        between = insert_module(result, name, make, block.source, block.result, seed=context.seed)
         total = graph.node(block.sum)
         result.replace_node(total)
         _read(result, total, block.result, between)
