@@ -48,6 +48,8 @@ TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("bnew", {"growth": 2.0}),
     ("bnew", WIDE),
     ("real", WIDE),
+    ("straight-through", WIDE),
+    ("bnew", WIDE | {"learning_rate": 0.04}),
 )
 
 
