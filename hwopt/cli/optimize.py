@@ -82,11 +82,12 @@ def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
 
     changes = _from_flags(flags)
     if path is not None:
-        document = load_recipe(path).model_dump(mode="json")
+        recipe = load_recipe(path)
         for key in ("train", "fine_tune"):
-            if changes.get(key) and document[key]:
-                changes[key] = {**document[key], **changes[key]}
-        return make_recipe({**document, **changes})
+            if changes.get(key) and getattr(recipe, key):
+                written = getattr(recipe, key).model_dump(mode="json", exclude_unset=True)
+                changes[key] = {**written, **changes[key]}
+        return recipe.changed(**changes)
     for key in ("model", "data"):
         if key not in changes:
             raise HwoptError(f"give a recipe, or at least --model and --data: --{key} is missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hwopt.errors import HwoptError
 from hwopt.graph import composed
 
 SCHEMA = (
@@ -46,6 +47,9 @@ def advection_diffusion(
     Returns:
         H(t + dt), like the state.
 
+    Raises:
+        HwoptError: if shapes differ.
+
     >>> impulse = torch.zeros(1, 1, 5, 5)
     >>> impulse[..., 2, 2] = 9
     >>> still = torch.zeros(1, 1, 5, 5)
@@ -56,6 +60,13 @@ def advection_diffusion(
             [0., 0., 2., 0., 0.],
             [0., 0., 0., 0., 0.]])
     """
+    fields = (previous, velocity_h, velocity_w, source, diffusivity_h, diffusivity_w)
+    for field in fields:
+        if field is not None and field.shape != state.shape:
+            raise HwoptError(
+                f"advection_diffusion: all tensors must be like the state, {tuple(state.shape)}, "
+                f"not {tuple(field.shape)}: expand them"
+            )
 
     def ahead(x: Tensor, dim: int) -> Tensor:
         return torch.roll(x, -spacing, dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hwopt.errors import HwoptError
 from hwopt.graph import composed
 
 SCHEMA = "(Tensor anchors, Tensor cheap, Tensor weight, SymInt stride) -> Tensor"
@@ -26,6 +27,9 @@ def interpolate_anchors(anchors: Tensor, cheap: Tensor, weight: Tensor, stride: 
     Returns:
         float (N, C, H, W).
 
+    Raises:
+        HwoptError: if the shapes do not fit each other.
+
     >>> anchors = torch.tensor([[[[0.0, 2.0, 6.0]]]])
     >>> cheap = torch.full((1, 1, 1, 6), 9.0)
     >>> interpolate_anchors(anchors, cheap, torch.zeros(1, 1, 1), 2)
@@ -33,7 +37,14 @@ def interpolate_anchors(anchors: Tensor, cheap: Tensor, weight: Tensor, stride: 
     >>> interpolate_anchors(anchors, cheap, torch.ones(1, 1, 1), 2)
     tensor([[[[0., 9., 2., 9., 6., 9.]]]])
     """
-    height, width = cheap.shape[2:]
+    batch, channels, height, width = cheap.shape
+    fitting = (batch, channels, -(-height // stride), -(-width // stride))
+    if anchors.shape != fitting or weight.shape != (channels, 1, 1):
+        raise HwoptError(
+            f"interpolate_anchors: with cheap pixels {tuple(cheap.shape)} and stride {stride} "
+            f"anchors must be {fitting} and weights {(channels, 1, 1)}, not "
+            f"{tuple(anchors.shape)} and {tuple(weight.shape)}"
+        )
     between = anchors
     for dim, size in ((2, height), (3, width)):
         between = _between(between, dim, size, stride)

@@ -150,6 +150,16 @@ class Recipe(_Strict):
         """The variant that ratios refer to."""
         return next(iter(self.variants))
 
+    def changed(self, **changes: Any) -> Recipe:
+        """Return the recipe with other values of keys, checked again.
+
+        Only what was set is written out for it: that a key was left out has a meaning, too.
+
+        Raises:
+            HwoptError: as ``make_recipe`` does.
+        """
+        return make_recipe(self.model_dump(mode="json", exclude_unset=True) | changes)
+
 
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe file.
@@ -218,6 +228,13 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
             raise HwoptError(
                 f"{where}: variant {name} has rounds, distill, align or binary, but is not "
                 "fine-tuned: they are of training"
+            )
+        if variant.rounds == 1 and "growth" in variant.model_fields_set:
+            raise HwoptError(f"{where}: variant {name} has growth, but one round")
+        if variant.distill and variant.distill.form == "blocks" and variant.distill.layer:
+            raise HwoptError(
+                f"{where}: variant {name}: distill.form blocks finds its layers itself: leave "
+                "layer out"
             )
         if variant.binary and recipe.fine_tune:
             _check_binary(variant.binary, variant, recipe.fine_tune, f"{where}: variant {name}")

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+import hwopt
+from hwopt.errors import HwoptError
 from hwopt.graph.advection_diffusion import OPERATOR as STEP
 
 
@@ -114,3 +116,17 @@ def test_gradients_are_computed_for_what_asks_for_them_only():
     STEP(h, p, u.requires_grad_(), v).sum().backward()
     assert u.grad is not None
     assert h.grad is None
+
+
+class Narrow(torch.nn.Module):
+    def forward(self, x):
+        still = x.mean((2, 3), keepdim=True)
+        return STEP(x, x, still, still)
+
+
+def test_fields_of_another_shape_are_refused_before_anything_is_compiled():
+    x = torch.zeros(1, 3, 4, 4)
+    with pytest.raises(HwoptError, match=r"like the state, \(1, 3, 4, 4\), not \(1, 3, 1, 1\)"):
+        Narrow()(x)
+    with pytest.raises(HwoptError, match="all tensors must be like the state"):
+        hwopt.import_model(Narrow(), x)

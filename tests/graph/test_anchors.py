@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hwopt.errors import HwoptError
 from hwopt.graph.anchors import OPERATOR as INTERPOLATE
 
 
@@ -70,3 +71,12 @@ def test_gradients_are_those_of_finite_differences():
 
     tensors = (random(1, 2, 2, 3), random(1, 2, 4, 5), random(2, 1, 1))
     assert torch.autograd.gradcheck(lambda *t: INTERPOLATE(*t, 2), tensors)
+
+
+@pytest.mark.parametrize(
+    ("anchors", "weight"),
+    [((1, 3, 6, 5), (3, 1, 1)), ((1, 3, 3, 3), (3, 1)), ((1, 3, 3, 3), (1, 1, 1))],
+)
+def test_shapes_that_do_not_fit_are_refused(anchors, weight):
+    with pytest.raises(HwoptError, match=r"anchors must be \(1, 3, 3, 3\) and weights \(3, 1, 1\)"):
+        INTERPOLATE(torch.zeros(anchors), torch.zeros(1, 3, 6, 5), torch.zeros(weight), 2)

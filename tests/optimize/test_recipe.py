@@ -28,9 +28,30 @@ def test_three_file_formats(tmp_path, name):
     assert load_recipe(tmp_path / name) == make_recipe(SMALL)
 
 
+@pytest.mark.parametrize("method", ["bnew", "straight-through", "tanh-annealing", "bop"])
+def test_a_changed_recipe_keeps_what_was_left_out(method):
+    bits = {"passes": "binarize", "binary": {"method": method}}
+    recipe = make_recipe({**SMALL, "variants": {"dense": "", "bits": bits}})
+    assert recipe.changed(seed=3) == recipe.model_copy(update={"seed": 3})
+    with pytest.raises(HwoptError, match="greater than or equal to 0"):
+        recipe.changed(seed=-1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"variants": {"a": {"growth": "cubic"}}}, "variant a has growth, but one round"),
+        (
+            {
+                "variants": {
+                    "a": {
+                        "passes": "substitute-global-layer",
+                        "distill": {"form": "blocks", "layer": "x"},
+                    }
+                }
+            },
+            "finds its layers itself",
+        ),
         ({"modell": "x"}, "unknown key 'modell': did you mean 'model'"),
         ({"train": {"epoch": 3}}, "did you mean 'epochs'.* in train"),
         ({"train": {"epochs": -1}}, "train.epochs: .*greater than 0, not -1"),
