@@ -51,7 +51,7 @@ def run(net: str, images: str, method: str, ratio: float, seed: int) -> dict[str
     if method == "trained-magnitude":
         graph = trained(net, images, seed)[0]
     criterion = method.removeprefix("trained-")
-    context = passes.Context(batches=lambda: data.batches(training, 100), seed=seed)
+    context = passes.Context(batches=lambda: data.batches(training, 100, seed=seed), seed=seed)
     # Random weights of small layers are larger than those of wide ones: ranked over all layers,
     # magnitude would empty the wide ones.
     scope = "layer" if method == "magnitude" else "global"

@@ -104,7 +104,7 @@ def run(net: str, variant: str, seed: int) -> dict[str, Any]:
 def substituted(base: hwopt.Graph, net: str, variant: str) -> hwopt.Graph:
     """Return a variant of a network."""
     context = hwopt.passes.Context(
-        batches=lambda: data.batches(images()[0], hwopt.passes.BATCH_SIZE)
+        batches=lambda: data.batches(images()[0], hwopt.passes.BATCH_SIZE, seed=0)
     )
     passes = VARIANTS[net][variant]
     if not passes:

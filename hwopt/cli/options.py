@@ -92,7 +92,7 @@ def pass_context(data_set: str | None, target: str, seed: int) -> Context:
     batches = None
     if data_set is not None:
         loaded = data.load(data_set)
-        batches = functools.partial(data.batches, loaded.train, passes.BATCH_SIZE)
+        batches = functools.partial(data.batches, loaded.train, passes.BATCH_SIZE, seed=seed)
     return passes.Context(batches=batches, vector_length=targets.get(target).float_lanes, seed=seed)
 
 

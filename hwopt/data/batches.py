@@ -38,9 +38,12 @@ def batch(dataset: Dataset[Any], indices: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def batches(
-    dataset: Dataset[Any], batch_size: int, limit: int | None = None
+    dataset: Dataset[Any], batch_size: int, limit: int | None = None, seed: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the samples in order as (inputs, labels), at most ``limit`` of them.
+    """Yield the samples as (inputs, labels), at most ``limit`` of them.
+
+    In the order in which they lie, or, with a seed, in one that is drawn at random: what looks at
+    few of them needs it, for folders lie class by class.
 
     >>> from hwopt import data
     >>> [len(labels) for _, labels in batches(data.load("digits").test, 100, limit=250)]
@@ -49,6 +52,8 @@ def batches(
     import torch
 
     length: int = len(dataset)  # type: ignore[arg-type]
-    length = length if limit is None else min(length, limit)
-    for start in range(0, length, batch_size):
-        yield batch(dataset, torch.arange(start, min(start + batch_size, length)))
+    order = torch.arange(length)
+    if seed is not None:
+        order = torch.randperm(length, generator=torch.Generator().manual_seed(seed))
+    for chosen in order[:limit].split(batch_size):
+        yield batch(dataset, chosen)

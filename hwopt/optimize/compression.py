@@ -148,7 +148,7 @@ class Compression:
         """Return what passes may ask for: training batches, and latency on the target."""
 
         def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            return data.batches(self.data.train, passes.BATCH_SIZE)
+            return data.batches(self.data.train, passes.BATCH_SIZE, seed=self.recipe.seed)
 
         latency = GraphLatency(
             self.target,

@@ -45,10 +45,15 @@ class ReestimateBatchNorm(Pass):
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with new statistics."""
         module = graph.to_torch().eval()
-        norms = [one for one in module.operations if one.extra_repr() == "batch_norm"]
+        with_statistics = {
+            node.name for node in graph.nodes("batch_norm") if node.operands.get("running_mean")
+        }
+        norms = [one for one in module.operations if one.name in with_statistics]
         if not norms:
-            note = Note(graph.name, "there are no batch norms", changed=False)
-            return PassResult(graph, modified=False, notes=(note,))
+            message = "there are no batch norms with running statistics"
+            return PassResult(
+                graph, modified=False, notes=(Note(graph.name, message, changed=False),)
+            )
         assert context.batches is not None
         for norm in norms:
             norm.train()
@@ -60,6 +65,8 @@ class ReestimateBatchNorm(Pass):
                     # The average over all batches so far.
                     norm.set_attribute("momentum", 1 / count)
                 module(inputs)
+        if not count:
+            raise HwoptError(f"pass {self.name}: the data has no samples")
         notes = tuple(
             Note(one.name, f"averages over {count} batches", changed=True) for one in norms
         )

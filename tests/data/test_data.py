@@ -158,3 +158,15 @@ def test_from_datasets_refuses_what_it_cannot_use() -> None:
         data.from_datasets("doubles", Squares(), Doubles())
     with pytest.raises(HwoptError, match="train split has 3 samples, under 12"):
         data.from_datasets("few", Subset(Squares(), [0, 1, 2]), Squares())
+
+
+def test_batches_in_an_order_drawn_by_a_seed_hold_every_sample_once():
+    labels = torch.arange(250) // 50
+    sorted_by_class = TensorDataset(torch.arange(250), labels)
+    inputs, found = next(iter(data.batches(sorted_by_class, 100, seed=3)))
+    assert set(found.tolist()) == {0, 1, 2, 3, 4}
+    again, _ = next(iter(data.batches(sorted_by_class, 100, seed=3)))
+    assert torch.equal(inputs, again)
+    everything = torch.cat([x for x, _ in data.batches(sorted_by_class, 100, seed=3)])
+    assert torch.equal(everything.sort().values, torch.arange(250))
+    assert len(next(iter(data.batches(sorted_by_class, 100, limit=30, seed=3)))[0]) == 30

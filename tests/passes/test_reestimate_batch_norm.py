@@ -48,6 +48,19 @@ def test_without_norms_nothing_changes():
     assert hwopt.apply(graph, "reestimate-batch-norm", given) is graph
 
 
+def test_norms_without_running_statistics_stay():
+    model = nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), nn.Linear(3, 2))
+    graph = hwopt.import_model(model, torch.zeros(4, 3))
+    given, _ = context(1)
+    assert hwopt.apply(graph, "reestimate-batch-norm", given) is graph
+    assert "no batch norms with running statistics" in given.notes[0][1].message
+
+
+def test_no_samples_are_no_statistics(graph):
+    with pytest.raises(HwoptError, match="the data has no samples"):
+        hwopt.apply(graph, "reestimate-batch-norm", Context(batches=lambda: iter(())))
+
+
 def test_what_is_missing_is_said(graph):
     with pytest.raises(HwoptError, match="needs data"):
         hwopt.apply(graph, "reestimate-batch-norm")
