@@ -105,15 +105,11 @@ class Graph:
         else:
             users = list({n.name: n for n, _ in self.parameter_users(old.name)}.values())
 
-        def swap(operands: Operands | None) -> Any:
-            if isinstance(operands, tuple):
-                return tuple(swap(operand) for operand in operands)
-            return new if operands == old else operands
+        def swap(operand: Operand) -> Operand:
+            return new if operand == old else operand
 
         for user in users:
-            self.replace_node(
-                user.replace(operands={role: swap(o) for role, o in user.operands.items()})
-            )
+            self.replace_node(user.mapped(swap))
         self.outputs = {name: swap(operand) for name, operand in self.outputs.items()}
 
     def node(self, name: str) -> Node:

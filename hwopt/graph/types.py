@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -168,6 +168,24 @@ class Node:
         """Return the name of the parameter in ``role``, or None."""
         operand = self.operands.get(role)
         return operand.name if isinstance(operand, Parameter) else None
+
+    def mapped(self, function: Callable[[Operand], Operand]) -> Node:
+        """Return a copy with another operand for each, those in lists too.
+
+        >>> Node("sum", "add", {"self": Value("x"), "other": Parameter("b")}).mapped(
+        ...     lambda operand: Value("y") if operand == Value("x") else operand
+        ... ).input
+        Value(node='y', output=0)
+        """
+
+        def other(operand: Operand | None) -> Operand | None:
+            return None if operand is None else function(operand)
+
+        operands = {
+            role: tuple(map(other, given)) if isinstance(given, tuple) else other(given)
+            for role, given in self.operands.items()
+        }
+        return self.replace(operands=operands)
 
     def replace(self, **changes: Any) -> Node:
         """Return a copy with some fields changed."""

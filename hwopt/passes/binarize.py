@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 #: What a layer's result may pass before its ReLU.
 _BETWEEN = ("add", "mul", "batch_norm", "dropout")
+#: What gives nothing below zero, so that all signs behind it are +1 ...
+_NON_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid", "softmax")
+#: ... also behind these.
+_SIGNS_STAY = (
+    *("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
+    *("flatten", "reshape", "dropout", "contiguous", "clone", "concat"),
+)
 _SLOPE = 0.25
 
 
@@ -29,9 +36,9 @@ class Binarize(Pass):
 
     A chosen layer becomes: a shift of every input channel, the binary layer, a scale of every
     output channel, its bias if it has one, a batch norm if none follows, and a shortcut around all
-    of it where the shape stays the same. A ReLU before or behind becomes a shift, a PReLU and a
-    shift: after a ReLU all signs are +1. Source: the network of Paren et al. 2022 (BNEW), as in
-    ReActNet (Liu et al. 2020).
+    of it where the shape stays the same. A ReLU before or behind, poolings and the like between
+    them, becomes a shift, a PReLU and a shift: after a ReLU all signs are +1. Source: the network
+    of Paren et al. 2022 (BNEW), as in ReActNet (Liu et al. 2020).
 
     The weights stay real, each output channel divided by its largest, which goes into the scale.
     Train with ``hwopt.train.BinaryPull`` (or ``StraightThrough``, ...), then
@@ -162,11 +169,21 @@ class Binarize(Pass):
             ends.add(layer.end.node)
             notes.append(Note(node.name, ", ".join(["binary", *extra]), changed=True))
         if self.activation == "prelu":
+            before = {
+                value.node
+                for node in chosen
+                for value in _non_negative(result, result.node(node.name).input)
+            }
             notes += [
                 Note(relu.name, "a PReLU with shifts", changed=True)
                 for relu in result.nodes("relu")
-                if _is_beside(result, relu, ends) and _to_prelu(result, relu)
+                if (relu.name in before or _is_behind(result, relu, ends))
+                and _to_prelu(result, relu)
             ]
+        for node in chosen:
+            for value in _non_negative(result, result.node(node.name).input):
+                message = f"never negative: all signs that {node.name} reads begin as +1"
+                notes.append(Note(value.node, message, changed=False))
         result.infer_shapes()
         return result, notes
 
@@ -246,8 +263,27 @@ class _Layer:
 _NORM = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
 
 
-def _is_beside(graph: Graph, relu: Node, ends: set[str]) -> bool:
-    """Return whether a ReLU stands behind a binary layer or before one."""
+def _non_negative(graph: Graph, value: Value) -> list[Value]:
+    """Return what a value comes from that has nothing below zero, shifts aside."""
+    pending, found = [value], dict[Value, None]()
+    while pending:
+        value = pending.pop()
+        producer = graph.producer(value)
+        # A ReLU6 is a hardtanh from 0 to 6.
+        least = producer.attributes.get("min_val", -1.0)
+        if producer.op in _NON_NEGATIVE or (producer.op == "hardtanh" and least >= 0):
+            found[value] = None
+        elif producer.op in _SIGNS_STAY or _is_shift(producer):
+            pending += [read for _, read in producer.values()]
+    return list(found)
+
+
+def _is_shift(node: Node) -> bool:
+    return node.op == "add" and node.parameter("other") is not None
+
+
+def _is_behind(graph: Graph, relu: Node, ends: set[str]) -> bool:
+    """Return whether a ReLU stands behind a binary layer."""
     pending, seen = [relu.input], set()
     while pending:
         value = pending.pop()
@@ -257,8 +293,7 @@ def _is_beside(graph: Graph, relu: Node, ends: set[str]) -> bool:
         if producer.op in _BETWEEN and value not in seen:
             seen.add(value)
             pending += [read for _, read in producer.values()]
-    readers = [reader for user in graph.users(relu.name) for reader in graph.users(user.name)]
-    return any(reader.op in BINARY.values() for reader in readers)
+    return False
 
 
 def _to_prelu(graph: Graph, relu: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import torch
 
 from hwopt.graph import Parameter, Value
 from hwopt.graph.importer import import_model
-from hwopt.graph.types import Operands
+from hwopt.graph.types import Operand
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,27 +33,26 @@ def insert_module(
         seed: of its weights.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Modules of one size do not begin alike.
+        torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
         module = make()
-    examples = [torch.zeros(graph.spec(value).at(2)) for value in inputs]
+    dtypes = {getattr(torch, graph.spec(value).dtype) for value in inputs}
+    (dtype,) = dtypes
+    module = module.to(dtype)
+    examples = [torch.zeros(graph.spec(value).at(2), dtype=dtype) for value in inputs]
     part = import_model(module, examples)
     named: dict[str, Value] = dict(zip(part.inputs, inputs, strict=True))
 
-    def moved(operands: Operands | None) -> Operands | None:
-        if isinstance(operands, tuple):
-            return tuple(moved(operand) for operand in operands)  # type: ignore[misc]
-        if isinstance(operands, Parameter):
-            return Parameter(f"{name}.{operands.name}")
-        if isinstance(operands, Value):
-            return named.get(operands.node) or Value(f"{name}.{operands.node}", operands.output)
-        return None
+    def moved(operand: Operand) -> Operand:
+        if isinstance(operand, Parameter):
+            return Parameter(f"{name}.{operand.name}")
+        return named.get(operand.node) or Value(f"{name}.{operand.node}", operand.output)
 
     for parameter, tensor in part.parameters.items():
         trainable = part.is_trainable(parameter)
         graph.set_parameter(f"{name}.{parameter}", tensor, trainable=trainable)
     for node in part.nodes():
-        operands = {role: moved(given) for role, given in node.operands.items()}
-        graph.add_node(f"{name}.{node.name}", node.op, operands, node.attributes)  # type: ignore[arg-type]
+        graph.add_node(f"{name}.{node.name}", node.op, node.mapped(moved).operands, node.attributes)
     (output,) = part.outputs.values()
     graph.infer_shapes()
     result = moved(output)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from hwopt.graph import Graph, Node
 
 _ACTIVATIONS = ("relu", "relu6", "hardtanh", "prelu", "silu", "hardswish", "gelu")
-_LAYERS = ("conv2d", "binary_conv2d")
+#: What blocks are made of, norms and activations aside.
+LAYERS = ("conv2d", "binary_conv2d")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def residual_blocks(graph: Graph) -> list[ResidualBlock]:
     """Return the residual blocks of images in the order of the graph, inner ones first.
 
     All that lies between source and sum depends on the graph's inputs through the source only, and
-    nothing else reads it.
+    nothing else reads it, nor is it a result of the graph.
     """
     network = graph.to_networkx()
     # What is computed from parameters alone begins nowhere: it belongs to who reads it.
@@ -53,13 +54,17 @@ def residual_blocks(graph: Graph) -> list[ResidualBlock]:
 
 
 def stages(graph: Graph, blocks: list[ResidualBlock]) -> list[list[ResidualBlock]]:
-    """Return the runs of identity blocks of one kind, each of which reads the end of the last."""
+    """Return runs of identity blocks of one kind; a block alone reads the end of the last."""
     runs: list[list[ResidualBlock]] = []
     for block in blocks:
         if not block.is_identity:
             continue
         kind = operators(graph, block.path)
         before = next((run for run in runs if run[-1].end == block.source), None)
+        inside = {*block.path, block.sum}
+        readers = {user.name for user in graph.users(block.source.node)}
+        if not readers <= inside or block.source in _results(graph):
+            before = None
         if before is not None and operators(graph, before[-1].path) == kind:
             before.append(block)
         else:
@@ -101,7 +106,7 @@ def _block_at(
         user.name in between or user.name == node.name
         for name in between
         for user in graph.users(name)
-    )
+    ) and not any(value.node in between for value in _results(graph))
     if len(sources) != 1 or not is_closed:
         return None
     (source,) = sources
@@ -116,6 +121,10 @@ def _block_at(
     return ResidualBlock(source, result, node.name, end, paths[result], source in values)
 
 
+def _results(graph: Graph) -> list[Value]:
+    return [operand for operand in graph.outputs.values() if isinstance(operand, Value)]
+
+
 def _path(
     graph: Graph, network: networkx.MultiDiGraph, value: Value, between: set[str]
 ) -> tuple[str, ...]:
@@ -124,4 +133,4 @@ def _path(
 
 
 def _count_layers(graph: Graph, path: tuple[str, ...]) -> int:
-    return sum(op in _LAYERS for op in operators(graph, path))
+    return sum(op in LAYERS for op in operators(graph, path))

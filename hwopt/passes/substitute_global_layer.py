@@ -17,6 +17,7 @@ from hwopt.passes.dense_stages import DenseStage, dense_stages
 from hwopt.passes.insertion import insert_module, unique_prefix
 from hwopt.passes.layers import is_chosen, notes_on_unknown
 from hwopt.passes.residual_blocks import (
+    LAYERS,
     ResidualBlock,
     module_of,
     operators,
@@ -110,8 +111,15 @@ class SubstituteGlobalLayer(Pass):
                 notes.append(Note(block.sum, "not among those chosen", changed=False))
             else:
                 chosen.append(block)
-        runs = []
-        for run in stages(graph, chosen):
+        runs: list[list[ResidualBlock]] = []
+        inside: dict[str, str] = {}
+        # What lies in a block comes before it, and goes with it.
+        for run in reversed(stages(graph, chosen)):
+            around = inside.get(run[0].sum)
+            if around is not None:
+                reason = f"inside {around}, which is replaced"
+                notes += [Note(block.sum, reason, changed=False) for block in run]
+                continue
             stay = max(0, self.keep - _likes_before(graph, found, run[0]))
             reason = f"among the first of its stage: keep={self.keep}"
             notes += [Note(block.sum, reason, changed=False) for block in run[:stay]]
@@ -120,7 +128,9 @@ class SubstituteGlobalLayer(Pass):
                 reason = "nothing repeats it: it would stay as the start"
                 notes.append(Note(rest[0].sum, reason, changed=False))
             elif rest:
-                runs.append(rest)
+                runs.insert(0, rest)
+                for block in rest[1:] if self.start == "block" else rest:
+                    inside |= dict.fromkeys(block.path, block.sum)
         return runs, notes
 
     def _choose_dense(self, graph: Graph) -> tuple[list[tuple[DenseStage, int]], list[Note]]:
@@ -194,9 +204,20 @@ def _likes_before(graph: Graph, found: list[ResidualBlock], block: ResidualBlock
         count += 1
         if not block.is_identity:
             return count
-    node = graph.producer(block.source)
-    for op in reversed(kind):
-        if node.op != op:
-            return count
-        node = graph.producer(node.input)
-    return count + 1
+    return count + _follows_operators(graph, block.source, kind)
+
+
+def _follows_operators(graph: Graph, value: Value, kind: list[str]) -> bool:
+    """Return whether a value is of a block's operators, nothing of which is read elsewhere.
+
+    One layer alone, such as a network's first, is no block.
+    """
+    nodes = graph.nodes()
+    end = next((place for place, node in enumerate(nodes, 1) if node.name == value.node), 0)
+    run = nodes[max(0, end - len(kind)) : end]
+    names = {node.name for node in run}
+    return (
+        sum(op in LAYERS for op in kind) > 1
+        and [node.op for node in run] == kind
+        and all(user.name in names for node in run[:-1] for user in graph.users(node.name))
+    )

@@ -61,20 +61,23 @@ class SubstituteSpatialInterpolation(Pass):
         notes = notes_on_unknown((*self.layers, *self.exclude), [block.sum for block in found])
         if not found:
             notes.append(Note(graph.name, "there are no residual blocks", changed=False))
-        result = graph
-        for block in found:
+        result, inside = graph, dict[str, str]()
+        about_blocks = []
+        # What lies in a block comes before it, and is on anchors with it.
+        for block in reversed(found):
             reason = self._obstacle(graph, block)
             changed = None
-            if reason is None:
+            if reason is None and block.sum in inside:
+                reason = f"inside {inside[block.sum]}, which has anchors"
+            elif reason is None:
                 changed = self._substituted(result, block, context)
-                reason = (
-                    "its layers fix the size of the image"
-                    if changed is None
-                    else f"{len(block.path)} operators on every {self.stride}th pixel of rows and "
-                    "columns"
-                )
-            notes.append(Note(block.sum, reason, changed=changed is not None))
+                reason = "its layers fix the size of the image"
+                if changed is not None:
+                    inside |= dict.fromkeys(block.path, block.sum)
+                    reason = f"{len(block.path)} operators on one pixel of {self.stride**2}"
+            about_blocks.append(Note(block.sum, reason, changed=changed is not None))
             result = changed or result
+        notes += reversed(about_blocks)
         return PassResult(result, modified=result is not graph, notes=tuple(notes))
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
@@ -142,8 +145,7 @@ class SubstituteSpatialInterpolation(Pass):
 
 def _read(graph: Graph, node: Node, old: Value, new: Value) -> None:
     """Let a node read another value, in place."""
-    operands = {role: new if given == old else given for role, given in node.operands.items()}
-    graph.replace_node(node.replace(operands=operands))
+    graph.replace_node(node.mapped(lambda operand: new if operand == old else operand))
 
 
 def _readers(graph: Graph, block: ResidualBlock) -> list[Node]:

@@ -8,6 +8,7 @@ from torch import nn
 import hwopt
 from hwopt import models
 from hwopt.errors import HwoptError
+from hwopt.graph import Value
 from hwopt.graph.storage import WEIGHTS_FILE
 from hwopt.passes import Context
 from hwopt.passes.layers import BINARY, binary_weights
@@ -47,6 +48,21 @@ def test_the_published_network_comes_out():
     assert len(weights) == 18
     assert sum(binary.parameter(name).numel() for name in weights) == 267_264
     assert sum(binary.parameter(name).numel() for name in trainable) == 275_786
+
+
+def test_relus_before_pooling_become_prelus_and_what_stays_non_negative_is_said():
+    def network(activation):
+        first = [nn.Conv2d(3, 32, 3), activation, nn.MaxPool2d(2), nn.Dropout(0.1)]
+        return nn.Sequential(*first, nn.Conv2d(32, 32, 3), nn.Flatten(), nn.Linear(32, 4))
+
+    x = torch.zeros(1, 3, 8, 8)
+    binary = hwopt.apply(hwopt.import_model(network(nn.ReLU()), x), "binarize")
+    assert not binary.nodes("relu") and binary.nodes("max_pool2d")[0].input == Value("1.end")
+    context = Context()
+    hwopt.apply(hwopt.import_model(network(nn.ReLU6()), x), "binarize", context)
+    assert "kept 1: never negative: all signs that 4 reads begin as +1" in [
+        str(note) for _, note in context.notes
+    ]
 
 
 def test_options_choose_layers(graph):

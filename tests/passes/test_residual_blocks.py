@@ -1,5 +1,6 @@
 """What is a residual block, and which of them follow each other."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -95,3 +96,43 @@ def test_attention_to_channels_belongs_to_the_path():
 
     (block,) = blocks_of(Block(excited))
     assert len(block.path) == 5
+
+
+class ThreeBlocks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        features = []
+        for layer in self.layers:
+            x = x + layer(x)
+            features.append(x)
+        return features
+
+
+class ReadBetween(ThreeBlocks):
+    def forward(self, x):
+        _, second, last = super().forward(x)
+        return last * second.mean((2, 3), keepdim=True)
+
+
+class ResultBetween(ThreeBlocks):
+    def forward(self, x):
+        first, _, last = super().forward(x)
+        return last, first
+
+
+@pytest.mark.parametrize(("model", "lengths"), [(ReadBetween, [2, 1]), (ResultBetween, [1, 2])])
+def test_a_stage_ends_where_something_else_reads(model, lengths):
+    graph = hwopt.import_model(model(), torch.zeros(1, 4, 8, 8))
+    assert [len(stage) for stage in stages(graph, residual_blocks(graph))] == lengths
+
+
+def test_a_block_with_a_result_of_the_graph_inside_is_no_block():
+    class Inside(Block):
+        def forward(self, x):
+            y = self.a(x)
+            return x + torch.relu(y), y
+
+    assert blocks_of(Inside(None)) == []

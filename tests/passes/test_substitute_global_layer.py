@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import hwopt
 from hwopt import models
@@ -177,3 +178,66 @@ def test_trains_saves_prunes_and_compiles(options, tmp_path):
         artifact = hwopt.compile(variant, trials=0)
         expected = variant.to_torch().eval()(x[:1])
         assert max_difference(artifact(x[:1]), expected) <= 1e-4
+
+
+class Squeezed(nn.Module):
+    """Layers with a squeeze-and-excite between them, with or without a shortcut."""
+
+    def __init__(self, inputs, has_shortcut):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(inputs, 8, 1), nn.Conv2d(8, 8, 1)
+        self.gate, self.has_shortcut = nn.Conv2d(8, 8, 1), has_shortcut
+
+    def forward(self, x):
+        y = torch.relu(self.first(x))
+        y = self.last(y * torch.sigmoid(self.gate(y.mean((2, 3), keepdim=True))))
+        return x + y if self.has_shortcut else y
+
+
+class Around(nn.Module):
+    """A residual block around another."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner, self.last = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        y = self.first(x)
+        y = y + self.inner(y)
+        return x + self.last(y)
+
+
+def test_the_first_block_may_have_branches_inside():
+    model = nn.Sequential(Squeezed(3, False), Squeezed(8, True), Squeezed(8, True))
+    graph = hwopt.import_model(model, torch.zeros(1, 3, 6, 6))
+    _, notes = substituted(graph)
+    assert notes["global_layer"].message == "in the place of 1.add, 2.add"
+
+
+def test_a_first_layer_is_no_block():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.layer = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return x + self.layer(x)
+
+    graph = hwopt.import_model(Net(), torch.zeros(1, 3, 6, 6))
+    result, notes = substituted(graph)
+    assert result is graph and "keep=1" in notes["add"].message
+
+
+def test_a_block_in_one_that_is_replaced_goes_with_it():
+    graph = hwopt.import_model(nn.Sequential(Around(), Around()), torch.zeros(1, 4, 6, 6))
+    result, notes = substituted(graph, "{keep=0}")
+    assert [note.changed for note in notes.values()].count(True) == 1
+    assert notes["1.add"].message == "inside 1.add_1, which is replaced"
+    assert len(result.nodes("advection_diffusion")) == 1
+
+
+def test_a_network_of_other_numbers_keeps_them():
+    graph = hwopt.import_model(Around().double(), torch.zeros(1, 4, 6, 6, dtype=torch.float64))
+    result, _ = substituted(graph, "{keep=0}")
+    assert result.node("global_layer.advection_diffusion").output.dtype == "float64"

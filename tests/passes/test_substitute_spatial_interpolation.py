@@ -202,3 +202,38 @@ def test_trains_saves_prunes_and_compiles(mode, tmp_path):
     for variant in (loaded, pruned):
         artifact = hwopt.compile(variant, trials=0)
         assert max_difference(artifact(x[:1]), variant.to_torch().eval()(x[:1])) <= 1e-4
+
+
+def test_blocks_in_blocks_have_anchors_with_them():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.inner, self.last = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+        def forward(self, x):
+            y = self.first(x)
+            return x + self.last(y + self.inner(y))
+
+    graph = hwopt.import_model(Around(), torch.zeros(1, 4, 6, 6))
+    context = Context()
+    result = hwopt.apply(graph, PASS, context)
+    assert len(result.nodes("interpolate_anchors")) == 1
+    assert [str(note) for _, note in context.notes] == [
+        "kept add: inside add_1, which has anchors",
+        "changed add_1: 4 operators on one pixel of 4",
+    ]
+
+
+def test_sampled_pixels_are_read_from_lists_too():
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(8, 4, 1)
+
+        def forward(self, x):
+            return x + self.last(torch.cat([x, self.first(x)], 1))
+
+    graph = hwopt.import_model(Beside(), torch.zeros(1, 4, 6, 6))
+    result = hwopt.apply(graph, f"{PASS}{{mode=lowres}}")
+    assert result.nodes("interpolate_anchors")
+    assert result.node("first").output.shape[2:] == (3, 3)
