@@ -55,5 +55,6 @@ def batches(
     order = torch.arange(length)
     if seed is not None:
         order = torch.randperm(length, generator=torch.Generator().manual_seed(seed))
-    for chosen in order[:limit].split(batch_size):
-        yield batch(dataset, chosen)
+    order = order[:limit]
+    for start in range(0, len(order), batch_size):
+        yield batch(dataset, order[start : start + batch_size])

@@ -49,10 +49,11 @@ def check(artifact: Artifact, graph: Graph, samples: Dataset[Any], most: int) ->
     tolerance = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     result = {"samples": count, "same_label": same}
     if any(node.op in BINARY.values() for node in graph.nodes()):
-        within = differences <= tolerance
-        result["turned"] = int((~within).sum())
+        # What is no number was not made by a sign.
+        turned = np.isfinite(differences) & (differences > tolerance)
+        result["turned"] = int(turned.sum())
         if result["turned"] <= TURNED * count:
-            differences = differences[within]
+            differences = differences[~turned]
     difference = float(differences.max())
     if not difference <= tolerance:
         raise HwoptError(

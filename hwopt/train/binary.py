@@ -46,6 +46,7 @@ class BinaryTerm(Term):
 
     def start(self, model: nn.Module, samples: int) -> None:
         """Find the weights and clamp them to [-1, 1]."""
+        self.epoch = 0
         self.owners = []
         for name in self.names:
             path, _, leaf = name.rpartition(".")

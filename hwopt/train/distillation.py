@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hwopt.errors import HwoptError
-from hwopt.train.terms import Term
+from hwopt.train.teacher import TeacherTerm
 
 Form = Literal["cross-correlation", "cosine", "kl", "mse"]
 
@@ -59,7 +57,7 @@ _OF_FEATURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class SelfDistillation(Term):
+class SelfDistillation(TeacherTerm):
     """Minimise (1 - share) * task loss + share * distance to the unpruned network.
 
     The teacher is the model as it is given here: a fixed copy in eval mode. ``cross-correlation``,
@@ -84,62 +82,27 @@ class SelfDistillation(Term):
         share: float = 0.5,
         layer: str | None = None,
     ) -> None:
-        if not 0 <= share <= 1:
-            raise HwoptError(f"the share of distillation must be in [0, 1], not {share}")
-        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
-        self.form, self.share = form, share
-        self.layer = layer if layer is not None or form == "kl" else _last_linear(teacher)
-        self._features: dict[str, Tensor] = {}
-        self._hooks: list[Any] = []
+        if form != "kl" and layer is None:
+            layer = _last_linear(teacher)
+        places = [] if layer is None or form == "kl" or share == 0 else [(layer, "input")]
+        super().__init__(teacher, places, share)
+        self.form, self.layer = form, layer
 
     def __str__(self) -> str:
         return f"self-distillation {self.form} {self.share} {self.layer}"
 
-    def start(self, model: nn.Module, samples: int) -> None:
-        """Listen to what the layer reads in both networks."""
-        if self.form == "kl" or self.share == 0:
-            return
-        for name, network in (("student", model), ("teacher", self.teacher)):
-            assert self.layer is not None
-            try:
-                layer = network.get_submodule(self.layer)
-            except AttributeError:
-                raise HwoptError(f"the model has no layer {self.layer!r} to distil at") from None
-            self._hooks.append(layer.register_forward_pre_hook(self._keep(name)))
-
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
-        """Return the loss with the distance to the teacher."""
-        if self.share == 0:
-            return loss
-        with torch.no_grad():
-            logits = self.teacher(inputs)
+    def distance(self, outputs: Tensor, taught: Tensor) -> Tensor:
+        """Return the distance of features, or of logits."""
         if self.form == "kl":
-            distance = divergence(outputs, logits)
-        else:
-            features = self._features["student"].float(), self._features["teacher"].float()
-            if features[0].shape != features[1].shape:
-                ours, theirs = (tuple(tensor.shape[1:]) for tensor in features)
-                raise HwoptError(
-                    f"the features at {self.layer!r} have the shape {ours}, those of the teacher "
-                    f"{theirs}: distil with form kl, which compares logits, or at another layer"
-                )
-            distance = _OF_FEATURES[self.form](*features)
-        return (1 - self.share) * loss + self.share * distance
-
-    def finish(self) -> None:
-        """Stop listening."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-        self._features.clear()
-
-    def _keep(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def keep(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
-            given = arguments[0]
-            # The operations of a graph take their tensors by name.
-            self._features[name] = given["input"] if isinstance(given, dict) else given
-
-        return keep
+            return divergence(outputs, taught)
+        student, teacher = self.read(self.places[0])
+        if student.shape != teacher.shape:
+            ours, theirs = tuple(student.shape[1:]), tuple(teacher.shape[1:])
+            raise HwoptError(
+                f"the features at {self.layer!r} have the shape {ours}, those of the teacher "
+                f"{theirs}: distil with form kl, which compares logits, or at another layer"
+            )
+        return _OF_FEATURES[self.form](student, teacher)
 
 
 def _standardized(features: Tensor) -> Tensor:

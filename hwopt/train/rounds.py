@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, write_json
 from hwopt.graph.fingerprint import fingerprint
-from hwopt.passes import Context, apply, parse
+from hwopt.passes import Context, Note, apply, parse
 from hwopt.passes.rounds import Growth, in_rounds
 from hwopt.train.loop import fit
 from hwopt.train.terms import Term
@@ -58,13 +59,16 @@ def fit_in_rounds(
         HwoptError: as ``fit`` and the passes; if the folder holds anything else than rounds
             of these passes and this network.
     """
+    context = context or Context()
     if folder is not None:
         _claim(folder, [fingerprint(graph), passes, rounds, growth])
     for number, instances in enumerate(in_rounds(parse(passes), rounds, growth), 1):
         kept = None if folder is None else folder / f"round-{number}"
-        if kept is not None and (kept / "graph.json").exists():
+        if kept is not None and (kept / "graph.json").exists() and _notes(kept).exists():
             graph = type(graph).load(kept)
+            context.notes += [(name, Note(**note)) for name, note in read_json(_notes(kept))]
             continue
+        before = len(context.notes)
         graph = apply(graph, instances, context)
         module = graph.to_torch()
         if folder is not None:
@@ -72,10 +76,17 @@ def fit_in_rounds(
         fit(module, data, terms=terms(graph) if terms else (), **training)
         graph = graph.with_weights_of(module)
         if kept is not None:
+            notes = [(name, dataclasses.asdict(note)) for name, note in context.notes[before:]]
+            write_json(_notes(kept), notes)
             graph.save(kept)
     if folder is not None:
         _remove(folder)
     return graph
+
+
+def _notes(kept: Path) -> Path:
+    """Return where the notes of a round are kept; they are there before its graph is."""
+    return kept.with_name(f"{kept.name}-notes.json")
 
 
 def _remove(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -44,15 +45,17 @@ class Trainer:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def __enter__(self) -> Trainer:
-        """Start the terms of the objective."""
-        for term in self.terms:
-            term.start(self.model, self.settings["samples"])
+        """Start the terms of the objective; if one cannot start, the others are finished."""
+        with contextlib.ExitStack() as started:
+            for term in self.terms:
+                term.start(self.model, self.settings["samples"])
+                started.callback(term.finish)
+            self._started = started.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Let them undo what they did to the model."""
-        for term in self.terms:
-            term.finish()
+        self._started.close()
 
     def epoch(self, epoch: int, shown: TrainingProgress) -> EpochStats:
         """Train one epoch, counted from 1."""

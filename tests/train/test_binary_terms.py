@@ -161,3 +161,19 @@ def test_the_first_phase_keeps_weights_real_and_in_the_box():
 def test_what_makes_no_sense_is_refused(make, message):
     with pytest.raises(HwoptError, match=message):
         make()
+
+
+def test_a_term_can_be_used_again():
+    term, accuracies = BinaryPull(["0.weight"], 3, strength=0.05), []
+    for _ in range(2):
+        accuracies.append(fit(network(), term, 3).epochs[-1].accuracy)
+        assert term.epoch == 3
+    assert accuracies[0] == accuracies[1]
+
+
+def test_a_term_that_cannot_start_leaves_nothing_of_the_others_behind():
+    model = network()
+    terms = [StraightThrough(["0.weight"], 1), BinaryPull(["1.nothing"], 1)]
+    with pytest.raises(HwoptError, match=r"has no '1\.nothing'"):
+        train.fit(model, data(), epochs=1, terms=terms, progress=False)
+    assert type(model[0]) is nn.Linear and "weight" in dict(model[0].named_parameters())

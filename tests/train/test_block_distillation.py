@@ -36,6 +36,24 @@ def test_places_are_where_substituted_parts_are_read(base):
     assert substituted_places(base, base) == []
 
 
+def test_places_in_dense_stages_are_behind_what_is_put_together():
+    class Dense(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = [torch.nn.Conv2d(8 + 2 * i, 2, 3, padding=1) for i in range(4)]
+            self.layers, self.last = torch.nn.ModuleList(layers), torch.nn.Conv2d(16, 3, 1)
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = torch.cat([x, torch.relu(layer(x))], 1)
+            return self.last(x)
+
+    graph = hwopt.import_model(Dense(), torch.zeros(1, 8, 6, 6))
+    assert substituted_places(hwopt.apply(graph, "substitute-global-layer"), graph) == [
+        ("last", "input")
+    ]
+
+
 def test_the_original_has_no_distance_to_itself(base, images):
     term = BlockDistillation(base.to_torch(), [("stages.0.2.relu2", "self")], share=1.0)
     module = base.to_torch().eval()
@@ -69,5 +87,5 @@ def test_what_cannot_be_distilled_is_said(base):
     with pytest.raises(HwoptError, match=r"must be in \[0, 1\], not 2"):
         BlockDistillation(base.to_torch(), [("stem.conv", "input")], share=2)
     term = BlockDistillation(base.to_torch(), [("nowhere", "input")])
-    with pytest.raises(HwoptError, match="no node 'nowhere'"):
+    with pytest.raises(HwoptError, match="no layer 'nowhere'"):
         term.start(base.to_torch(), 1)

@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 import hwopt
 from hwopt import train
 from hwopt.errors import HwoptError
+from hwopt.passes import Context
 from hwopt.train import SelfDistillation
 
 OPTIONS = {"epochs": 1, "batch_size": 16, "progress": False, "learning_rate": 0.05}
@@ -106,8 +107,11 @@ def test_a_killed_call_goes_on_where_it_was(graph, tmp_path):
     with pytest.raises(HwoptError, match="something else than rounds of these passes"):
         train.fit_in_rounds(graph, data(), "prune-weights{ratio=0.7}", folder=folder, **options)
     calls.append("resumed")
-    resumed = train.fit_in_rounds(graph, data(), text, terms=killing, folder=folder, **options)
+    given = {"terms": killing, "folder": folder, "context": Context()}
+    resumed = train.fit_in_rounds(graph, data(), text, **given, **options)
     assert calls == [0, 1, 2, "resumed", 4, 5] and not folder.exists()
-    whole = train.fit_in_rounds(graph, data(), text, **options)
+    context = Context()
+    whole = train.fit_in_rounds(graph, data(), text, context=context, **options)
+    assert given["context"].notes == context.notes
     for name, tensor in whole.parameters.items():
         assert torch.equal(tensor, resumed.parameter(name))
