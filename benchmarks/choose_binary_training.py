@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import binary_training
-from benchmarks.binary_training import Settings
 from benchmarks.choose_recipe import SEED, validation_accuracy
 from benchmarks.records import Records, measured_on
 from hwopt.report import markdown
@@ -55,8 +54,7 @@ TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def run(method: str, changes: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train one network and evaluate it on the held-out images."""
-    settings = Settings(**(FIRST_TRIED | changes))
-    found = binary_training.run(method, seed, "validation", settings)
+    found = binary_training.run(method, seed, FIRST_TRIED | changes, "validation")
     return {"validation_accuracy": found["accuracy"]}
 
 

@@ -16,7 +16,7 @@ import hwopt
 from benchmarks.allocation import fine_tuning
 from benchmarks.choose_recipe import SEED, fit, validation_accuracy
 from benchmarks.main_job import RECIPE
-from benchmarks.records import Records, measured_on
+from benchmarks.records import Records, kept_graph, measured_on
 from hwopt import data
 from hwopt.models.source import load_graph
 from hwopt.optimize import load_recipe
@@ -31,20 +31,22 @@ CHANGES: tuple[dict[str, Any], ...] = (
 FOLDER = Path("runs") / "choose-fine-tuning"
 
 
-def dense() -> Path:
-    """Return the folder of the dense network, trained on what is not held out."""
-    if not FOLDER.exists():
+def dense() -> hwopt.Graph:
+    """Return the dense network, trained on what is not held out."""
+
+    def trained() -> hwopt.Graph:
         shape = data.load("fashion-mnist").input_shape
         graph = load_graph("resnet8", input_shape=shape, num_classes=10, seed=SEED)
         recipe = load_recipe(RECIPE).train
         assert recipe is not None
-        fit(graph, recipe.arguments())[0].save(FOLDER)
-    return FOLDER
+        return fit(graph, recipe.arguments())[0]
+
+    return kept_graph(FOLDER, trained)
 
 
 def run(changes: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Prune and fine-tune."""
-    graph = hwopt.apply(hwopt.Graph.load(FOLDER), PRUNING)
+    graph = hwopt.apply(dense(), PRUNING)
     return {"validation_accuracy": fit(graph, fine_tuning(changes))[1]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import hwopt
 from hwopt import targets
 
 RESULTS = Path(__file__).parent / "results"
@@ -80,6 +82,19 @@ class Records:
             file.write(("\n" if torn else "") + json.dumps(record) + "\n")
         print(json.dumps(record), flush=True)
         return record
+
+
+def kept_graph(folder: Path, make: Callable[[], hwopt.Graph]) -> hwopt.Graph:
+    """Return the graph in a folder, made and put there if there is none yet.
+
+    Of processes that want the same one, one makes it and the others wait.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "graph.json").exists():  # which is written last
+            make().save(folder)
+    return hwopt.Graph.load(folder)
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
