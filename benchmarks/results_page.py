@@ -67,13 +67,16 @@ def main() -> None:
     parts = [
         "# Results\n\nWritten by `python -m benchmarks.results_page` from `benchmarks/results`."
     ]
+    missing = []
     for experiment in EXPERIMENTS:
         name = experiment.__name__.rpartition(".")[2]
         runs = Records(name).read()
         if runs:
             parts += experiment.section(runs)
         else:
-            parts.append(f"Not measured yet: `python -m benchmarks.{name}`.")
+            missing.append(f"`python -m benchmarks.{name}`")
+    if missing:
+        parts.append(f"## Not measured yet\n\n{', '.join(missing)}.")
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

@@ -175,7 +175,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         titles = ["variant", "passes", "accuracy", "parameters", "MACs", *threads]
         yield f"`{net}` {NETS[net] or ''}"
         yield markdown(titles, rows)
-    yield measured_on(runs)
+    yield f"Trained: {measured_on(runs)} Latency: {measured_on(timed)}"
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from hwopt.cli import options, progress
 @options.trials_option
 @options.seed_option
 @click.option("--output", type=click.Path(path_type=Path), help="Folder.  [default: NAME.artifact]")
-@click.option("--dry-run", is_flag=True, help="Print the graph that would be compiled.")
+@click.option("--dry-run", is_flag=True, help="Print the graph after the passes; compile nothing.")
 @options.plugin_option
 @options.json_option
 def command(
@@ -52,7 +52,7 @@ def command(
     for name, note in context.notes:
         click.echo(f"{name}: {note}", err=True)
     if dry_run:
-        click.echo(graph.to_text())
+        click.echo(graph.to_text(), nl=False)
         return
     folder = output or Path(f"{graph.name}.artifact")
     with progress.tuning_progress() as tuning:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from hwopt.cli import options
 from hwopt.errors import HwoptError
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group("passes")
@@ -32,9 +28,10 @@ def list_passes(plugins: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         options.print_json(sources)
         return
+    longest = max(map(len, sources))
     for name, source in sources.items():
         summary = (inspect.getdoc(registry.load(name)) or "").splitlines()[0]
-        click.echo(f"{name:24} {summary} [{source}]")
+        click.echo(f"{name:{longest}} {summary} [{source}]")
 
 
 @command.command("show")

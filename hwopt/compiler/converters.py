@@ -10,6 +10,7 @@ import torch
 from tvm import relax, topi
 
 from hwopt.compiler import spatial_operators
+from hwopt.compiler.fx_arguments import arguments
 
 Converter = Callable[[Any, Any], Any]
 
@@ -59,9 +60,10 @@ def _reduction(operator: Callable[..., relax.Expr]) -> Converter:
     """Convert ``op(x, dim, keepdim)``; no dimension means all of them."""
 
     def convert(node: Any, importer: Any) -> relax.Var:
-        x, dim, keepdim = _arguments(node, importer, ("dim", "keepdim"))
-        axis = None if dim in (None, []) else dim
-        return importer.block_builder.emit(operator(x, axis, bool(keepdim)))
+        given = arguments(node)
+        axis = None if given["dim"] in (None, []) else given["dim"]
+        x = importer.env[given["self"]]
+        return importer.block_builder.emit(operator(x, axis, given["keepdim"]))
 
     return convert
 
@@ -101,24 +103,23 @@ def _transposed_convolution(builder: relax.BlockBuilder, call: relax.Call) -> An
 
 def _binary_conv2d(node: Any, importer: Any) -> relax.Var:
     """Convert to a convolution of :func:`_signs`, which becomes a kernel on bits later."""
-    names = ("weight", "stride", "padding", "dilation", "groups")
-    x, weight, stride, padding, dilation, groups = _arguments(node, importer, names)
+    given = arguments(node)
     return importer.block_builder.emit(
         relax.op.nn.conv2d(
-            _signs(x, importer),
-            importer.env[weight],
-            strides=list(stride or (1, 1)),
-            padding=list(padding or (0, 0)),
-            dilation=list(dilation or (1, 1)),
-            groups=1 if groups is None else groups,
+            _signs(importer.env[given["input"]], importer),
+            importer.env[given["weight"]],
+            strides=list(given["stride"]),
+            padding=list(given["padding"]),
+            dilation=list(given["dilation"]),
+            groups=given["groups"],
         )
     )
 
 
 def _binary_linear(node: Any, importer: Any) -> relax.Var:
     """Convert to a product with :func:`_signs`, which becomes a kernel on bits later."""
-    x, weight = _arguments(node, importer, ("weight",))
-    transposed = relax.op.permute_dims(importer.env[weight])
+    x, weight = (importer.env[given] for given in arguments(node).values())
+    transposed = relax.op.permute_dims(weight)
     return importer.block_builder.emit(relax.op.matmul(_signs(x, importer), transposed))
 
 
@@ -132,9 +133,10 @@ def _signs(x: relax.Expr, importer: Any) -> relax.Var:
 
 def _subtracted_from(node: Any, importer: Any) -> relax.Var:
     """Convert ``rsub``: a whole number minus floats is refused by TVM's own converter."""
-    x, number, alpha = _arguments(node, importer, ("other", "alpha"))
-    emit, dtype = importer.block_builder.emit, x.ty.dtype.dtype
-    if alpha not in (None, 1):
+    x, number, alpha = arguments(node).values()
+    x, emit = importer.env[x], importer.block_builder.emit
+    dtype = x.ty.dtype.dtype
+    if alpha != 1:
         x = emit(relax.op.multiply(x, relax.const(alpha, dtype)))
     return emit(relax.op.subtract(relax.const(number, dtype), x))
 
@@ -147,20 +149,20 @@ def _reshape(node: Any, importer: Any) -> relax.Var:
 def _attention(node: Any, importer: Any) -> relax.Var:
     """Convert ``scaled_dot_product_attention``; TVM's own converter forgets the scale."""
     op, emit = relax.op, importer.block_builder.emit
-    given = dict(zip(("attn_mask", "dropout_p", "is_causal"), node.args[3:], strict=False))
-    given |= node.kwargs
-    query, key, value = (importer.env[argument] for argument in node.args[:3])
-    examples = [argument.meta["val"] for argument in node.args[:3]]
+    given = arguments(node)
+    inputs = [given[name] for name in ("query", "key", "value")]
+    query, key, value = (importer.env[one] for one in inputs)
+    examples = [one.meta["val"] for one in inputs]
     width, dtype = examples[0].shape[-1], str(examples[0].dtype).removeprefix("torch.")
-    if given.get("enable_gqa"):
+    if given["enable_gqa"]:
         copies = examples[0].shape[-3] // examples[1].shape[-3]
         key, value = (emit(op.repeat(x, copies, len(examples[0].shape) - 3)) for x in (key, value))
     axes = list(range(examples[0].dim()))
     transposed = op.permute_dims(key, [*axes[:-2], axes[-1], axes[-2]])
-    scale = width**-0.5 if given.get("scale") is None else given["scale"]
+    scale = width**-0.5 if given["scale"] is None else given["scale"]
     scores = emit(op.matmul(op.multiply(query, relax.const(scale, dtype)), transposed))
-    mask = given.get("attn_mask")
-    if given.get("is_causal"):
+    mask = given["attn_mask"]
+    if given["is_causal"]:
         allowed = np.tril(np.ones((examples[0].shape[-2], examples[1].shape[-2]), bool))
         scores = op.add(scores, relax.const(np.where(allowed, 0, -np.inf).astype(dtype)))
     elif mask is not None and mask.meta["val"].dtype == torch.bool:
@@ -172,56 +174,48 @@ def _attention(node: Any, importer: Any) -> relax.Var:
 
 def _variance(node: Any, importer: Any) -> relax.Var:
     """Convert ``var(x, dim, unbiased, keepdim)``; relax has the biased variance only."""
-    x, dim, unbiased, keepdim = _arguments(node, importer, ("dim", "unbiased", "keepdim"))
-    result = importer.block_builder.emit(relax.op.variance(x, dim, bool(keepdim)))
-    shape = node.args[0].meta["val"].shape
+    x, dim, unbiased, keepdim = arguments(node).values()
+    result = importer.block_builder.emit(relax.op.variance(importer.env[x], dim, keepdim))
+    example = x.meta["val"]
     count = 1
-    for axis in range(len(shape)) if dim is None else dim:
-        count *= shape[axis]
-    if unbiased is False or count <= 1:
+    for axis in range(example.dim()) if dim is None else dim:
+        count *= example.shape[axis]
+    if not unbiased or count <= 1:
         return result
-    dtype = str(node.args[0].meta["val"].dtype).removeprefix("torch.")
+    dtype = str(example.dtype).removeprefix("torch.")
     correction = relax.const(count / (count - 1), dtype)
     return importer.block_builder.emit(relax.op.multiply(result, correction))
 
 
 def _group_norm(node: Any, importer: Any) -> relax.Var:
     """Convert ``group_norm``; TVM's own converter cannot do without weight and bias."""
-    names = ("num_groups", "weight", "bias", "eps")
-    x, groups, weight, bias, epsilon = _arguments(node, importer, names)
-    example = node.args[0].meta["val"]
-    gamma, beta = _scale_and_shift(importer, weight, bias, example.shape[1], example.dtype)
-    axes = list(range(2, example.dim()))
+    given = arguments(node)
+    example = given["input"].meta["val"]
+    gamma, beta = _scale_and_shift(importer, given, example.shape[1])
+    x, axes = importer.env[given["input"]], list(range(2, example.dim()))
     return importer.block_builder.emit(
-        relax.op.nn.group_norm(x, gamma, beta, groups, 1, axes, epsilon or 1e-5)
+        relax.op.nn.group_norm(x, gamma, beta, given["num_groups"], 1, axes, given["eps"])
     )
 
 
 def _layer_norm(node: Any, importer: Any) -> relax.Var:
     """Convert ``layer_norm``; TVM's own converter cannot do without weight and bias."""
-    names = ("normalized_shape", "weight", "bias", "eps")
-    x, shape, weight, bias, epsilon = _arguments(node, importer, names)
-    dtype = node.args[0].meta["val"].dtype
-    gamma, beta = _scale_and_shift(importer, weight, bias, shape, dtype)
-    axes = list(range(-len(shape), 0))
-    return importer.block_builder.emit(
-        relax.op.nn.layer_norm(x, gamma, beta, axes, 1e-5 if epsilon is None else epsilon)
-    )
+    given = arguments(node)
+    shape = given["normalized_shape"]
+    gamma, beta = _scale_and_shift(importer, given, shape)
+    x, axes = importer.env[given["input"]], list(range(-len(shape), 0))
+    return importer.block_builder.emit(relax.op.nn.layer_norm(x, gamma, beta, axes, given["eps"]))
 
 
 def _scale_and_shift(
-    importer: Any, weight: Any, bias: Any, shape: Any, dtype: torch.dtype
+    importer: Any, given: dict[str, Any], shape: Any
 ) -> tuple[relax.Expr, relax.Expr]:
     """Return weight and bias of a normalization: ones and zeros where it has none."""
-    name = str(dtype).removeprefix("torch.")
+    dtype = str(given["input"].meta["val"].dtype).removeprefix("torch.")
     gamma, beta = (
-        relax.const(np.full(shape, default, name)) if given is None else importer.env[given]
-        for given, default in ((weight, 1), (bias, 0))
+        relax.const(np.full(shape, default, dtype))
+        if given[name] is None
+        else importer.env[given[name]]
+        for name, default in (("weight", 1), ("bias", 0))
     )
     return gamma, beta
-
-
-def _arguments(node: Any, importer: Any, names: tuple[str, ...]) -> list[Any]:
-    """Return the converted input and the other arguments by position or by name."""
-    given = dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
-    return [importer.env[node.args[0]], *(given.get(name) for name in names)]

@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import fx
 from tvm import relax, te, tirx
 
 from hwopt.compiler import relax_operators
+from hwopt.compiler.fx_arguments import arguments
 
 Axes = tuple[int, int, int]
 _STEP, _ANCHORS = "advection_diffusion", "interpolate_anchors"
-_FIELDS = (
-    "state",
-    "previous",
-    "velocity_h",
-    "velocity_w",
-    "source",
-    "diffusivity_h",
-    "diffusivity_w",
-)
-_NUMBERS = {"diffusivity": 1.0, "time_step": 0.2, "spacing": 1}
 
 
 def converters() -> dict[str, Callable[[Any, Any], relax.Var]]:
@@ -32,15 +24,14 @@ def converters() -> dict[str, Callable[[Any, Any], relax.Var]]:
 
 
 def _convert_step(node: Any, importer: Any) -> relax.Var:
-    given = dict(zip((*_FIELDS, *_NUMBERS), node.args, strict=False)) | dict(node.kwargs)
-    fields = {name: importer.env[given[name]] for name in _FIELDS if given.get(name) is not None}
-    numbers = {name: given.get(name, default) for name, default in _NUMBERS.items()}
+    given = {name: value for name, value in arguments(node).items() if value is not None}
+    fields = {n: importer.env[value] for n, value in given.items() if isinstance(value, fx.Node)}
+    numbers = {name: value for name, value in given.items() if name not in fields}
     return importer.block_builder.emit(relax_operators.call(_STEP, fields, **numbers))
 
 
 def _convert_anchors(node: Any, importer: Any) -> relax.Var:
-    names = ("anchors", "cheap", "weight", "stride")
-    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    given = arguments(node)
     # The cheap pixels come first: the kernel that makes them can be merged with this one.
     images = {name: importer.env[given[name]] for name in ("cheap", "anchors", "weight")}
     shares = relax.op.reshape(images["weight"], (1, -1, 1, 1))

@@ -1,5 +1,7 @@
 """Binary layers: torch operators that multiply the signs of their input by weights.
 
+The functions compute; the operators of them, ``CONV2D`` and ``LINEAR``, also have gradients.
+
 Both take the sign themselves, +1 or -1, of zero +1. The weights are taken as they are: real numbers
 while they are trained, +1 and -1 when that is done, and then the compiler counts bits.
 
@@ -14,11 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CONV2D = (
-    "(Tensor input, Tensor weight, SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, "
-    "SymInt groups=1) -> Tensor"
-)
-LINEAR = "(Tensor input, Tensor weight) -> Tensor"
+from hwopt.graph import composed
 
 
 def sign(x: Tensor) -> Tensor:
@@ -41,7 +39,6 @@ def sign_gradient(x: Tensor) -> Tensor:
     return (2 - 2 * x.abs()).clamp_(min=0)
 
 
-@torch.library.custom_op("hwopt::binary_conv2d", mutates_args=(), schema=CONV2D)
 def binary_conv2d(
     input: Tensor,
     weight: Tensor,
@@ -69,7 +66,6 @@ def binary_conv2d(
     return functional.conv2d(sign(input), weight, None, stride, padding, dilation, groups)
 
 
-@torch.library.custom_op("hwopt::binary_linear", mutates_args=(), schema=LINEAR)
 def binary_linear(input: Tensor, weight: Tensor) -> Tensor:
     """Multiply the signs of the input by a matrix.
 
@@ -86,53 +82,33 @@ def binary_linear(input: Tensor, weight: Tensor) -> Tensor:
     return functional.linear(sign(input), weight)
 
 
-@binary_conv2d.register_fake
-def _(input: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
-    return functional.conv2d(input, weight, None, *geometry)
-
-
-@binary_linear.register_fake
-def _(input: Tensor, weight: Tensor) -> Tensor:
-    return functional.linear(input, weight)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, *ctx.geometry = inputs
-    ctx.save_for_backward(x, weight)
-
-
-def _conv2d_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight = ctx.saved_tensors
-    stride, padding, dilation, groups = ctx.geometry
-    wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
+def _conv2d_gradients(
+    arguments: list[Any], wanted: list[bool], gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    x, weight, stride, padding, dilation, groups = arguments
     of_signs, of_weight, _ = torch.ops.aten.convolution_backward(
-        gradient, sign(x), weight, None, stride, padding, dilation, False, [0, 0], groups, wanted
+        *(gradient, sign(x), weight, None, stride, padding, dilation, False, [0, 0], groups),
+        [*wanted[:2], False],
     )
     of_input = of_signs * sign_gradient(x) if wanted[0] else None
     return of_input, of_weight, None, None, None, None
 
 
-def _linear_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight = ctx.saved_tensors
-    of_input = gradient @ weight * sign_gradient(x) if ctx.needs_input_grad[0] else None
-    of_weight = None
-    if ctx.needs_input_grad[1]:
-        of_weight = gradient.flatten(0, -2).T @ sign(x).flatten(0, -2)
+def _linear_gradients(
+    arguments: list[Any], wanted: list[bool], gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    x, weight = arguments
+    of_input = gradient @ weight * sign_gradient(x) if wanted[0] else None
+    of_weight = gradient.flatten(0, -2).T @ sign(x).flatten(0, -2) if wanted[1] else None
     return of_input, of_weight
 
 
-binary_conv2d.register_autograd(_conv2d_gradients, setup_context=_keep)
-binary_linear.register_autograd(_linear_gradients, setup_context=_keep)
-for _operator in (binary_conv2d, binary_linear):
-    _operator.register_autocast("cpu", torch.bfloat16)
-    _operator.register_autocast("cuda", torch.float16)
-
-
-def plain_conv2d(input: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
-    """Do what ``binary_conv2d`` does in torch's own operators."""
-    return functional.conv2d(sign(input), weight, None, *geometry)
-
-
-def plain_linear(input: Tensor, weight: Tensor) -> Tensor:
-    """Do what ``binary_linear`` does in torch's own operators."""
-    return functional.linear(sign(input), weight)
+CONV2D = composed.define(
+    binary_conv2d,
+    "(Tensor input, Tensor weight, SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, "
+    "SymInt groups=1) -> Tensor",
+    _conv2d_gradients,
+)
+LINEAR = composed.define(
+    binary_linear, "(Tensor input, Tensor weight) -> Tensor", _linear_gradients
+)

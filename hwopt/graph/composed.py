@@ -8,22 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Gradients = Callable[[list[Any], list[bool], Tensor], tuple[Tensor | None, ...]]
+"""From arguments, which of them want a gradient, and the result's gradient, to one for each."""
 
-def define(function: Callable[..., Tensor], schema: str) -> Any:
+
+def define(function: Callable[..., Tensor], schema: str, gradients: Gradients | None = None) -> Any:
     """Return the function as the torch operator ``hwopt::NAME``, with gradients.
 
-    The backward runs the function again: only the arguments are kept for it, none of what the
-    function makes on the way.
+    Only the arguments are kept for the backward, none of what the function makes on the way.
 
     Args:
-        function: of tensors and numbers to one new tensor, in operators that torch differentiates.
+        function: of tensors and numbers to one new tensor.
         schema: its arguments and result as torch writes them.
+        gradients: by default torch's of the function, which then runs again.
     """
     operator = torch.library.custom_op(
         f"hwopt::{function.__name__}", function, mutates_args=(), schema=schema
     )
     operator.register_fake(function)
-    operator.register_autograd(_gradients(function), setup_context=_keep)
+    operator.register_autograd(_backward(gradients or _of_torch(function)), setup_context=_keep)
     operator.register_autocast("cpu", torch.bfloat16)
     operator.register_autocast("cuda", torch.float16)
     return operator
@@ -35,16 +38,33 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*(inputs[place] for place in ctx.places))
 
 
-def _gradients(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor | None, ...]]:
-    def gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(gradients: Gradients) -> Callable[..., tuple[Tensor | None, ...]]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         arguments = list(ctx.others)
-        wanted = [place for place in ctx.places if ctx.needs_input_grad[place]]
         for place, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
-            arguments[place] = tensor.detach().requires_grad_(place in wanted)
+            arguments[place] = tensor
+        # Of arguments that the call left out torch says nothing.
+        left_out = len(arguments) - len(ctx.needs_input_grad)
+        return gradients(arguments, [*ctx.needs_input_grad, *[False] * left_out], gradient)
+
+    return backward
+
+
+def _of_torch(function: Callable[..., Tensor]) -> Gradients:
+    """Return the gradients that torch finds for a function."""
+
+    def gradients(
+        arguments: list[Any], wanted: list[bool], gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        given = [
+            argument.detach().requires_grad_(asked) if isinstance(argument, Tensor) else argument
+            for argument, asked in zip(arguments, wanted, strict=True)
+        ]
         with torch.enable_grad():
-            result = function(*arguments)
-        found = torch.autograd.grad(result, [arguments[place] for place in wanted], gradient)
-        by_place = dict(zip(wanted, found, strict=True))
-        return tuple(by_place.get(place) for place in range(len(arguments)))
+            result = function(*given)
+        places = [place for place, asked in enumerate(wanted) if asked]
+        found = torch.autograd.grad(result, [given[place] for place in places], gradient)
+        by_place = dict(zip(places, found, strict=True))
+        return tuple(by_place.get(place) for place in range(len(given)))
 
     return gradients

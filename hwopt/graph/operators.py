@@ -177,8 +177,8 @@ for _name, _target in NAMED.items():
 
 register(Operator("dropout", "aten.dropout.default", mode="train"))
 for _operator, _plain, _macs in (
-    (binary.binary_conv2d, binary.plain_conv2d, mac_counts.convolution),
-    (binary.binary_linear, binary.plain_linear, mac_counts.linear),
+    (binary.CONV2D, binary.binary_conv2d, mac_counts.convolution),
+    (binary.LINEAR, binary.binary_linear, mac_counts.linear),
     (
         advection_diffusion.OPERATOR,
         advection_diffusion.advection_diffusion,

@@ -25,6 +25,7 @@ def cross_correlation(student: Tensor, teacher: Tensor, off_diagonal: float = 5e
         student, teacher: features, float32 (N, d); N should be several times d.
         off_diagonal: weight of the decorrelating part.
 
+    >>> import torch
     >>> z = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     >>> cross_correlation(z, z).item(), cross_correlation(-z, z).item()
     (0.0, 8.0)

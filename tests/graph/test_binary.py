@@ -32,15 +32,15 @@ def linear(x, weight):
 
 
 CASES = {
-    "convolution": (binary.binary_conv2d, conv2d, (2, 6, 7, 5), (4, 6, 3, 3), ([2, 1], [1, 0])),
+    "convolution": (binary.CONV2D, conv2d, (2, 6, 7, 5), (4, 6, 3, 3), ([2, 1], [1, 0])),
     "groups": (
-        binary.binary_conv2d,
+        binary.CONV2D,
         conv2d,
         (1, 6, 4, 4),
         (4, 3, 2, 2),
         ([1, 1], [0, 1], [2, 1], 2),
     ),
-    "linear": (binary.binary_linear, linear, (3, 5, 7), (4, 7), ()),
+    "linear": (binary.LINEAR, linear, (3, 5, 7), (4, 7), ()),
 }
 
 
@@ -69,7 +69,7 @@ def test_torch_accepts_the_operators(name):
 
 def test_under_autocast_sums_are_bfloat16():
     with torch.autocast("cpu", torch.bfloat16):
-        result = binary.binary_linear(torch.randn(2, 8), torch.ones(3, 8))
+        result = binary.LINEAR(torch.randn(2, 8), torch.ones(3, 8))
     assert result.dtype == torch.bfloat16
 
 
