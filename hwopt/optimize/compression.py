@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt import data, passes, train
 from hwopt.compiler.graph_latency import GraphLatency
+from hwopt.errors import HwoptError
 from hwopt.files import sha256
 from hwopt.graph import Graph
 from hwopt.optimize.recipe import Recipe, Training, Variant
@@ -54,6 +55,35 @@ class Compression:
     def samples(self) -> int:
         """That training takes."""
         return len(self.data.train_full)  # type: ignore[arg-type]
+
+    def check(self, graph: Graph, key: str) -> None:
+        """Refuse variants whose passes leave nothing of what they want to train.
+
+        So that it is not found out after the model was trained for hours. Passes that measure
+        latency are left for then.
+
+        Args:
+            graph: the model, not trained yet, and ...
+            key: ... what it is known by.
+
+        Raises:
+            HwoptError: if there are no binary layers, or no blocks to distil.
+        """
+        for name, variant in self.recipe.variants.items():
+            training, blocks = self.recipe.fine_tune, variant.distill and variant.distill.form
+            measures = any(one.needs_latency for one in passes.parse(variant.passes))
+            if training is None or measures or not (variant.binary or blocks == "blocks"):
+                continue
+
+            def check(variant: Variant = variant, training: Training = training) -> dict[str, Any]:
+                changed = passes.apply(graph, variant.passes, self.context())
+                make_terms(training, changed, self.samples, variant, graph)
+                return {}
+
+            try:
+                self.work.step(f"{name}.trainable", [key, variant.model_dump(mode="json")], check)
+            except HwoptError as error:
+                raise HwoptError(f"variant {name}: {error}") from None
 
     def variant(
         self, name: str, variant: Variant, base: Graph, base_key: str

@@ -107,6 +107,7 @@ class Job:
         _, key = self.work.step("import", depends_on, lambda: graph.save(folder))
         if recipe.train is None:
             return Graph.load(folder), key
+        self.compression.check(graph, key)
         terms = make_terms(recipe.train, graph, self.compression.samples)
         return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms)
 

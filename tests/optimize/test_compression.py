@@ -127,3 +127,17 @@ def test_bad_recipes_are_refused(changes, message):
     with pytest.raises(HwoptError, match=message) as error:
         make_recipe({**RECIPE, **changes})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ({"passes": "prune-channels", "binary": {}}, "variant odd: there is no binary layer"),
+        ({"passes": "prune-channels", "distill": {"form": "blocks"}}, "variant odd: .* no block"),
+    ],
+)
+def test_what_a_variant_lacks_is_said_before_the_model_is_trained(variant, message, tmp_path):
+    recipe = make_recipe({**RECIPE, "variants": {"dense": "", "odd": variant}})
+    with pytest.raises(HwoptError, match=message):
+        Job(recipe, tmp_path, bars=False).run()
+    assert not list(tmp_path.rglob("*train*"))
