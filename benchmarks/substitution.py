@@ -22,7 +22,7 @@ from torch.utils.data import Dataset, Subset
 import hwopt
 from benchmarks.peers import FLOAT32
 from benchmarks.records import TRAINING_THREADS, Records, kept_graph, mean_and_spread, measured_on
-from hwopt import data, models, peers, targets, train
+from hwopt import data, models, passes, peers, targets, train
 from hwopt.compiler import measure
 from hwopt.compiler.profile import profile
 from hwopt.report import markdown
@@ -107,13 +107,11 @@ def run(net: str, variant: str, seed: int, **_: Any) -> dict[str, Any]:
 
 def substituted(base: hwopt.Graph, net: str, variant: str) -> hwopt.Graph:
     """Return a variant of a network."""
-    context = hwopt.passes.Context(
-        batches=lambda: data.batches(images()[0], hwopt.passes.BATCH_SIZE, seed=0)
-    )
-    passes = VARIANTS[net][variant]
-    if not passes:
+    context = passes.Context(batches=lambda: data.batches(images()[0], passes.BATCH_SIZE, seed=0))
+    text = VARIANTS[net][variant]
+    if not text:
         return base
-    return hwopt.apply(base, f"{passes},reestimate-batch-norm", context)
+    return hwopt.apply(base, f"{text},reestimate-batch-norm", context)
 
 
 def latency(net: str, threads: int) -> dict[str, Any]:
@@ -123,8 +121,8 @@ def latency(net: str, threads: int) -> dict[str, Any]:
     calls: dict[str, Any] = {}
     profiles = {}
     with tempfile.TemporaryDirectory() as folder:
-        for variant, passes in VARIANTS[net].items():
-            graph = hwopt.apply(base, passes) if passes else base
+        for variant, text in VARIANTS[net].items():
+            graph = hwopt.apply(base, text) if text else base
             artifact = hwopt.compile(graph, target=target, output=Path(folder) / variant)
             inputs = artifact.random_inputs(0)
             calls[variant] = functools.partial(artifact, *inputs)
@@ -157,13 +155,13 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     for net, variants in VARIANTS.items():
         rows = []
         of_net = [record for record in timed if record["net"] == net]
-        for variant, passes in variants.items():
+        for variant, text in variants.items():
             found = [r for r in runs if r["net"] == net and r["variant"] == variant]
             if not found:
                 continue
             first = next(r for r in runs if r["net"] == net and r["variant"] == "original")
             accuracies = [100 * record["accuracy"] for record in found]
-            cells = [variant, f"`{passes}`" if passes else "", mean_and_spread(accuracies)]
+            cells = [variant, f"`{text}`" if text else "", mean_and_spread(accuracies)]
             for key in ("parameters", "macs"):
                 cells.append(f"{found[0][key]:,} ({found[0][key] / first[key]:.2f})")
             for record in of_net:
