@@ -114,7 +114,8 @@ class SubstituteGlobalLayer(Pass):
         runs: list[list[ResidualBlock]] = []
         inside: dict[str, str] = {}
         # What lies in a block comes before it, and goes with it.
-        for run in reversed(stages(graph, chosen)):
+        by_end = sorted(stages(graph, chosen), key=lambda run: chosen.index(run[-1]))
+        for run in reversed(by_end):
             around = inside.get(run[0].sum)
             if around is not None:
                 reason = f"inside {around}, which is replaced"
