@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -86,7 +86,10 @@ class LossOptimizer(Optimizer):
 
     @torch.no_grad()
     def _move(
-        self, group: dict[str, Any], steps: Sequence[Tensor], parameters: list[Tensor]
+        self,
+        group: dict[str, Any],
+        steps: list[Tensor] | tuple[Tensor, ...],
+        parameters: list[Tensor],
     ) -> None:
         """Add steps, and momentum times the velocity, to parameters.
 
