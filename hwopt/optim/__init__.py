@@ -3,5 +3,7 @@
 from hwopt.optim.alig import ALIG
 from hwopt.optim.alig_plus import ALIGPlus
 from hwopt.optim.borat import BORAT
+from hwopt.optim.variance_reduced import VarianceReduced
+from hwopt.optim.vcsg import VCSG
 
-__all__ = ["ALIG", "BORAT", "ALIGPlus"]
+__all__ = ["ALIG", "BORAT", "VCSG", "ALIGPlus", "VarianceReduced"]
