@@ -80,6 +80,11 @@ class BORAT(LossOptimizer):
                 self._project()
         return loss
 
+    @property
+    def steps_per_update(self) -> int:
+        """Mini-batches between updates."""
+        return self.pieces - 1
+
     # The bundle is part of the first group, and so of the state that is saved.
 
     @property

@@ -63,6 +63,15 @@ class VCSG(VarianceReduced):
         self.num_samples, self.smoothness, self.tolerance = num_samples, smoothness, tolerance
         self.param_groups[0].update(snapshots=0, batch_size=num_samples)
 
+    @staticmethod
+    def smoothness_for(step_size: float, num_samples: int) -> float:
+        """Return the smoothness with which the first steps have a size.
+
+        >>> round(VCSG.smoothness_for(0.1, 60_000), 3)
+        1.188
+        """
+        return 1 / (3 * step_size * num_samples ** (3 / 32))
+
     @property
     def batch_size(self) -> int:
         """Samples of the next snapshot, to be drawn without replacement."""

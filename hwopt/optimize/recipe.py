@@ -66,7 +66,8 @@ class Training(_Strict):
     epochs: PositiveInt = 7
     batch_size: PositiveInt = 128
     learning_rate: float = Field(default=0.2, gt=0)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "alig", "alig-plus", "borat", "vcsg"] = "sgd"
+    optimizer_options: dict[str, int | float] = {}
     schedule: Literal["one-cycle", "cosine", "linear", "constant"] = "one-cycle"
     weight_decay: float = Field(default=5e-4, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)

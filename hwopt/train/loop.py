@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.nn import functional
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from hwopt.data import DataSet
 from hwopt.errors import HwoptError
+from hwopt.optim import VCSG, ALIGPlus
 from hwopt.train import augment as augmentations
 from hwopt.train import optimizers, schedules
 from hwopt.train.cpu import channels_last, has_bfloat16, set_threads
@@ -32,6 +34,7 @@ def fit(
     batch_size: int = 128,
     learning_rate: float = 0.2,
     optimizer: str | optimizers.OptimizerFactory = "sgd",
+    optimizer_options: Mapping[str, Any] | None = None,
     schedule: str | schedules.Schedule = "one-cycle",
     weight_decay: float = 5e-4,
     label_smoothing: float = 0.1,
@@ -58,8 +61,11 @@ def fit(
         epochs: passes over the data; incomplete batches at their end are left out.
         batch_size: samples a step.
         learning_rate: the highest one of the schedule.
-        optimizer: "sgd", "adamw", or a function from parameters and learning rate to any torch
-            optimizer.
+        optimizer: "sgd", "adamw", "alig", "alig-plus", "borat", "vcsg", or a function from
+            parameters and learning rate to any torch optimizer. The last four need no schedule:
+            "constant". An epoch of "vcsg" is a snapshot and a pass over its samples in mini-batches
+            of its own size.
+        optimizer_options: more arguments of a named optimizer; see :mod:`hwopt.optim`.
         schedule: "one-cycle", "cosine", "linear", "constant", or a function from the progress
             (0 to 1) to a factor of the learning rate.
         weight_decay: of the named optimizers; biases and batch norms are spared.
@@ -95,6 +101,7 @@ def fit(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "optimizer": _name(optimizer),
+        "optimizer_options": dict(optimizer_options or {}),
         "schedule": _name(schedule),
         "weight_decay": weight_decay,
         "label_smoothing": label_smoothing,
@@ -106,12 +113,22 @@ def fit(
     }
     dataset = data.train if isinstance(data, DataSet) else data
     _check(settings, dataset)
+    built = optimizers.build(
+        optimizer,
+        model,
+        learning_rate,
+        weight_decay,
+        samples=len(dataset),  # type: ignore[arg-type]
+        epochs=epochs,
+        options=optimizer_options,
+    )
+    _check_optimizer(built, settings, loss, terms)
     trainer = Trainer(
         model=model,
         dataset=dataset,
-        optimizer=optimizers.build(optimizer, model, learning_rate, weight_decay),
+        optimizer=built,
         schedule=schedules.find(schedule),
-        loss=loss or functools.partial(functional.cross_entropy, label_smoothing=label_smoothing),
+        loss=loss or _cross_entropy(label_smoothing, built),
         augment=augmentations.find(augment),
         settings=settings | {"samples": len(dataset)},  # type: ignore[arg-type]
         steps=max(1, len(dataset) // batch_size),  # type: ignore[arg-type]
@@ -147,6 +164,25 @@ def _check(settings: dict[str, Any], dataset: Dataset[Any]) -> None:
             raise HwoptError(f"{key} must be positive, not {settings[key]}")
     if len(dataset) == 0:  # type: ignore[arg-type]
         raise HwoptError("the data set to train on is empty")
+
+
+def _check_optimizer(
+    optimizer: Optimizer, settings: dict[str, Any], loss: Loss | None, terms: Sequence[Term]
+) -> None:
+    """Refuse what an optimizer cannot do."""
+    changes = [term for term in terms if type(term).loss is not Term.loss]
+    if isinstance(optimizer, ALIGPlus) and (loss is not None or changes):
+        what = "your own" if loss is not None else f"that of {changes[0]}"
+        raise HwoptError(f"alig-plus needs the cross entropy of every sample, not {what}")
+    if isinstance(optimizer, VCSG) and settings["schedule"] != "constant":
+        raise HwoptError("vcsg chooses its step sizes itself: schedule must be constant")
+
+
+def _cross_entropy(label_smoothing: float, optimizer: Optimizer) -> Loss:
+    reduction = "none" if isinstance(optimizer, ALIGPlus) else "mean"
+    return functools.partial(
+        functional.cross_entropy, label_smoothing=label_smoothing, reduction=reduction
+    )
 
 
 def _name(value: Any) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +11,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from hwopt.errors import HwoptError, unknown_name
+from hwopt.optim import ALIG, BORAT, VCSG, ALIGPlus
+
+#: By name; sgd has Nesterov's momentum of 0.9.
+NAMES: dict[str, Callable[..., Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "alig": ALIG,
+    "alig-plus": ALIGPlus,
+    "borat": BORAT,
+    "sgd": torch.optim.SGD,
+    "vcsg": VCSG,
+}
+_CAPPED = ("alig", "alig-plus", "borat")
 
 OptimizerFactory = Callable[[list[nn.Parameter], float], Optimizer]
 """From trainable parameters and the learning rate to an optimizer."""
@@ -20,35 +33,65 @@ def build(
     model: nn.Module,
     learning_rate: float,
     weight_decay: float,
+    *,
+    samples: int = 1,
+    epochs: int = 1,
+    options: Mapping[str, Any] | None = None,
 ) -> Optimizer:
     """Make an optimizer for the parameters of ``model`` that require gradients.
 
     Args:
-        optimizer: "sgd" (Nesterov momentum 0.9), "adamw", or a factory; a factory's own weight
-            decay counts, not ``weight_decay``.
+        optimizer: a name of :data:`NAMES`, or a factory; a factory's own weight decay and options
+            count, not these.
         model: whose parameters to train.
-        learning_rate: the highest one of the schedule.
-        weight_decay: for weights; not applied to biases and batch norms.
+        learning_rate: the highest one of the schedule; the largest step size of ``alig``,
+            ``alig-plus`` and ``borat``, that of the first steps of ``vcsg``.
+        weight_decay: of ``sgd`` and ``adamw`` for weights, not for biases and batch norms; of
+            ``alig-plus`` for all. The others have none.
+        samples, epochs: of the training.
+        options: more arguments of the optimizer, such as ``pieces`` of ``borat``.
 
     Raises:
-        HwoptError: on an unknown name, or a model without trainable parameters.
+        HwoptError: on an unknown name or option, or a model without trainable parameters.
 
     >>> optimizer = build("sgd", nn.Linear(2, 3), 0.1, 5e-4)
     >>> [group["weight_decay"] for group in optimizer.param_groups]
     [0.0005, 0.0]
+    >>> build("borat", nn.Linear(2, 3), 0.1, 0.0, options={"pieces": 5}).pieces
+    5
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise HwoptError("the model has no parameter that requires gradients: nothing to train")
     if not isinstance(optimizer, str):
         return optimizer(parameters, learning_rate)
+    arguments: dict[str, dict[str, Any]] = {
+        "sgd": {"momentum": 0.9, "nesterov": True, "fused": True},
+        "adamw": {"fused": True},
+        "alig-plus": {"num_samples": samples, "num_epochs": epochs, "weight_decay": weight_decay},
+        "vcsg": {"num_samples": samples, "buffers": model.buffers()},
+    }
+    if optimizer not in NAMES:
+        raise unknown_name("optimizer", optimizer, NAMES)
+    groups: list[Any] = parameters
+    if optimizer in ("sgd", "adamw"):
+        groups = _by_decay(parameters, weight_decay)
+    if optimizer == "vcsg":
+        learning_rate = VCSG.smoothness_for(learning_rate, samples)
+    given = arguments.get(optimizer, {}) | dict(options or {})
+    factory = NAMES[optimizer]
+    unknown = sorted(given.keys() - inspect.signature(factory).parameters.keys())
+    if unknown:
+        raise unknown_name(
+            f"option of {optimizer}", unknown[0], inspect.signature(factory).parameters
+        )
+    second = "smoothness" if optimizer == "vcsg" else "max_lr" if optimizer in _CAPPED else "lr"
+    return factory(groups, **{second: learning_rate}, **given)
+
+
+def _by_decay(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
-    if optimizer == "sgd":
-        return torch.optim.SGD(groups, learning_rate, momentum=0.9, nesterov=True, fused=True)
-    if optimizer == "adamw":
-        return torch.optim.AdamW(groups, learning_rate, fused=True)
-    raise unknown_name("optimizer", optimizer, ["adamw", "sgd"])
+    return [group for group in groups if group["params"]]

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from hwopt.data import batch
 from hwopt.errors import HwoptError
+from hwopt.optim import BORAT, VCSG, ALIGPlus, VarianceReduced
 from hwopt.train import augment as augmentations
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train import schedules
@@ -62,21 +63,23 @@ class Trainer:
         # All randomness starts anew from the seed and the epoch: nothing of it needs saving.
         generator = torch.Generator().manual_seed(self.settings["seed"] * 1_000_003 + epoch)
         order = torch.randperm(self.settings["samples"], generator=generator)
-        size = self.settings["batch_size"]
+        size, steps = self._plan()
+        batches = order.split(size)[:steps]
         total_loss, correct, samples, classified = 0.0, 0, 0, True
         start = time.perf_counter()
         self.model.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
-            for step in range(self.steps):
-                inputs, targets = batch(self.dataset, order[step * size : (step + 1) * size])
-                if self.augment:
-                    inputs = self.augment(inputs, generator)
+            if isinstance(self.optimizer, VarianceReduced):
+                drawn = (self._batch(indices, generator) for indices in batches)
+                self.optimizer.snapshot(self._closure(*each, epoch, 0, []) for each in drawn)
+            for step, indices in enumerate(batches):
+                inputs, targets = self._batch(indices, generator)
                 rate = self._set_learning_rate(epoch, step)
                 if step == 0:
                     for term in self.terms:
                         term.start_epoch(rate)
-                value, hits = self._step(inputs, targets, epoch, step)
+                value, hits = self._step(inputs, targets, indices, epoch, step)
                 for term in self.terms:
                     term.after_step(rate)
                 total_loss += value * len(targets)
@@ -85,39 +88,77 @@ class Trainer:
                 samples += len(targets)
                 figures = functools.partial(_figures, total_loss, correct, samples, start)
                 shown.step(epoch, step + 1, figures)
+        if isinstance(self.optimizer, ALIGPlus):
+            self.optimizer.end_epoch()
         seconds = time.perf_counter() - start
         accuracy = correct / samples if classified else None
         return EpochStats(epoch, total_loss / samples, accuracy, seconds, samples / seconds)
 
-    def _step(
-        self, inputs: Tensor, targets: Tensor, epoch: int, step: int
-    ) -> tuple[float, int | None]:
-        """Take one optimizer step; return the loss and the number of right answers."""
+    def _plan(self) -> tuple[int, int]:
+        """Return how many samples a step takes, and how many steps an epoch has."""
+        if isinstance(self.optimizer, VCSG):
+            size = self.optimizer.mini_batch_size
+            return size, max(1, self.optimizer.batch_size // size)
+        if isinstance(self.optimizer, BORAT):
+            # An epoch ends with an update: between them the weights are at auxiliary points.
+            return self.settings["batch_size"], self.steps - self.steps % (
+                self.optimizer.steps_per_update
+            )
+        return self.settings["batch_size"], self.steps
+
+    def _batch(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        inputs, targets = batch(self.dataset, indices)
+        if self.augment:
+            inputs = self.augment(inputs, generator)
         if inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings["bfloat16"]):
-            outputs = self._forward(inputs) if step == 0 else self.model(inputs)
-        if step == 0:
-            check_output(outputs, targets, self.loss)
-        outputs = outputs.float()
-        loss = self.loss(outputs, targets)
-        for term in self.terms:
-            loss = term.loss(loss, inputs, outputs)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise HwoptError(
-                f"the loss became {value} in epoch {epoch} at step {step + 1} of {self.steps}: "
-                f"lower the learning rate (its highest is {self.settings['learning_rate']})"
-            )
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return value, count_correct(outputs, targets)
+        return inputs, targets
+
+    def _step(
+        self, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int, step: int
+    ) -> tuple[float, int | None]:
+        """Take one optimizer step; return the loss and the number of right answers."""
+        seen: list[Tensor] = []
+        closure = self._closure(inputs, targets, epoch, step, seen)
+        optimizer: Any = self.optimizer  # its type has closures return numbers
+        more = (indices,) if isinstance(optimizer, ALIGPlus) else ()
+        loss = optimizer.step(closure, *more)
+        return loss.mean().item(), count_correct(seen[0], targets)
+
+    def _closure(
+        self, inputs: Tensor, targets: Tensor, epoch: int, step: int, seen: list[Tensor]
+    ) -> Callable[[], Tensor]:
+        """Return what computes the gradients and returns the loss; ``seen`` gets the outputs."""
+
+        def closure() -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.settings["bfloat16"]):
+                outputs = self._forward(inputs) if step == 0 else self.model(inputs)
+            if step == 0:
+                check_output(outputs, targets, self.loss)
+            outputs = outputs.float()
+            seen.append(outputs.detach())
+            loss = self.loss(outputs, targets)
+            mean = loss.mean()
+            for term in self.terms:
+                mean = term.loss(mean, inputs, outputs)
+            value = mean.item()
+            if not math.isfinite(value):
+                raise HwoptError(
+                    f"the loss became {value} in epoch {epoch} at step {step + 1} of {self.steps}: "
+                    f"lower the learning rate (its highest is {self.settings['learning_rate']})"
+                )
+            self.optimizer.zero_grad()
+            mean.backward()
+            return loss.detach() if loss.dim() else mean.detach()
+
+        return closure
 
     def _set_learning_rate(self, epoch: int, step: int) -> float:
         """Follow the schedule; return the rate of the first group of parameters."""
         progress = ((epoch - 1) * self.steps + step) / (self.settings["epochs"] * self.steps)
         factor = self.schedule(progress)
+        if isinstance(self.optimizer, VCSG):
+            return float(self.optimizer.param_groups[0]["lr"])  # it chooses itself
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         return float(self.rates[0] * factor)

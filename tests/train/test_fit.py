@@ -19,6 +19,7 @@ from torch.utils.data import TensorDataset
 
 from hwopt import data, models, train
 from hwopt.errors import HwoptError
+from hwopt.optim import BORAT
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train import loop, progress
 
@@ -105,10 +106,17 @@ def stop_after(epoch: int) -> Callable[[train.EpochStats], None]:
     return callback
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", *OPTIMIZERS])
+FROM_THE_LOSS = ("alig", "alig-plus", "borat", "vcsg")
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", *FROM_THE_LOSS, *OPTIMIZERS])
 def test_resumes_bit_identical_with_any_optimizer(name: str, tmp_path: Path) -> None:
     arguments = {"epochs": 4, "batch_size": 32, "learning_rate": 0.01}
     arguments["optimizer"] = OPTIMIZERS.get(name, name)
+    if name in FROM_THE_LOSS:
+        arguments |= {"schedule": "constant", "label_smoothing": 0.0}
+    if name == "alig-plus":
+        arguments["optimizer_options"] = {"updates": 2}
     whole, resumed = small_model(), small_model()
     quiet_fit(whole, blobs(), **arguments)
     path = tmp_path / "c.safetensors"
@@ -118,6 +126,37 @@ def test_resumes_bit_identical_with_any_optimizer(name: str, tmp_path: Path) -> 
     history = quiet_fit(resumed, blobs(), checkpoint=path, **arguments)
     assert history.resumed_from == 2 and [s.epoch for s in history.epochs] == [1, 2, 3, 4]
     assert equal(whole, resumed)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "options"),
+    [
+        ("alig", 0.1, {"max_norm": 20.0}),
+        ("alig-plus", 0.1, {}),
+        ("borat", 0.1, {"pieces": 3}),
+        ("borat", 0.1, {"pieces": 5}),
+        ("vcsg", 0.2, {}),
+    ],
+)
+def test_optimizers_that_step_from_the_loss_learn_digits(name, rate, options) -> None:
+    digits = data.load("digits")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    arguments = {"schedule": "constant", "label_smoothing": 0.0, "optimizer_options": options}
+    quiet_fit(model, digits, epochs=15, learning_rate=rate, optimizer=name, **arguments)
+    assert train.evaluate(model, digits.test).accuracy > 0.9
+
+
+def test_an_epoch_of_borat_ends_with_an_update() -> None:
+    model = small_model()
+    made = []
+
+    def factory(parameters, rate):
+        made.append(BORAT(parameters, rate, pieces=5))
+        return made[0]
+
+    quiet_fit(model, blobs(), epochs=1, batch_size=10, learning_rate=0.1, optimizer=factory)
+    assert not any("center" in state for state in made[0].state.values())
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
@@ -243,6 +282,19 @@ def test_bfloat16_where_the_processor_has_it(
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
         ({"schedule": "one-cyle"}, "did you mean 'one-cycle'"),
         ({"optimizer": "sdg"}, "did you mean 'sgd'"),
+        ({"optimizer": "borat", "optimizer_options": {"peices": 3}}, "did you mean 'pieces'"),
+        ({"optimizer": "vcsg"}, "chooses its step sizes itself: schedule must be constant"),
+        (
+            {"optimizer": "alig-plus", "loss": functional.cross_entropy},
+            "needs the cross entropy of every sample, not your own",
+        ),
+        (
+            {
+                "optimizer": "alig-plus",
+                "terms": [train.SelfDistillation(small_model(), "kl")],
+            },
+            "not that of self-distillation kl",
+        ),
         ({"augment": "shift-flop"}, "did you mean 'shift-flip'"),
     ],
 )
