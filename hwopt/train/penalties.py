@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from hwopt.errors import HwoptError
+from hwopt.optim.cumulative_l1 import Form, Growth, L1Clipping
 from hwopt.train.terms import Term
 
 if TYPE_CHECKING:
@@ -47,10 +48,7 @@ class ChannelSlices:
 class L1Penalty(Term):
     """Minimise loss + strength / samples * l1 norm of the weights, with exact zeros.
 
-    ``cumulative``: every weight is clipped towards zero by the penalty that it could have received
-    so far and has not yet (Tsuruoka et al. 2009, section 3.2; used by Bi 2020), which evens out the
-    noise of stochastic gradients. ``proximal``: after every step the weight is soft-thresholded by
-    learning rate x strength / samples. Zeros may grow again, until
+    The forms are those of :class:`hwopt.optim.L1Clipping`. Zeros may grow again, until
     ``prune-weights{criterion=zero}`` masks them.
 
     With ``channels`` the norm is, for every removable channel, the Euclidean norm of all weights
@@ -86,8 +84,8 @@ class L1Penalty(Term):
     def __init__(
         self,
         strength: float,
-        form: Literal["cumulative", "proximal"] = "cumulative",
-        grows: Literal["step", "epoch"] = "step",
+        form: Form = "cumulative",
+        grows: Growth = "step",
         channels: ChannelSlices | None = None,
         weights: Collection[str] | None = None,
     ) -> None:
@@ -102,8 +100,7 @@ class L1Penalty(Term):
 
     def start(self, model: nn.Module, samples: int) -> None:
         """Find the weights; nothing has been received yet."""
-        self._share = self.strength / samples
-        self._possible = 0.0
+        share = self.strength / samples
         named = dict(model.named_parameters())
         if self.channels is None:
             chosen = self.weights
@@ -112,66 +109,64 @@ class L1Penalty(Term):
             missing = sorted(set(chosen) - named.keys())
             if missing:
                 raise HwoptError(f"the weights are of another model: it has no {missing[0]!r}")
-            self._weights = {name: named[name] for name in chosen}
-            self._received = {n: torch.zeros_like(p) for n, p in self._weights.items()}
+            weights = {name: named[name] for name in chosen}
+            self._clipping = L1Clipping(weights, share, self.form, self.grows)
         else:
             missing = sorted(self.channels.slices.keys() - named.keys())
             if missing:
                 raise HwoptError(f"the channels are of another model: it has no {missing[0]!r}")
-            self._weights = {name: named[name] for name in self.channels.slices}
-            self._received = {"": torch.zeros(self.channels.count)}
+            weights = {name: named[name] for name in self.channels.slices}
+            self._clipping = _ChannelClipping(weights, share, self.form, self.grows, self.channels)
 
     def start_epoch(self, learning_rate: float) -> None:
         """Let the penalty grow, if it does so by epochs."""
-        if self.grows == "epoch":
-            self._possible += learning_rate * self._share
+        self._clipping.start_epoch(learning_rate)
 
-    @torch.no_grad()
     def after_step(self, learning_rate: float) -> None:
         """Clip all weights, or shrink all channels, towards zero."""
-        if self.strength == 0:
-            return
-        amount = learning_rate * self._share
-        if self.grows == "step":
-            self._possible += amount
-        if self.channels is not None:
-            self._shrink_channels(self.channels, amount)
-            return
-        for name, weight in self._weights.items():
-            received = self._received[name]
-            due = torch.full_like(weight, amount)
-            if self.form == "cumulative":
-                due = (self._possible + weight.sign() * received).clamp_(min=0)
-            old = weight.clone()
-            weight.copy_(weight.sign() * (weight.abs() - due).clamp_(min=0))
-            received += weight - old
+        self._clipping.after_step(learning_rate)
 
-    def _shrink_channels(self, channels: ChannelSlices, amount: float) -> None:
+    def state(self) -> dict[str, Any]:
+        """Return the penalties that weights could have received, and did."""
+        return self._clipping.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._clipping.restore(state)
+
+
+class _ChannelClipping(L1Clipping):
+    """Shrinks channels, each made by slices of several weights."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        share: float,
+        form: Form,
+        grows: Growth,
+        channels: ChannelSlices,
+    ) -> None:
+        super().__init__(weights, share, form, grows)
+        self.channels = channels
+        self.received = {"": torch.zeros(channels.count)}
+
+    def _clip(self, amount: float) -> None:
+        channels = self.channels
         squares, sizes = torch.zeros(2, channels.count + 1)
         for name, (axis, numbers) in channels.slices.items():
-            weight = self._weights[name]
+            weight = self.weights[name]
             others = [d for d in range(weight.dim()) if d != axis]
             squares.index_add_(0, numbers % (channels.count + 1), (weight**2).sum(others))
             each = torch.full((len(numbers),), weight.numel() / len(numbers))
             sizes.index_add_(0, numbers % (channels.count + 1), each)
-        norms, received = squares[:-1].sqrt(), self._received[""]
+        norms, received = squares[:-1].sqrt(), self.received[""]
         due = amount * sizes[:-1].sqrt()
         if self.form == "cumulative":
-            due = (self._possible * sizes[:-1].sqrt() + received).clamp_(min=0)
+            due = (self.possible * sizes[:-1].sqrt() + received).clamp_(min=0)
         left = (norms - due).clamp_(min=0)
         received += left - norms
         factors = torch.cat([torch.where(norms > 0, left / norms, 0.0), torch.ones(1)])
         for name, (axis, numbers) in channels.slices.items():
-            weight = self._weights[name]
+            weight = self.weights[name]
             shape = [-1 if d == axis else 1 for d in range(weight.dim())]
             weight.mul_(factors[numbers].reshape(shape))
-
-    def state(self) -> dict[str, Any]:
-        """Return the penalties that weights could have received, and did."""
-        return {"possible": self._possible, "received": self._received}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self._possible = state["possible"]
-        for name, received in state["received"].items():
-            self._received[name].copy_(received)
