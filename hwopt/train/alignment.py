@@ -81,7 +81,7 @@ class Alignment(Term):
             model.used_parameter if isinstance(model, GraphModule) else model.get_parameter
         )
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss with the distance to the reference."""
         if self.strength == 0 or not self.masks:
             return loss

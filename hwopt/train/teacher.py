@@ -57,7 +57,7 @@ class TeacherTerm(Term):
                 hook = layers[place[0]].register_forward_pre_hook(self._keep(name, place))
                 self._hooks.append(hook)
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss with the distance to the teacher."""
         if self.share == 0:
             return loss

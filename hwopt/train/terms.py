@@ -17,7 +17,7 @@ class Term:
     def start(self, model: nn.Module, samples: int) -> None:
         """Prepare for a training of ``model`` on so many samples."""
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss with this term, given the loss so far; all scalars."""
         return loss
 

@@ -140,7 +140,7 @@ class Trainer:
             loss = self.loss(outputs, targets)
             mean = loss.mean()
             for term in self.terms:
-                mean = term.loss(mean, inputs, outputs)
+                mean = term.loss(mean, inputs, outputs, targets)
             value = mean.item()
             if not math.isfinite(value):
                 raise HwoptError(

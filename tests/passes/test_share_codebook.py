@@ -97,7 +97,7 @@ def test_an_alignment_keeps_equal_values_equal_too():
     module = shared.to_torch()
     alignment.start(module, samples=1)
     output = module(torch.randn(3, 40))
-    alignment.loss(output.square().mean(), output, output).backward()
+    alignment.loss(output.square().mean(), output, output, None).backward()
     torch.optim.SGD(module.parameters(), lr=0.1).step()
     assert len(module.get_parameter("weight").unique()) == 5  # with zero
 

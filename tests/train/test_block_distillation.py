@@ -59,7 +59,7 @@ def test_the_original_has_no_distance_to_itself(base, images):
     module = base.to_torch().eval()
     term.start(module, 64)
     x = images.tensors[0]
-    assert term.loss(torch.tensor(3.0), x, module(x)).item() == 0
+    assert term.loss(torch.tensor(3.0), x, module(x), None).item() == 0
     term.finish()
 
 

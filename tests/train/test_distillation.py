@@ -128,7 +128,7 @@ def test_the_student_comes_nearer_to_its_teacher(graph, form):
     def distance():
         module.eval()
         term.start(module, 96)
-        value = term.loss(torch.zeros(()), inputs, module(inputs)).item()
+        value = term.loss(torch.zeros(()), inputs, module(inputs), None).item()
         term.finish()
         return value
 
@@ -159,13 +159,13 @@ def test_a_strong_alignment_leads_back_to_the_reference(graph, form):
     references = dict(graph.parameters)
     term = Alignment(dict(pruned.masks), references, form, strength=100.0)
     term.start(module, 96)
-    far = term.loss(torch.zeros(()), None, None).item()
+    far = term.loss(torch.zeros(()), None, None, None).item()
     options = OPTIONS | {"epochs": 20, "learning_rate": 0.02, "weight_decay": 0.0}
     train.fit(module, data(), terms=[term], optimizer="adamw", **options)
-    near = term.loss(torch.zeros(()), None, None).item()
+    near = term.loss(torch.zeros(()), None, None, None).item()
     term_of_pruned = Alignment(dict(pruned.masks), references, form, strength=100.0)
     term_of_pruned.start(pruned.to_torch(), 96)
-    floor = term_of_pruned.loss(torch.zeros(()), None, None).item()
+    floor = term_of_pruned.loss(torch.zeros(()), None, None, None).item()
     assert floor <= near + 1e-3 and near - floor < 0.7 * (far - floor)
 
 
@@ -178,7 +178,7 @@ def test_alignment_has_no_gradient_into_masked_entries(graph):
                 parameter.add_(0.1)
         term = Alignment(dict(pruned.masks), dict(graph.parameters), form)
         term.start(module, 1)
-        term.loss(torch.zeros(()), None, None).backward()
+        term.loss(torch.zeros(()), None, None, None).backward()
         for name, mask in pruned.masks.items():
             gradient = module.get_parameter(name).grad
             assert not gradient[~mask].any() and gradient[mask].any()

@@ -1,0 +1,262 @@
+"""Training under constraints: what is usually measured afterwards is kept to while training.
+
+Primal and dual: the loss gets a penalty for what is violated, and after every epoch the multiplier
+of a constraint grows by what was violated on average, or falls by what was left. Source: the
+update rule of Kag's code for distilling selective knowledge (DiSK); the constraints are our reading
+of the abstract of distributionally constrained learning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from hwopt.errors import HwoptError
+from hwopt.train.terms import Term
+
+Level = float | Callable[[float], float]
+"""What a constraint allows, or a function from the progress of the training, 0 to 1, to it."""
+
+
+class Constraint:
+    """Base: a value of the network on a batch that is to be at most ``level``.
+
+    Args:
+        level: or a function of the progress, such as one that tightens.
+    """
+
+    def __init__(self, level: Level) -> None:
+        self.level = level
+
+    def __str__(self) -> str:
+        level = self.level if isinstance(self.level, float | int) else "scheduled"
+        return f"{type(self).__name__} {level}"
+
+    def allowed(self, progress: float) -> float:
+        """Return the level at a progress in [0, 1]."""
+        return self.level(progress) if callable(self.level) else self.level
+
+    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the value, a scalar with gradients.
+
+        Args:
+            model: in training mode.
+            inputs, outputs, targets: of one batch; outputs are logits, float (N, classes).
+        """
+        raise NotImplementedError
+
+
+class EntropyFloor(Constraint):
+    """The mean entropy of predictions, in nats, is at least ``least``.
+
+    >>> uniform, sharp = torch.zeros(1, 4), torch.tensor([[100.0, 0.0, 0.0, 0.0]])
+    >>> floor = EntropyFloor(1.0)
+    >>> [round(floor.value(nn.Identity(), x, x, x).item(), 4) for x in (uniform, sharp)]
+    [-0.3863, 1.0]
+    """
+
+    def __init__(self, least: float) -> None:
+        super().__init__(0.0)
+        self.least = least
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {self.least}"
+
+    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return ``least`` minus the mean entropy."""
+        logarithms = functional.log_softmax(outputs, 1)
+        return self.least + (logarithms.exp() * logarithms).sum(1).mean()
+
+
+class ClassMarginal(Constraint):
+    """The divergence KL(prior || mean prediction) is at most ``level``, in nats.
+
+    Args:
+        prior: probabilities of the classes; None has all alike.
+        level: see above.
+    """
+
+    def __init__(self, level: Level, prior: Sequence[float] | None = None) -> None:
+        super().__init__(level)
+        if prior is not None and (min(prior) < 0 or not math.isclose(sum(prior), 1, rel_tol=1e-4)):
+            raise HwoptError("ClassMarginal: the prior must be probabilities that sum to 1")
+        self.prior = prior
+
+    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the divergence on the batch."""
+        mean = outputs.softmax(1).mean(0)
+        prior = torch.full_like(mean, 1 / len(mean))
+        if self.prior is not None:
+            prior = mean.new_tensor(self.prior)
+        return functional.kl_div(mean.clamp(min=1e-12).log(), prior, reduction="sum")
+
+
+class HardExamples(Constraint):
+    """The mean of hardness x cross entropy is at most ``level``.
+
+    The hardness of a sample is 1 - the probability of its class, taken as it is (our reading).
+    """
+
+    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over the batch."""
+        losses = functional.cross_entropy(outputs, targets, reduction="none")
+        return ((1 - (-losses).exp()).detach() * losses).mean()
+
+
+class InputGradient(Constraint):
+    """The mean norm of the cross entropy's gradient at a sample is at most ``level``.
+
+    A local Lipschitz constant; another forward pass and a backward pass through it.
+    """
+
+    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over the batch."""
+        inputs = inputs.detach().requires_grad_(True)
+        loss = _loss_of(model, dict(model.named_parameters()), inputs, targets, "sum")
+        (gradient,) = torch.autograd.grad(loss, inputs, create_graph=True)
+        # A norm has no gradient at zero.
+        return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt().mean()
+
+
+class Sharpness(Constraint):
+    """The loss a step of ``radius`` uphill is at most ``level`` above the loss.
+
+    L(w + radius g / |g|) - L(w), g the gradient of L; the direction is taken as it is. Two more
+    passes.
+    """
+
+    def __init__(self, level: Level, radius: float = 0.05) -> None:
+        super().__init__(level)
+        if not radius > 0:
+            raise HwoptError(f"Sharpness: the radius must be positive, not {radius}")
+        self.radius = radius
+
+    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the difference on the batch."""
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        loss = _loss_of(model, trained, inputs, targets, "mean")
+        gradients = torch.autograd.grad(loss, list(trained.values()), retain_graph=True)
+        norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt().clamp(min=1e-12)
+        uphill = {
+            name: parameter + self.radius * gradient / norm
+            for (name, parameter), gradient in zip(trained.items(), gradients, strict=True)
+        }
+        return _loss_of(model, uphill, inputs, targets, "mean") - loss
+
+
+class Constrained(Term):
+    """Minimise the loss while constraints hold.
+
+    A step minimises loss + sum of m r + strength / 2 r^2, r what a constraint is violated by on the
+    batch; after an epoch its multiplier m becomes max(least, m + strength x mean of value - level),
+    so that it also falls.
+
+    Args:
+        constraints: what is to hold.
+        epochs: of the training.
+        strength: rho, positive.
+        least: of the multipliers, at least 0.
+
+    Raises:
+        HwoptError: if a number is out of range, or there is no constraint.
+
+    Attributes:
+        multipliers: one a constraint.
+        values: the mean of each over the last epoch.
+    """
+
+    def __init__(
+        self,
+        constraints: Sequence[Constraint],
+        epochs: int,
+        strength: float = 1.0,
+        least: float = 0.0,
+    ) -> None:
+        if not constraints or not strength > 0 or least < 0:
+            raise HwoptError(
+                "Constrained: there must be a constraint, a positive strength and a least "
+                f"multiplier of 0 or more, not {len(constraints)}, {strength} and {least}"
+            )
+        self.constraints, self.epochs = list(constraints), epochs
+        self.strength, self.least = strength, least
+
+    def __str__(self) -> str:
+        names = ", ".join(map(str, self.constraints))
+        return f"constrained {self.strength} {self.least}: {names}"
+
+    def start(self, model: nn.Module, samples: int) -> None:
+        """Begin with the least multipliers."""
+        self.model, self.epoch = model, 0
+        self.multipliers = [self.least] * len(self.constraints)
+        self.values: list[float] = []
+        self._sums, self._batches = [0.0] * len(self.constraints), 0
+
+    def start_epoch(self, learning_rate: float) -> None:
+        """Change the multipliers by what was found in the epoch before."""
+        self._update()
+        self.epoch += 1
+
+    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss with what is violated."""
+        self._batches += 1
+        for place, level in enumerate(self._levels()):
+            with torch.random.fork_rng(devices=[]):
+                value = self.constraints[place].value(self.model, inputs, outputs, targets)
+            self._sums[place] += value.item()
+            excess = (value - level).clamp(min=0)
+            if excess.item() > 0:
+                loss = loss + self.multipliers[place] * excess + self.strength / 2 * excess**2
+        return loss
+
+    def finish(self) -> None:
+        """Take the last epoch into account."""
+        self._update()
+
+    def state(self) -> dict[str, Any]:
+        """Return the multipliers and what they follow."""
+        return {
+            "epoch": self.epoch,
+            "multipliers": self.multipliers,
+            "sums": self._sums,
+            "batches": self._batches,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.epoch, self.multipliers = state["epoch"], list(state["multipliers"])
+        self._sums, self._batches = list(state["sums"]), state["batches"]
+
+    def _levels(self) -> list[float]:
+        progress = max(0, self.epoch - 1) / max(1, self.epochs - 1)
+        return [constraint.allowed(progress) for constraint in self.constraints]
+
+    def _update(self) -> None:
+        if not self._batches:
+            return
+        self.values = [total / self._batches for total in self._sums]
+        self.multipliers = [
+            max(self.least, multiplier + self.strength * (value - level))
+            for multiplier, value, level in zip(
+                self.multipliers, self.values, self._levels(), strict=True
+            )
+        ]
+        self._sums, self._batches = [0.0] * len(self.constraints), 0
+
+
+def _loss_of(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    reduction: str,
+) -> Tensor:
+    """Return the cross entropy with other parameters; the model's own statistics stay."""
+    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    outputs = functional_call(model, {**parameters, **statistics}, inputs)
+    return functional.cross_entropy(outputs, targets, reduction=reduction)
