@@ -39,10 +39,10 @@ NETS: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, dict[str, str]] = {
     "resnet32": {
         "original": "",
-        "global": "substitute-global-layer",
+        "global": "substitute-global-layer{keep=2,diffusivity=constant}",
         "interpolation": "substitute-spatial-interpolation",
-        "low resolution": "substitute-spatial-interpolation{mode=lowres}",
-        "both": "substitute-global-layer{start=block},substitute-spatial-interpolation",
+        "both": "substitute-global-layer{keep=2,diffusivity=constant},"
+        "substitute-spatial-interpolation",
     },
     "mobilenet_v2": {
         "original": "",

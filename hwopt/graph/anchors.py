@@ -51,19 +51,17 @@ def interpolate_anchors(anchors: Tensor, cheap: Tensor, weight: Tensor, stride: 
     rows = torch.arange(height, device=cheap.device) % stride == 0
     columns = torch.arange(width, device=cheap.device) % stride == 0
     elsewhere = ~(rows[:, None] & columns)
-    share = weight * elsewhere
-    return (1 - share) * between + share * cheap
+    return torch.lerp(between, cheap, weight * elsewhere)
 
 
 def _between(anchors: Tensor, dim: int, size: int, stride: int) -> Tensor:
     """Interpolate linearly along one dimension."""
-    positions = torch.arange(size, device=anchors.device)
-    first = positions // stride
-    second = (first + 1).clamp(max=anchors.shape[dim] - 1)
-    shape = [-1 if d == dim else 1 for d in range(4)]
-    part = (positions % stride).to(anchors.dtype).view(shape) / stride
-    start, end = anchors.index_select(dim, first), anchors.index_select(dim, second)
-    return start + part * (end - start)
+    count = anchors.shape[dim]
+    last = anchors.narrow(dim, count - 1, 1)
+    following = torch.cat([anchors.narrow(dim, 1, count - 1), last], dim)
+    steps = [torch.lerp(anchors, following, step / stride) for step in range(1, stride)]
+    every = torch.stack([anchors, *steps], dim + 1).flatten(dim, dim + 1)
+    return every.narrow(dim, 0, size)
 
 
 OPERATOR = composed.define(interpolate_anchors, SCHEMA)

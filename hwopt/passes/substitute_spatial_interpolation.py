@@ -40,14 +40,14 @@ class SubstituteSpatialInterpolation(Pass):
     Raises:
         HwoptError: if an option is out of range.
 
-    >>> str(SubstituteSpatialInterpolation(mode="lowres"))
-    'substitute-spatial-interpolation{mode=lowres}'
+    >>> str(SubstituteSpatialInterpolation(mode="strided"))
+    'substitute-spatial-interpolation{mode=strided}'
     """
 
     name = "substitute-spatial-interpolation"
 
     stride: int = 2
-    mode: Literal["lowres", "strided"] = "strided"
+    mode: Literal["lowres", "strided"] = "lowres"
     layers: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
