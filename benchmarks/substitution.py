@@ -53,11 +53,16 @@ VARIANTS: dict[str, dict[str, str]] = {
     },
 }
 FIRST = {"epochs": 4, "learning_rate": 0.1}
-SECOND = {"epochs": 4, "learning_rate": 0.05}
+SECOND = {"epochs": 4, "learning_rate": 0.1}
 TRAINING: dict[str, Any] = {"label_smoothing": 0.0, "augment": "flip", "threads": TRAINING_THREADS}
 SHARE = 0.5
 #: What a line of results depends on.
-BUDGET = {"images": IMAGES, "epochs": [FIRST["epochs"], SECOND["epochs"]], "share": SHARE}
+BUDGET = {
+    "images": IMAGES,
+    "epochs": [FIRST["epochs"], SECOND["epochs"]],
+    "learning_rates": [FIRST["learning_rate"], SECOND["learning_rate"]],
+    "share": SHARE,
+}
 FOLDER = Path("runs") / "substitution"
 
 

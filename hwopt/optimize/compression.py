@@ -13,9 +13,10 @@ from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.errors import HwoptError
 from hwopt.files import sha256
 from hwopt.graph import Graph
-from hwopt.optimize.recipe import Recipe, Training, Variant
+from hwopt.optimize.recipe import Budget, Recipe, Training, Variant
 from hwopt.optimize.terms import make_terms, with_real_weights
 from hwopt.optimize.workspace import STEPS, Workspace, digest
+from hwopt.search.latency_budget import LatencyBudget
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ class Compression:
     ) -> tuple[dict[str, Any], Graph, str]:
         """Return the notes of the passes, the graph after them and after training, and its key."""
         chosen = passes.parse(variant.passes)
-        changes = variant.binary or any(not p.preserves_function for p in chosen)
+        changes = variant.binary or variant.budget or any(not p.preserves_function for p in chosen)
         training = self.recipe.fine_tune if changes and variant.fine_tune else None
         sources = [_own_source(type(p)) for p in chosen]
         depends_on: list[Any] = [base_key, variant.passes, sources]
@@ -124,10 +125,42 @@ class Compression:
             terms = make_terms(first, graph, self.samples, real, base)
             graph, key = self.fit(f"{name}.first-phase", graph, first, key, terms)
         terms = make_terms(training, graph, self.samples, variant, base)
+        if variant.budget is not None:
+            terms.append(self._budget(variant.budget, graph, training))
         graph, key = self.fit(f"{name}.fine-tune", graph, training, key, terms)
         if variant.binary is not None:
             graph, key = self._frozen(name, graph, key)
+        if variant.budget is not None:
+            found, graph, key = self._condensed(name, graph, variant.budget, key)
+            facts = {**facts, "notes": [*facts["notes"], *found["notes"]]}
         return facts, graph, key
+
+    def _budget(self, budget: Budget, graph: Graph, training: Training) -> LatencyBudget:
+        """Return what holds the latency of a network that is trained to a budget."""
+        options = budget.model_dump(exclude={"ms"})
+        latency = self.context().latency
+        assert latency is not None
+        return LatencyBudget(graph, latency, training.epochs, budget_ms=budget.ms, **options)
+
+    def _condensed(
+        self, name: str, graph: Graph, budget: Budget, key: str
+    ) -> tuple[dict[str, Any], Graph, str]:
+        """Remove the channels that training left at zero, and say whether that is enough."""
+        folder = self.work.path("graphs", f"{name}.condensed")
+
+        def condense() -> dict[str, Any]:
+            context = self.context()
+            small = passes.apply(graph, "condense", context)
+            small.save(folder)
+            assert context.latency is not None
+            dense_ms, latency_ms = context.latency([graph, small])
+            budget_ms = budget.ms or (budget.share or 1.0) * dense_ms
+            verdict = "inside" if latency_ms <= budget_ms else "missed"
+            note = f"budget: {latency_ms:.4g} of {budget_ms:.4g} ms: {verdict}"
+            return {"notes": [*(f"{passed}: {note}" for passed, note in context.notes), note]}
+
+        facts, key = self.work.step(f"{name}.condense", [key], condense)
+        return facts, Graph.load(folder), key
 
     def _frozen(self, name: str, graph: Graph, key: str) -> tuple[Graph, str]:
         """Make one bit of each weight of the binary layers, which training left at +1 and -1."""

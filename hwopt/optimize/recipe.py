@@ -10,8 +10,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from hwopt import passes, peers
 from hwopt.errors import HwoptError, unknown_name
+from hwopt.optimize.check_recipe import check_recipe
 
 
 class _Strict(BaseModel):
@@ -60,6 +60,18 @@ class Binary(_Strict):
     frozen: PositiveInt = 1
 
 
+class Budget(_Strict):
+    """Arguments of ``hwopt.search.LatencyBudget``: ``ms``, or ``share`` of the base's latency."""
+
+    ms: float | None = Field(default=None, gt=0)
+    share: float | None = Field(default=None, gt=0)
+    every: PositiveInt = 1
+    settled: float = Field(default=0.6, gt=0, lt=1)
+    widths: int = Field(default=16, ge=2)
+    multiple: PositiveInt = 1
+    minimum: PositiveInt = 1
+
+
 class Training(_Strict):
     """Arguments of ``hwopt.train.fit``; see there."""
 
@@ -98,6 +110,7 @@ class Variant(_Strict):
         distill: learn from the network before the passes, too.
         align: stay near to its weights.
         binary: train the weights of binary layers to +1 and -1, and freeze them.
+        budget: lose channels while training, until the measured latency is within a budget.
     """
 
     passes: str = ""
@@ -107,6 +120,7 @@ class Variant(_Strict):
     distill: Distillation | None = None
     align: Alignment | None = None
     binary: Binary | None = None
+    budget: Budget | None = None
 
 
 class Recipe(_Strict):
@@ -211,52 +225,8 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
         recipe = Recipe.model_validate(document)
     except ValidationError as error:
         raise HwoptError(f"{where}: {_sentence(error)}") from None
-    for name, variant in recipe.variants.items():
-        if name in ("base", "train"):
-            raise HwoptError(
-                f"{where}: {name!r} is what a job calls its own graph: rename the variant"
-            )
-        if not name.replace("-", "").replace("_", "").isalnum():
-            raise HwoptError(f"{where}: variant {name!r} must be of letters, digits, '-' and '_'")
-        try:
-            parsed = passes.parse(variant.passes)
-        except HwoptError as error:
-            raise HwoptError(f"{where}: variant {name}: {error}") from None
-        changes = variant.binary or any(not p.preserves_function for p in parsed)
-        trains = changes and variant.fine_tune and recipe.fine_tune is not None
-        of_training = (variant.distill, variant.align, variant.binary)
-        if not trains and (variant.rounds > 1 or any(of_training)):
-            raise HwoptError(
-                f"{where}: variant {name} has rounds, distill, align or binary, but is not "
-                "fine-tuned: they are of training"
-            )
-        if variant.rounds == 1 and "growth" in variant.model_fields_set:
-            raise HwoptError(f"{where}: variant {name} has growth, but one round")
-        if variant.distill and variant.distill.form == "blocks" and variant.distill.layer:
-            raise HwoptError(
-                f"{where}: variant {name}: distill.form blocks finds its layers itself: leave "
-                "layer out"
-            )
-        if variant.binary and recipe.fine_tune:
-            _check_binary(variant.binary, variant, recipe.fine_tune, f"{where}: variant {name}")
-    for peer in recipe.peers:
-        if peer not in peers.names():
-            raise HwoptError(f"{where}: {unknown_name('peer', peer, peers.names())}")
+    check_recipe(recipe, where)
     return recipe
-
-
-def _check_binary(binary: Binary, variant: Variant, training: Training, where: str) -> None:
-    """Refuse what would fail, or mean nothing, after the first phase only."""
-    if variant.rounds > 1:
-        raise HwoptError(f"{where}: binary layers are trained in one round")
-    of_bnew = sorted(binary.model_fields_set & {"growth", "frozen"})
-    if binary.method != "bnew" and of_bnew:
-        raise HwoptError(f"{where}: {of_bnew[0]} is of bnew, not of {binary.method}")
-    if binary.frozen >= training.epochs:
-        raise HwoptError(
-            f"{where}: of {training.epochs} epochs of fine_tune {binary.frozen} are frozen: "
-            "leave one at least to pull the weights"
-        )
 
 
 def _sentence(error: ValidationError) -> str:
@@ -281,6 +251,7 @@ def _fields(path: list[int | str]) -> list[str]:
         "distill": Distillation,
         "align": Alignment,
         "binary": Binary,
+        "budget": Budget,
     }
     if not path:
         return list(Recipe.model_fields)

@@ -13,6 +13,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from hwopt.errors import HwoptError
 
 _ROUNDING = 1e-12
+#: Beyond it every group has its fastest width.
+_HIGHEST_PRICE = 1e9
 
 Method = Literal["budgeted", "greedy", "uniform"]
 
@@ -93,6 +95,54 @@ def allocate(table: Table, budget_ms: float, method: Method = "budgeted") -> All
     )
     importance = sum(width.importance for width in chosen.values())
     return Allocation(chosen, _predicted(dense, chosen), importance)
+
+
+def priced(table: Table, multiplier: float) -> Allocation:
+    """Choose what is best if latency has a price.
+
+    Every group takes the width with the largest importance - multiplier x log(latency): the
+    best of the Lagrangian of ``allocate``'s problem, which is one choice a group.
+
+    >>> table = {"a": [Width(8, 1.0, 0.0), Width(4, 0.7, -0.5), Width(2, 0.6, -2.0)]}
+    >>> [priced(table, price).widths["a"].channels for price in (1.0, 2.0, 10.0)]
+    [8, 4, 2]
+    """
+    price = min(multiplier, _HIGHEST_PRICE)
+    dense = {name: max(widths, key=lambda w: w.channels) for name, widths in table.items()}
+    chosen = {
+        name: max(
+            faster_widths(widths),
+            key=lambda w: (w.importance - price * math.log(w.latency_ms), -w.latency_ms),
+        )
+        for name, widths in table.items()
+    }
+    importance = sum(width.importance for width in chosen.values())
+    return Allocation(chosen, _predicted(dense, chosen), importance)
+
+
+def lowest_price(table: Table, budget_ms: float) -> float:
+    """Return the lowest multiplier at which what is ``priced`` is within the budget.
+
+    Infinity if not even the fastest widths are.
+
+    >>> table = {"a": [Width(8, 1.0, 0.0), Width(4, 0.5, -math.log(2))]}
+    >>> round(lowest_price(table, 0.6), 4), lowest_price(table, 0.4)
+    (1.0, inf)
+    """
+    low, high = 0.0, 1.0
+    if priced(table, low).predicted_ms <= budget_ms:
+        return low
+    if priced(table, math.inf).predicted_ms > budget_ms:
+        return math.inf
+    while priced(table, high).predicted_ms > budget_ms:
+        low, high = high, 4 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        if priced(table, middle).predicted_ms > budget_ms:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def fastest(table: Table) -> float:

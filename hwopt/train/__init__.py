@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from hwopt.train.augment import flip, shift, shift_and_flip
     from hwopt.train.binary import BinaryPull, Bop, StraightThrough, TanhAnnealing
     from hwopt.train.block_distillation import BlockDistillation, substituted_places
+    from hwopt.train.channel_slices import ChannelSlices
     from hwopt.train.distillation import SelfDistillation
     from hwopt.train.evaluation import Evaluation, evaluate
     from hwopt.train.history import EpochStats, History
     from hwopt.train.loop import fit
-    from hwopt.train.penalties import ChannelSlices, L1Penalty
+    from hwopt.train.penalties import L1Penalty
     from hwopt.train.rounds import fit_in_rounds
     from hwopt.train.terms import Term
 
@@ -50,7 +51,7 @@ _MODULES = {
     "BinaryPull": "binary",
     "BlockDistillation": "block_distillation",
     "Bop": "binary",
-    "ChannelSlices": "penalties",
+    "ChannelSlices": "channel_slices",
     "EpochStats": "history",
     "Evaluation": "evaluation",
     "History": "history",

@@ -214,6 +214,13 @@ class Constrained(Term):
                 loss = loss + self.multipliers[place] * excess + self.strength / 2 * excess**2
         return loss
 
+    def note(self) -> str:
+        """Return the multipliers, of the epochs before this one, and what they are of."""
+        return ", ".join(
+            f"{constraint}: multiplier {multiplier:.3g}"
+            for constraint, multiplier in zip(self.constraints, self.multipliers, strict=True)
+        )
+
     def finish(self) -> None:
         """Take the last epoch into account."""
         self._update()

@@ -10,7 +10,8 @@ class EpochStats:
     """One epoch: figures over its training samples, as they were augmented.
 
     ``seconds`` is the training of the epoch without validation; ``accuracy`` and
-    ``validation_accuracy`` are fractions, None where there are no classes or no validation.
+    ``validation_accuracy`` are fractions, None where there are no classes or no validation;
+    ``notes`` say where the terms of the objective stand.
     """
 
     epoch: int
@@ -20,6 +21,7 @@ class EpochStats:
     images_per_second: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    notes: str = ""
 
     def __str__(self) -> str:
         """Return one line for people.
@@ -35,6 +37,7 @@ class EpochStats:
             parts.append(f"validation {100 * self.validation_accuracy:.2f} %")
         elif self.validation_loss is not None:
             parts.append(f"validation loss {self.validation_loss:.4f}")
+        parts += [self.notes] if self.notes else []
         return f"epoch {self.epoch}: {', '.join(parts)}"
 
 

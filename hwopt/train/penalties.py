@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hwopt.errors import HwoptError
 from hwopt.optim.cumulative_l1 import Form, Growth, L1Clipping
+from hwopt.train.channel_slices import ChannelSlices
 from hwopt.train.terms import Term
-
-if TYPE_CHECKING:
-    from hwopt.graph import Graph
-
-
-@dataclasses.dataclass(frozen=True)
-class ChannelSlices:
-    """Which slices of which weights make a channel, for all channels of a graph.
-
-    Attributes:
-        slices: by the weight's name: the axis, and the number of the channel for every slice.
-        count: how many channels there are.
-    """
-
-    slices: Mapping[str, tuple[int, Tensor]]
-    count: int
-
-    @classmethod
-    def of(cls, graph: Graph) -> ChannelSlices:
-        """Return the removable channels of a graph; the others are not penalised."""
-        from hwopt.passes.channels import label_channels
-
-        labels = label_channels(graph)
-        classes, pinned = labels.finish()
-        found = {}
-        for entry in labels.slices:
-            if entry.produces and entry.parameter not in found:
-                numbers = torch.from_numpy(classes[entry.labels])
-                stays = torch.tensor([int(n) in pinned for n in numbers])
-                found[entry.parameter] = (entry.axis, torch.where(stays, -1, numbers))
-        return cls(found, int(classes.max(initial=-1)) + 1)
 
 
 class L1Penalty(Term):
@@ -112,9 +81,7 @@ class L1Penalty(Term):
             weights = {name: named[name] for name in chosen}
             self._clipping = L1Clipping(weights, share, self.form, self.grows)
         else:
-            missing = sorted(self.channels.slices.keys() - named.keys())
-            if missing:
-                raise HwoptError(f"the channels are of another model: it has no {missing[0]!r}")
+            self.channels.check(named)
             weights = {name: named[name] for name in self.channels.slices}
             self._clipping = _ChannelClipping(weights, share, self.form, self.grows, self.channels)
 
@@ -149,24 +116,16 @@ class _ChannelClipping(L1Clipping):
         super().__init__(weights, share, form, grows)
         self.channels = channels
         self.received = {"": torch.zeros(channels.count)}
+        ones = {name: torch.ones_like(weight) for name, weight in self.weights.items()}
+        self._roots = channels.sums(ones).sqrt()
 
     def _clip(self, amount: float) -> None:
         channels = self.channels
-        squares, sizes = torch.zeros(2, channels.count + 1)
-        for name, (axis, numbers) in channels.slices.items():
-            weight = self.weights[name]
-            others = [d for d in range(weight.dim()) if d != axis]
-            squares.index_add_(0, numbers % (channels.count + 1), (weight**2).sum(others))
-            each = torch.full((len(numbers),), weight.numel() / len(numbers))
-            sizes.index_add_(0, numbers % (channels.count + 1), each)
-        norms, received = squares[:-1].sqrt(), self.received[""]
-        due = amount * sizes[:-1].sqrt()
+        squares = channels.sums({name: weight**2 for name, weight in self.weights.items()})
+        norms, received = squares.sqrt(), self.received[""]
+        due = amount * self._roots
         if self.form == "cumulative":
-            due = (self.possible * sizes[:-1].sqrt() + received).clamp_(min=0)
+            due = (self.possible * self._roots + received).clamp_(min=0)
         left = (norms - due).clamp_(min=0)
         received += left - norms
-        factors = torch.cat([torch.where(norms > 0, left / norms, 0.0), torch.ones(1)])
-        for name, (axis, numbers) in channels.slices.items():
-            weight = self.weights[name]
-            shape = [-1 if d == axis else 1 for d in range(weight.dim())]
-            weight.mul_(factors[numbers].reshape(shape))
+        channels.scale(self.weights, torch.where(norms > 0, left / norms, 0.0))

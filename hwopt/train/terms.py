@@ -27,6 +27,10 @@ class Term:
     def after_step(self, learning_rate: float) -> None:
         """Change the weights after a step of the optimizer."""
 
+    def note(self) -> str:
+        """Return where the term stands, for the line that is shown of an epoch; often nothing."""
+        return ""
+
     def state(self) -> dict[str, Any]:
         """Return tensors and numbers that a checkpoint must hold."""
         return {}

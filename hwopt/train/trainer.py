@@ -92,7 +92,14 @@ class Trainer:
             self.optimizer.end_epoch()
         seconds = time.perf_counter() - start
         accuracy = correct / samples if classified else None
-        return EpochStats(epoch, total_loss / samples, accuracy, seconds, samples / seconds)
+        return EpochStats(
+            epoch,
+            total_loss / samples,
+            accuracy,
+            seconds,
+            samples / seconds,
+            notes=", ".join(filter(None, (term.note() for term in self.terms))),
+        )
 
     def _plan(self) -> tuple[int, int]:
         """Return how many samples a step takes, and how many steps an epoch has."""

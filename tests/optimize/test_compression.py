@@ -141,3 +141,23 @@ def test_what_a_variant_lacks_is_said_before_the_model_is_trained(variant, messa
     with pytest.raises(HwoptError, match=message):
         Job(recipe, tmp_path, bars=False).run()
     assert not list(tmp_path.rglob("*train*"))
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_a_budget_is_met_while_training_and_the_job_says_so(tmp_path):
+    recipe = RECIPE | {
+        "train": {"epochs": 2},
+        "fine_tune": {"epochs": 4, "learning_rate": 0.05},
+        "variants": {
+            "dense": "",
+            "fast": {"budget": {"share": 0.85, "widths": 3}},
+            "never": {"budget": {"ms": 1e-6, "widths": 2}},
+        },
+    }
+    results = Job(make_recipe(recipe), tmp_path / "run", bars=False).run()["variants"]
+    assert results["fast"]["notes"][-1].endswith("ms: inside")
+    assert results["fast"]["macs"] < results["dense"]["macs"]
+    assert results["never"]["notes"][-1].endswith("of 1e-06 ms: missed")
+    again = Job(make_recipe(recipe), tmp_path / "run", bars=False).run()["variants"]
+    assert again["fast"] == results["fast"]

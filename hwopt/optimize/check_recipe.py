@@ -1,0 +1,83 @@
+"""What a recipe must not ask for, beyond types: refused before anything starts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hwopt import passes, peers
+from hwopt.errors import HwoptError, unknown_name
+
+if TYPE_CHECKING:
+    from hwopt.optimize.recipe import Binary, Recipe, Training, Variant
+
+
+def check_recipe(recipe: Recipe, where: str) -> None:
+    """Refuse what could not be done, or would mean nothing.
+
+    Raises:
+        HwoptError: with a sentence that begins with ``where``.
+    """
+    for name, variant in recipe.variants.items():
+        _check_variant(name, variant, recipe, where)
+    for peer in recipe.peers:
+        if peer not in peers.names():
+            raise HwoptError(f"{where}: {unknown_name('peer', peer, peers.names())}")
+
+
+def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> None:
+    if name in ("base", "train"):
+        raise HwoptError(f"{where}: {name!r} is what a job calls its own graph: rename the variant")
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise HwoptError(f"{where}: variant {name!r} must be of letters, digits, '-' and '_'")
+    try:
+        parsed = passes.parse(variant.passes)
+    except HwoptError as error:
+        raise HwoptError(f"{where}: variant {name}: {error}") from None
+    changes = variant.binary or variant.budget or any(not p.preserves_function for p in parsed)
+    trains = changes and variant.fine_tune and recipe.fine_tune is not None
+    of_training = (variant.distill, variant.align, variant.binary, variant.budget)
+    if not trains and (variant.rounds > 1 or any(of_training)):
+        raise HwoptError(
+            f"{where}: variant {name} has rounds, distill, align, binary or budget, "
+            "but is not fine-tuned: they are of training"
+        )
+    if variant.rounds == 1 and "growth" in variant.model_fields_set:
+        raise HwoptError(f"{where}: variant {name} has growth, but one round")
+    if variant.distill and variant.distill.form == "blocks" and variant.distill.layer:
+        raise HwoptError(
+            f"{where}: variant {name}: distill.form blocks finds its layers itself: leave layer out"
+        )
+    if variant.budget and recipe.fine_tune:
+        _check_budget(variant, recipe.fine_tune, f"{where}: variant {name}")
+    if variant.binary and recipe.fine_tune:
+        _check_binary(variant.binary, variant, recipe.fine_tune, f"{where}: variant {name}")
+
+
+def _check_budget(variant: Variant, training: Training, where: str) -> None:
+    """Refuse what would fail after the model was trained only."""
+    budget = variant.budget
+    assert budget is not None
+    if variant.rounds > 1 or variant.binary:
+        raise HwoptError(f"{where}: budget goes with neither rounds nor binary")
+    if (budget.ms is None) == (budget.share is None):
+        raise HwoptError(f"{where}: budget takes either ms or share")
+    if math.floor(budget.settled * training.epochs) < 1 + budget.every:
+        raise HwoptError(
+            f"{where}: in {training.epochs} epochs of fine_tune, of which {budget.settled} may "
+            f"change widths, there is no round of {budget.every} after the first: train longer"
+        )
+
+
+def _check_binary(binary: Binary, variant: Variant, training: Training, where: str) -> None:
+    """Refuse what would fail, or mean nothing, after the first phase only."""
+    if variant.rounds > 1:
+        raise HwoptError(f"{where}: binary layers are trained in one round")
+    of_bnew = sorted(binary.model_fields_set & {"growth", "frozen"})
+    if binary.method != "bnew" and of_bnew:
+        raise HwoptError(f"{where}: {of_bnew[0]} is of bnew, not of {binary.method}")
+    if binary.frozen >= training.epochs:
+        raise HwoptError(
+            f"{where}: of {training.epochs} epochs of fine_tune {binary.frozen} are frozen: "
+            "leave one at least to pull the weights"
+        )

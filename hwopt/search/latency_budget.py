@@ -1,0 +1,230 @@
+"""Training into a latency budget: the network gets narrower while it learns, as measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from hwopt.errors import HwoptError
+from hwopt.passes import Context, apply
+from hwopt.passes.prune_channels import PruneChannels
+from hwopt.search.allocate import Allocation, lowest_price, priced
+from hwopt.search.choose_within import choose_within
+from hwopt.search.widths import measure_widths, narrowed, with_importance
+from hwopt.train.channel_slices import ChannelSlices
+from hwopt.train.terms import Term
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+
+#: Aimed at, so that another measurement of the result is inside the budget, too.
+_MARGIN = 0.98
+
+#: What a checkpoint holds.
+_STATE = (
+    "measured_ms",
+    "multiplier",
+    "_predicted",
+    "_epoch",
+    "_steps",
+    "_steps_an_epoch",
+    "_importance",
+    "_leaving",
+)
+
+Measure = Callable[[Sequence["Graph"]], list[float]]
+
+
+class LatencyBudget(Term):
+    """Train until the network, without the channels that became zero, is within a budget.
+
+    The measured latency is a constraint, and its multiplier is the price of latency. Before
+    training every group of channels is measured at several widths. After the first epoch, and every
+    few epochs from then on, what is left of the network is condensed, compiled and measured; the
+    budget of the round is corrected by how far the last prediction was off; the multiplier becomes
+    the lowest one at which the widths that are worth their price fit; and the group sparsity of a
+    channel that is not worth it becomes as strong as takes its norm to zero until the next
+    measurement. The last round measures before it shrinks, and raises the price until the budget is
+    met. From then on the widths stay, and the training goes on.
+
+    Worth is the logarithm of the share of a group's importance that is left; the importance of a
+    channel is the squared product of weights and gradients, summed over what makes, scales and
+    shifts it, the mean over steps (Molchanov et al. 2019). Budgets of rounds fall geometrically.
+    Method: ours, after Kag's constraints and Bi's group sparsity.
+
+    Args:
+        graph: of the model that is trained; its widths are the full ones.
+        latency: the median latencies of graphs in ms, measured side by side with the first one,
+            such as ``hwopt.compiler.graph_latency.GraphLatency``.
+        epochs: of the training.
+        budget_ms: the latency to be reached, in the same measure, or ...
+        share: ... the share of the network's latency now.
+        every: epochs between two measurements.
+        settled: the share of the epochs after which the widths stay, in (0, 1).
+        widths: how many each group is offered, the full one included.
+        multiple, minimum: of the channels of a group, as for ``prune-channels``.
+
+    Raises:
+        HwoptError: if an option is out of range, or nothing can be pruned.
+
+    Attributes:
+        dense_ms: the latency before the training.
+        budget_ms: what is to be reached.
+        measured_ms: the latency at the last measurement.
+        multiplier: in units of importance a factor e of latency.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        latency: Measure,
+        epochs: int,
+        *,
+        budget_ms: float | None = None,
+        share: float | None = None,
+        every: int = 1,
+        settled: float = 0.6,
+        widths: int = 16,
+        multiple: int = 1,
+        minimum: int = 1,
+    ) -> None:
+        given = share if budget_ms is None else budget_ms
+        if given is None or (share is not None and budget_ms is not None) or not given > 0:
+            raise HwoptError(
+                "LatencyBudget: give a positive budget_ms, or a positive share, not "
+                f"budget_ms={budget_ms} and share={share}"
+            )
+        if not 0 < settled < 1 or every < 1 or widths < 2:
+            raise HwoptError(
+                "LatencyBudget: settled must be in (0, 1), every at least 1 and widths at least 2, "
+                f"not {settled}, {every} and {widths}"
+            )
+        self.rounds = (math.floor(settled * epochs) - 1) // every
+        if self.rounds < 1:
+            raise HwoptError(
+                f"LatencyBudget: {settled} of {epochs} epochs leave no round of {every} after the "
+                "first epoch: train longer, or measure more often"
+            )
+        self.graph, self.latency = graph, latency
+        self._budget = f"{budget_ms} ms" if share is None else f"{share} of the latency"
+        self._given = given
+        self._is_share = share is not None
+        self.epochs, self.every, self.widths = epochs, every, widths
+        # What shrank to zero is no constant that another layer would have to take over.
+        self._pruning = PruneChannels(
+            ratio=0.0, multiple=multiple, minimum=minimum, constants="drop"
+        )
+        self._context = Context(latency=latency)
+        self._ranking = self._pruning.rank(graph, self._context)
+
+    def __str__(self) -> str:
+        return (
+            f"latency budget {self._budget} {self.epochs} {self.every} {self.rounds} "
+            f"{self.widths} {self._pruning}"
+        )
+
+    def start(self, model: nn.Module, samples: int) -> None:
+        """Measure the network, and every group at its widths."""
+        self._model, self._parameters = model, dict(model.named_parameters())
+        self._channels = ChannelSlices.of(self.graph, affine=True)
+        self._channels.check(self._parameters)
+        self._table = measure_widths(self._pruning, self._ranking, self._context, self.widths)
+        if not self._table:
+            raise HwoptError(
+                "LatencyBudget: no channels can be pruned; prune-channels lists the reasons"
+            )
+        (self.dense_ms,) = self.latency([self.graph])
+        self.budget_ms = self._given * (self.dense_ms if self._is_share else 1.0)
+        self.measured_ms, self.multiplier, self._predicted = self.dense_ms, 0.0, 1.0
+        self._epoch = self._steps = self._steps_an_epoch = 0
+        self._importance = torch.zeros(self._channels.count)
+        self._leaving = torch.zeros(self._channels.count, dtype=torch.bool)
+
+    def start_epoch(self, learning_rate: float) -> None:
+        """Measure what is left and choose what is to go, if a round begins."""
+        if self._epoch == 1:
+            self._steps_an_epoch = self._steps
+        self._epoch += 1
+        rounds, since = divmod(self._epoch - 2, self.every)
+        if since == 0 and 0 <= rounds < self.rounds:
+            self._begin_round(rounds + 1)
+
+    def after_step(self, learning_rate: float) -> None:
+        """Take the gradients into account, and shrink the channels that are to go."""
+        self._steps += 1
+        weights = {name: self._parameters[name].detach() for name in self._channels.slices}
+        products = {name: self._gradient(name) * weight for name, weight in weights.items()}
+        self._importance += self._channels.sums(products) ** 2
+        if self._leaving.any():
+            self._channels.scale(weights, torch.where(self._leaving, 1 - self.strength, 1.0))
+
+    @property
+    def strength(self) -> float:
+        """The share of its norm that a channel that is to go loses in this step."""
+        left = self._steps_an_epoch * self.every - self._steps + 1
+        return 1 / max(1, left)
+
+    def note(self) -> str:
+        """Return where the training stands."""
+        return (
+            f"latency {self.measured_ms:.4g} of {self.budget_ms:.4g} ms, "
+            f"multiplier {self.multiplier:.3g}"
+        )
+
+    def condensed(self) -> Graph:
+        """Return what the model is now, without the channels that are zero."""
+        return apply(self.graph.with_weights_of(self._model), "condense")
+
+    def state(self) -> dict[str, Any]:
+        """Return what was measured and chosen."""
+        return {name: getattr(self, name) for name in _STATE}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+    def _begin_round(self, number: int) -> None:
+        """Choose what goes in a round, from 1 on; in the last one until it fits as measured."""
+        scores = (self._importance / max(1, self._steps)).double().numpy()
+        ranking = dataclasses.replace(self._ranking, scores=scores)
+        table = with_importance(self._table, ranking)
+        share = self._share(self.condensed())
+        self.measured_ms = share * self.dense_ms
+        final = min(1.0, _MARGIN * self.budget_ms / self.dense_ms)
+        wanted = final ** (number / self.rounds)
+        first = wanted * self._predicted / share
+
+        def choose(budget: float) -> Allocation:
+            return priced(table, lowest_price(table, budget))
+
+        def removal(allocation: Allocation) -> PruneChannels:
+            return narrowed(self._pruning, table, allocation.widths)
+
+        def measure(allocation: Allocation) -> float:
+            return self._share(removal(allocation).prune(ranking, self._context).graph)
+
+        allocation = choose(first)
+        if number == self.rounds:
+            best, last = choose_within(wanted, table, choose, measure, first)
+            allocation, share = (best or last).allocation, (best or last).share
+            self.measured_ms = share * self.dense_ms
+        self._predicted = allocation.predicted_ms
+        self.multiplier = lowest_price(table, allocation.predicted_ms)
+        kept, _ = removal(allocation).choose(ranking, self._context)
+        self._leaving = torch.from_numpy(kept.removed)
+        self._importance, self._steps = torch.zeros_like(self._importance), 0
+
+    def _share(self, graph: Graph) -> float:
+        """Return the measured latency as a share of the dense network's."""
+        dense, latency = self.latency([self.graph, graph])
+        return latency / dense
+
+    def _gradient(self, name: str) -> Tensor:
+        parameter = self._parameters[name]
+        return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -1,0 +1,116 @@
+"""The measured latency of every group of channels at several widths."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hwopt.search.allocate import Table, Width
+
+if TYPE_CHECKING:
+    from hwopt.passes.base import Context
+    from hwopt.passes.channels import ChannelGroup
+    from hwopt.passes.prune_channels import PruneChannels, Ranking
+
+log = logging.getLogger("hwopt.search")
+
+_NOTHING = 1e-9
+
+
+def named_groups(ranking: Ranking) -> dict[str, ChannelGroup]:
+    """Return the groups that can be narrowed by a layer that is in no other group."""
+    found = {}
+    for group in ranking.groups:
+        if not ranking.removable(group):
+            continue
+        for layer in group.layers:
+            name = layer.removesuffix(".weight")
+            if sum(other.is_named((name,)) for other in ranking.groups) == 1:
+                found[name] = group
+                break
+    return found
+
+
+def measure_widths(
+    pruning: PruneChannels, ranking: Ranking, context: Context, widths: int
+) -> dict[str, list[Width]]:
+    """Return the widths of every group, the full one first, with shares of the latency.
+
+    Args:
+        pruning: its ``multiple`` and ``minimum`` say which widths are offered.
+        ranking: of the network, whose scores give the importance.
+        context: measures each group at all its widths in one run.
+        widths: how many each group is offered, the full one included.
+    """
+    table = {}
+    for name, group in named_groups(ranking).items():
+        counts = _counts(pruning, group, len(ranking.removable(group)), context, widths)
+        if len(counts) > 1:
+            table[name] = _measured(pruning, name, counts, ranking, context)
+    return table
+
+
+def with_importance(table: Table, ranking: Ranking) -> dict[str, list[Width]]:
+    """Return the same widths with the importance that other scores give them."""
+    groups = named_groups(ranking)
+    return {
+        name: [
+            dataclasses.replace(width, importance=_importance(ranking, groups[name], width))
+            for width in widths
+        ]
+        for name, widths in table.items()
+    }
+
+
+def narrowed(pruning: PruneChannels, table: Table, chosen: Mapping[str, Width]) -> PruneChannels:
+    """Return the pass that leaves the chosen widths and nothing else changed."""
+    ratios = tuple(
+        (name, 1 - width.channels / table[name][0].channels)
+        for name, width in chosen.items()
+        if width.channels < table[name][0].channels
+    )
+    # Widths are multiples already, and rounding a count up would undo the choice.
+    return dataclasses.replace(pruning, ratio=0.0, ratios=ratios, multiple=1)
+
+
+def _counts(
+    pruning: PruneChannels, group: ChannelGroup, free: int, context: Context, widths: int
+) -> list[int]:
+    """Return the numbers of classes that are offered, the full one first."""
+    step = pruning.multiple or context.vector_length or 1
+    step //= math.gcd(step, group.width)
+    fewest = max(1, math.ceil(pruning.minimum / group.width))
+    wanted = [math.ceil(free * k / widths / step) * step for k in range(1, widths)]
+    return [free, *sorted({n for n in wanted if fewest <= n < free}, reverse=True)]
+
+
+def _measured(
+    pruning: PruneChannels, name: str, counts: list[int], ranking: Ranking, context: Context
+) -> list[Width]:
+    """Measure one group at every width; latencies are shares of the whole."""
+    assert context.latency is not None
+    group = named_groups(ranking)[name]
+    graph = ranking.labels.graph
+    full = [Width(counts[0], 1.0, 0.0)]
+    variants = [
+        narrowed(pruning, {name: full}, {name: Width(n, 0.0, 0.0)}).prune(ranking, context).graph
+        for n in counts[1:]
+    ]
+    dense, *latencies = context.latency([graph, *variants])
+    shares = [1.0, *(latency / dense for latency in latencies)]
+    for count, share in zip(counts, shares, strict=True):
+        log.info("%s with %d channels: %.3f of the latency", name, count * group.width, share)
+    found = [Width(n, share, 0.0) for n, share in zip(counts, shares, strict=True)]
+    return with_importance({name: found}, ranking)[name]
+
+
+def _importance(ranking: Ranking, group: ChannelGroup, width: Width) -> float:
+    """Return the logarithm of the share of the group's scores that its best channels have."""
+    free = ranking.removable(group)
+    scores = sorted((float(ranking.scores[c]) for c in free), reverse=True)
+    kept, total = sum(scores[: width.channels]), sum(scores)
+    share = kept / total if total else width.channels / len(free)
+    return math.log(max(share, _NOTHING))

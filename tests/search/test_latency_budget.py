@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+
+import hwopt
+from hwopt import data, models, targets, train
+from hwopt.compiler.graph_latency import GraphLatency
+from hwopt.errors import HwoptError
+from hwopt.search.allocate import fastest, lowest_price, priced
+from hwopt.search.latency_budget import LatencyBudget
+from tests.search.test_allocate import tables
+
+TRAINING = {"learning_rate": 0.1, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def graph(digits):
+    torch.manual_seed(0)
+    model = models.create("resnet8", input_shape=digits.input_shape, width=8)
+    graph = hwopt.import_model(model, torch.zeros(1, *digits.input_shape))
+    module = graph.to_torch()
+    train.fit(module, digits, epochs=3, **TRAINING)
+    return graph.with_weights_of(module)
+
+
+@pytest.fixture(scope="module")
+def latency(graph):
+    """An eighth of the time does not depend on widths, which predictions cannot know."""
+    fixed = graph.macs() / 8
+    return lambda graphs: [(fixed + one.macs()) / 1e6 for one in graphs]
+
+
+def trained(graph, digits, term, epochs=6, **options):
+    module = graph.to_torch()
+    history = train.fit(module, digits, epochs=epochs, terms=[term], **TRAINING, **options)
+    return module, history
+
+
+@pytest.mark.parametrize("share", [0.7, 0.35])
+def test_training_ends_inside_the_budget_and_learns_on(graph, digits, latency, share):
+    term = LatencyBudget(graph, latency, 6, share=share, widths=8)
+    module, history = trained(graph, digits, term)
+    small = term.condensed()
+    reached = latency([small])[0] / latency([graph])[0]
+    assert share - 0.1 < reached <= share
+    assert term.measured_ms == pytest.approx(latency([small])[0])
+    assert term.multiplier > 0
+    last = history.epochs[-1].notes
+    assert last.startswith(f"latency {term.measured_ms:.4g} of {term.budget_ms:.4g} ms, multiplier")
+    # What was removed was zero, so nothing changes; and it is not far from what it was.
+    wide, narrow = (train.evaluate(one, digits.test) for one in (module, small.to_torch()))
+    assert narrow.loss == pytest.approx(wide.loss, rel=1e-4)
+    assert narrow.accuracy > train.evaluate(graph.to_torch(), digits.test).accuracy - 0.1
+
+
+def test_a_latency_that_is_inside_already_costs_nothing(graph, digits, latency):
+    plain = graph.to_torch()
+    train.fit(plain, digits, epochs=4, **TRAINING)
+    term = LatencyBudget(graph, latency, 4, budget_ms=2 * latency([graph])[0], widths=4)
+    module, _ = trained(graph, digits, term, epochs=4)
+    assert term.multiplier == 0
+    for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_what_cannot_be_reached_ends_as_fast_as_it_can(graph, digits, latency):
+    term = LatencyBudget(graph, latency, 4, share=0.01, widths=4)
+    trained(graph, digits, term, epochs=4)
+    assert term.measured_ms > term.budget_ms
+    assert term.multiplier > 1
+    small = term.condensed()
+    widths = {small.parameter(f"stages.{n}.conv1.weight").shape[0] for n in range(3)}
+    assert widths == {2, 4, 8}  # a quarter of 8, 16 and 32, the least that four widths offer
+
+
+def test_a_killed_training_goes_on_bit_for_bit(graph, digits, latency, tmp_path):
+    def once(checkpoint, on_epoch=None):
+        term = LatencyBudget(graph, latency, 6, share=0.5, widths=8)
+        module, _ = trained(graph, digits, term, checkpoint=checkpoint, on_epoch=on_epoch)
+        return module, term
+
+    whole, first = once(tmp_path / "a.safetensors")
+
+    def stop(stats):
+        if stats.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path / "b.safetensors", stop)
+    resumed, second = once(tmp_path / "b.safetensors")
+    assert (first.multiplier, first.measured_ms) == (second.multiplier, second.measured_ms)
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_cannot_be_is_said_in_one_sentence(graph, latency):
+    for options, message in (
+        ({}, "give a positive budget_ms, or a positive share"),
+        ({"share": 0.5, "budget_ms": 1.0}, "give a positive budget_ms, or a positive share"),
+        ({"share": 0.5, "settled": 1.0}, r"settled must be in \(0, 1\)"),
+        ({"share": 0.5, "every": 5}, "no round of 5 after the first epoch"),
+    ):
+        with pytest.raises(HwoptError, match=message):
+            LatencyBudget(graph, latency, 6, **options)
+    linear = hwopt.import_model(torch.nn.Linear(4, 3), torch.zeros(1, 4))
+    with pytest.raises(HwoptError, match="no channels can be pruned"):
+        LatencyBudget(linear, latency, 6, share=0.5).start(linear.to_torch(), 1)
+    with pytest.raises(HwoptError, match="channels are of another model"):
+        LatencyBudget(graph, latency, 6, share=0.5).start(linear.to_torch(), 1)
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_the_budget_is_kept_as_measured_on_this_machine(graph, digits, tmp_path):
+    latency = GraphLatency(targets.get("host", threads=1), trials=0, memory=tmp_path / "l.json")
+    term = LatencyBudget(graph, latency, 6, share=0.7, widths=4)
+    trained(graph, digits, term)
+    dense_ms, small_ms = latency([graph, term.condensed()])
+    assert small_ms <= 0.7 * dense_ms
+    assert term.measured_ms == pytest.approx(small_ms)
+
+
+@given(tables())
+def test_the_lowest_price_fits_and_a_lower_one_does_not(table):
+    for budget in (0.9, 0.6, 0.3):
+        price = lowest_price(table, budget)
+        if fastest(table) > budget:
+            assert price == math.inf
+            continue
+        assert priced(table, price).predicted_ms <= budget
+        if price > 0:
+            assert priced(table, price * (1 - 1e-6)).predicted_ms > budget
