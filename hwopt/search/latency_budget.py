@@ -79,6 +79,8 @@ class LatencyBudget(Term):
         multiplier: in units of importance a factor e of latency.
     """
 
+    alone = True  # others would disturb its measurements
+
     def __init__(
         self,
         graph: Graph,

@@ -21,6 +21,7 @@ from hwopt.train import optimizers, schedules
 from hwopt.train.cpu import channels_last, has_bfloat16, set_threads
 from hwopt.train.evaluation import Loss, evaluate
 from hwopt.train.history import EpochStats, History
+from hwopt.train.processes import Processes
 from hwopt.train.progress import TrainingProgress
 from hwopt.train.terms import Term
 from hwopt.train.trainer import Trainer
@@ -53,6 +54,9 @@ def fit(
 
     The same seed gives the same weights, bit for bit, on the same machine, torch and number of
     threads, also when the training was killed and resumed from its checkpoint.
+
+    In a process of an initialised ``torch.distributed`` group the data is shared with the others:
+    see :class:`hwopt.train.processes.Processes`.
 
     Args:
         model: maps a batch of inputs to one output, such as logits float32 (N, classes).
@@ -96,6 +100,7 @@ def fit(
     >>> [stats.epoch for stats in history.epochs]
     [1, 2]
     """
+    processes = Processes()
     settings = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -110,6 +115,7 @@ def fit(
         "augment": _name(augment),
         "bfloat16": bfloat16 and has_bfloat16(),
         "seed": seed,
+        "processes": processes.count,
     }
     dataset = data.train if isinstance(data, DataSet) else data
     _check(settings, dataset)
@@ -123,6 +129,7 @@ def fit(
         options=optimizer_options,
     )
     _check_optimizer(built, settings, loss, terms)
+    _check_processes(built, processes, batch_size, terms)
     trainer = Trainer(
         model=model,
         dataset=dataset,
@@ -133,11 +140,13 @@ def fit(
         settings=settings | {"samples": len(dataset)},  # type: ignore[arg-type]
         steps=max(1, len(dataset) // batch_size),  # type: ignore[arg-type]
         terms=terms,
+        processes=processes,
     )
     with set_threads(threads), channels_last(model), trainer:
         done = trainer.resume(checkpoint) if checkpoint and checkpoint.exists() else []
         resumed_from = len(done)
-        with TrainingProgress(epochs, trainer.steps, resumed_from, progress) as shown:
+        shows = progress and processes.rank == 0
+        with TrainingProgress(epochs, trainer.steps, resumed_from, shows) as shown:
             for epoch in range(resumed_from + 1, epochs + 1):
                 stats = trainer.epoch(epoch, shown)
                 if validate is not None:
@@ -176,6 +185,19 @@ def _check_optimizer(
         raise HwoptError(f"alig-plus needs the cross entropy of every sample, not {what}")
     if isinstance(optimizer, VCSG) and settings["schedule"] != "constant":
         raise HwoptError("vcsg chooses its step sizes itself: schedule must be constant")
+
+
+def _check_processes(
+    optimizer: Optimizer, processes: Processes, batch_size: int, terms: Sequence[Term]
+) -> None:
+    """Refuse what does not go with more than one process."""
+    processes.check(batch_size)
+    alone = [str(term) for term in terms if term.alone]
+    # They keep something of every sample, and choose the size of their batches.
+    if isinstance(optimizer, ALIGPlus | VCSG):
+        alone.append(type(optimizer).__name__)
+    if processes.count > 1 and alone:
+        raise HwoptError(f"{alone[0]} trains in one process only, not in {processes.count}")
 
 
 def _cross_entropy(label_smoothing: float, optimizer: Optimizer) -> Loss:

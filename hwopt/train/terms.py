@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -12,7 +12,12 @@ class Term:
 
     A term is used for one training at a time. Its text form tells trainings apart when one is
     resumed.
+
+    Class attributes:
+        alone: whether it goes with one process only.
     """
+
+    alone: ClassVar[bool] = False
 
     def start(self, model: nn.Module, samples: int) -> None:
         """Prepare for a training of ``model`` on so many samples."""

@@ -24,6 +24,7 @@ from hwopt.train import checkpoint as checkpoints
 from hwopt.train import schedules
 from hwopt.train.evaluation import Loss, check_output, count_correct
 from hwopt.train.history import EpochStats
+from hwopt.train.processes import Processes
 from hwopt.train.progress import TrainingProgress
 from hwopt.train.terms import Term
 
@@ -41,12 +42,14 @@ class Trainer:
     settings: dict[str, Any]
     steps: int
     terms: Sequence[Term] = ()
+    processes: Processes = dataclasses.field(default_factory=Processes)
 
     def __post_init__(self) -> None:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def __enter__(self) -> Trainer:
         """Start the terms of the objective; if one cannot start, the others are finished."""
+        self.processes.begin_alike(self.model)
         with contextlib.ExitStack() as started:
             for term in self.terms:
                 term.start(self.model, self.settings["samples"])
@@ -61,10 +64,13 @@ class Trainer:
     def epoch(self, epoch: int, shown: TrainingProgress) -> EpochStats:
         """Train one epoch, counted from 1."""
         # All randomness starts anew from the seed and the epoch: nothing of it needs saving.
-        generator = torch.Generator().manual_seed(self.settings["seed"] * 1_000_003 + epoch)
+        seed = self.settings["seed"] * 1_000_003 + epoch
+        generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.settings["samples"], generator=generator)
         size, steps = self._plan()
-        batches = order.split(size)[:steps]
+        batches = [self.processes.share(indices) for indices in order.split(size)[:steps]]
+        if self.processes.rank:
+            generator = self.processes.generator(seed)
         total_loss, correct, samples, classified = 0.0, 0, 0, True
         start = time.perf_counter()
         self.model.train()
@@ -90,14 +96,16 @@ class Trainer:
                 shown.step(epoch, step + 1, figures)
         if isinstance(self.optimizer, ALIGPlus):
             self.optimizer.end_epoch()
+        self.processes.end_alike(self.model)
+        total_loss, right, seen = self.processes.totals(total_loss, correct, samples)
         seconds = time.perf_counter() - start
-        accuracy = correct / samples if classified else None
+        accuracy = right / seen if classified else None
         return EpochStats(
             epoch,
-            total_loss / samples,
+            total_loss / seen,
             accuracy,
             seconds,
-            samples / seconds,
+            seen / seconds,
             notes=", ".join(filter(None, (term.note() for term in self.terms))),
         )
 
@@ -156,7 +164,9 @@ class Trainer:
                 )
             self.optimizer.zero_grad()
             mean.backward()
-            return loss.detach() if loss.dim() else mean.detach()
+            result = loss.detach() if loss.dim() else mean.detach()
+            self.processes.average([result, *(p.grad for p in self.model.parameters())])
+            return result
 
         return closure
 
@@ -179,7 +189,9 @@ class Trainer:
             raise HwoptError(f"the model does not take inputs of shape {shape}: {error}") from error
 
     def save(self, path: Path, done: list[EpochStats]) -> None:
-        """Write the checkpoint after the epochs ``done``."""
+        """Write the checkpoint after the epochs ``done``, in the first process."""
+        if self.processes.rank:
+            return
         content = {
             "settings": self.settings,
             "epochs": [dataclasses.asdict(stats) for stats in done],
