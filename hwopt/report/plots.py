@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,6 +58,39 @@ def latency_by_kernel(results: dict[str, Any]) -> Figure:
     axes.set_yticks(range(len(variants)), list(variants))
     axes.invert_yaxis()
     axes.set_xlabel("us, each kernel measured by itself (one block a kernel, in order)")
+    return figure
+
+
+def curves(
+    measured: Mapping[str, Mapping[float, float]],
+    x: str,
+    y: str,
+    laws: Mapping[str, Callable[[float], float]] | None = None,
+    logarithmic: str = "x",
+) -> Figure:
+    """Plot measured points by name, joined by lines, or beside the law that was fitted to them.
+
+    Args:
+        measured: from x to y, by the name of the curve.
+        x, y: titles of the axes.
+        laws: by the name of a curve, from x to y.
+        logarithmic: the axes that are: "x", "y", "xy" or "".
+    """
+    figure, axes = _figure(6.4, 4.0)
+    for index, (name, points) in enumerate(measured.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        style = "-" if index < len(_COLOURS) else "--"
+        law = (laws or {}).get(name)
+        places, values = zip(*sorted(points.items()), strict=True)
+        line = "none" if law else style
+        axes.plot(places, values, marker="o", color=colour, linestyle=line, label=name)
+        if law:
+            axes.plot(places, [law(place) for place in places], color=colour, linestyle="--")
+    axes.set_xscale("log" if "x" in logarithmic else "linear")
+    axes.set_yscale("log" if "y" in logarithmic else "linear")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 

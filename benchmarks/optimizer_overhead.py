@@ -1,0 +1,115 @@
+"""What a step of an optimizer costs beside torch's SGD, forward and backward pass included.
+
+python -m benchmarks.optimizer_overhead      # on a machine that does nothing else
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.records import Records, measured_on
+from hwopt import models, targets
+from hwopt.optim import ALIG, BORAT
+from hwopt.report import markdown
+from hwopt.train.cpu import channels_last, set_threads
+
+NET, SHAPE = "resnet18", (3, 32, 32)
+BATCHES = (128, 32)
+#: Each of them as many steps of every optimizer as make a whole update of all.
+ROUNDS = 20
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "sgd, foreach": functools.partial(
+        torch.optim.SGD, lr=0.01, momentum=0.9, nesterov=True, foreach=True
+    ),
+    "sgd, fused": functools.partial(
+        torch.optim.SGD, lr=0.01, momentum=0.9, nesterov=True, fused=True
+    ),
+    "alig": functools.partial(ALIG, max_lr=0.01),
+    "borat 3": functools.partial(BORAT, max_lr=0.01, pieces=3),
+    "borat 5": functools.partial(BORAT, max_lr=0.01, pieces=5),
+}
+#: A multiple of the mini-batches of an update, 2 and 4.
+STEPS = 4
+
+
+def run(batch: int) -> dict[str, Any]:
+    """Alternate the optimizers, each with a network of its own, all alike."""
+    threads = targets.get("host").threads
+    torch.manual_seed(0)
+    inputs = torch.randn(batch, *SHAPE).to(memory_format=torch.channels_last)
+    targets_of = torch.randint(10, (batch,))
+    steps, times = {}, {name: list[float]() for name in OPTIMIZERS}
+    for name, make in OPTIMIZERS.items():
+        torch.manual_seed(1)
+        model = models.create(NET, input_shape=SHAPE, num_classes=10).train()
+        with channels_last(model):
+            model = model.to(memory_format=torch.channels_last)
+        optimizer = make(model.parameters())
+        steps[name] = functools.partial(_step, model, optimizer, inputs, targets_of)
+    with set_threads(threads):
+        for step in steps.values():
+            _timed(step)
+        for _ in range(ROUNDS):
+            for name, step in steps.items():
+                times[name].append(_timed(step))
+    first = times["sgd, foreach"]
+    return {
+        "median_ms": {name: 1000 * median(of) for name, of in times.items()},
+        "ratio": {
+            name: median(mine / theirs for mine, theirs in zip(of, first, strict=True))
+            for name, of in times.items()
+        },
+    }
+
+
+def _step(model: nn.Module, optimizer: Any, inputs: Tensor, labels: Tensor) -> None:
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(inputs), labels)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+def _timed(step: Callable[[], None]) -> float:
+    start = perf_counter()
+    for _ in range(STEPS):
+        step()
+    return (perf_counter() - start) / STEPS
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """Milliseconds and ratios."""
+    yield "## What a step of an optimizer costs\n\n`python -m benchmarks.optimizer_overhead`"
+    yield (
+        f"{NET} with inputs of {'x'.join(map(str, SHAPE))}: a mini-batch forward, backward, and "
+        f"what the optimizer does with it. All alternate, {STEPS} mini-batches each, {ROUNDS} "
+        "times: median milliseconds a mini-batch, and the median of the ratios to torch's SGD with "
+        "momentum (foreach)."
+    )
+    for record in runs:
+        rows = [
+            [name, f"{record['median_ms'][name]:.1f}", f"{record['ratio'][name]:.3f}"]
+            for name in record["ratio"]
+        ]
+        yield f"Batches of {record['batch']}, {record['threads']} threads"
+        yield markdown(["optimizer", "ms", "ratio"], rows)
+    yield measured_on(runs)
+
+
+def main() -> None:
+    for batch in BATCHES:
+        Records("optimizer_overhead").run({"batch": batch}, functools.partial(run, batch))
+
+
+if __name__ == "__main__":
+    main()
