@@ -91,7 +91,7 @@ class LatencyBudget(Term):
         share: float | None = None,
         every: int = 1,
         settled: float = 0.6,
-        widths: int = 16,
+        widths: int = 8,
         multiple: int = 1,
         minimum: int = 1,
     ) -> None:

@@ -1,0 +1,193 @@
+"""The optimizers of hwopt against tuned ones: accuracy, and how much one number matters.
+
+    python -m benchmarks.optimizers
+
+Every method has one number, chosen on held-out images; the schedule of SGD is chosen besides. Then
+it trains with three other seeds and is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Subset
+
+from benchmarks.records import TRAINING_THREADS, Records, mean_and_spread, measured_on
+from hwopt import data, models, train
+from hwopt.errors import HwoptError
+from hwopt.report import markdown
+from hwopt.report.plots import curves, png
+
+SHAPE = (1, 28, 28)
+IMAGES = 10_000
+EPOCHS = 5
+NETS: dict[str, dict[str, Any]] = {"resnet8": {}, "resnet20": {}}
+#: Four decades, for the first net; the second one takes its best value and the neighbours of it.
+RATES = tuple(round(10 ** (half / 2), 6) for half in range(-6, 3))
+CHOOSING_SEED = 100
+SEEDS = (0, 1, 2)
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "optimizers.png"
+
+
+def steps_at(*drops: float) -> Callable[[float], float]:
+    """Return a schedule that divides the rate by ten at parts of the training."""
+    return lambda progress: 0.1 ** sum(progress >= drop for drop in drops)
+
+
+#: Arguments of ``fit`` by method.
+METHODS: dict[str, dict[str, Any]] = {
+    "SGD, steps at 1/2 and 3/4": {"optimizer": "sgd", "schedule": steps_at(0.5, 0.75)},
+    "SGD, step at 4/5": {"optimizer": "sgd", "schedule": steps_at(0.8)},
+    "SGD, one-cycle": {"optimizer": "sgd", "schedule": "one-cycle"},
+    "SGD, constant": {"optimizer": "sgd"},
+    "Adam": {"optimizer": "adamw"},
+    "ALI-G": {"optimizer": "alig"},
+    "BORAT 3": {"optimizer": "borat", "optimizer_options": {"pieces": 3}},
+    "BORAT 5": {"optimizer": "borat", "optimizer_options": {"pieces": 5}},
+    "ALI-G+": {"optimizer": "alig-plus"},
+    "VCSG": {"optimizer": "vcsg"},
+}
+SCHEDULED = tuple(METHODS)[:3]
+
+
+def split() -> tuple[Dataset[Any], Dataset[Any], Dataset[Any]]:
+    """Return images to train on, images held out, and the test set."""
+    images = data.load("fashion-mnist")
+    held_out = Subset(images.train, range(IMAGES, IMAGES + 5_000))
+    return Subset(images.train, range(IMAGES)), held_out, images.test
+
+
+def run(net: str, method: str, rate: float, seed: int, part: str, **_: Any) -> dict[str, Any]:
+    """Train, and evaluate on the part; a training that diverged has no accuracy."""
+    training, held_out, test = split()
+    torch.manual_seed(seed)
+    model = models.create(net, input_shape=SHAPE, num_classes=10, **NETS[net])
+    options = {"schedule": "constant", "label_smoothing": 0.0} | METHODS[method]
+    try:
+        history = train.fit(
+            model,
+            training,
+            epochs=EPOCHS,
+            learning_rate=rate,
+            seed=seed,
+            threads=TRAINING_THREADS,
+            progress=False,
+            **options,
+        )
+    except HwoptError as error:
+        if "the loss became" not in str(error):
+            raise
+        return {"accuracy": None}
+    accuracy = train.evaluate(model, held_out if part == "held out" else test).accuracy
+    return {"accuracy": accuracy, "training_loss": history.epochs[-1].loss}
+
+
+def key(net: str, method: str, rate: float, seed: int, part: str) -> dict[str, Any]:
+    """Return what a line of results depends on."""
+    return {
+        "net": net,
+        "method": method,
+        "rate": round(rate, 6),
+        "seed": seed,
+        "part": part,
+        "images": IMAGES,
+        "epochs": EPOCHS,
+    }
+
+
+def grid(method: str) -> list[float]:
+    """Return the rates that are tried; those of Adam are a hundred times smaller."""
+    return [round(rate / 100, 6) if method == "Adam" else rate for rate in RATES]
+
+
+def choosing(runs: list[dict[str, Any]], net: str, method: str) -> dict[float, float]:
+    """Return the accuracy on held-out images by rate; 0.1, that of guessing, if it diverged."""
+    return {
+        run["rate"]: run["accuracy"] or 0.1
+        for run in runs
+        if (run["net"], run["method"], run["part"]) == (net, method, "held out")
+    }
+
+
+def best(accuracies: dict[float, float]) -> float:
+    """Return the rate with the highest accuracy."""
+    return max(accuracies, key=lambda rate: accuracies[rate])
+
+
+def main() -> None:
+    records = Records("optimizers")
+    first, second = NETS
+    keys = [key(first, m, rate, CHOOSING_SEED, "held out") for m in METHODS for rate in grid(m)]
+    records.run_all(keys, run)
+    near = [
+        key(second, m, rate * factor, CHOOSING_SEED, "held out")
+        for m in METHODS
+        for rate in [best(choosing(records.read(), first, m))]
+        for factor in (10**-0.5, 1, 10**0.5)
+    ]
+    for net, others in ((first, []), (second, near)):
+        records.run_all(others, run)
+        chosen = {m: best(choosing(records.read(), net, m)) for m in METHODS}
+        keys = [key(net, m, rate, seed, "test") for m, rate in chosen.items() for seed in SEEDS]
+        records.run_all(keys, run)
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """A table a net, and the curves over the grid."""
+    yield "## Optimizers\n\n`python -m benchmarks.optimizers`"
+    yield (
+        f"Fashion-MNIST, {IMAGES:,} images, {EPOCHS} epochs, batches of 128; VCSG chooses its own. "
+        "One number a method, the learning rate or its maximum, chosen on 5,000 held-out images; "
+        "test accuracy in percent, mean ± standard deviation over seeds "
+        f"{', '.join(map(str, SEEDS))}, and the difference in points to the best scheduled SGD."
+    )
+    for net in NETS:
+        accuracies = {
+            method: [
+                100 * (run["accuracy"] or 0.1)
+                for run in runs
+                if (run["net"], run["method"], run["part"]) == (net, method, "test")
+            ]
+            for method in METHODS
+        }
+        means = {m: sum(of) / len(of) for m, of in accuracies.items() if of}
+        if not means:
+            continue
+        goal = max(means[m] for m in SCHEDULED if m in means)
+        yield f"`{net}`"
+        yield markdown(
+            ["method", "rate", "accuracy", "difference"],
+            [
+                [
+                    method,
+                    f"{best(choosing(runs, net, method)):.3g}",
+                    mean_and_spread(accuracies[method]),
+                    f"{mean - goal:+.2f}",
+                ]
+                for method, mean in means.items()
+            ],
+        )
+    net = next(iter(NETS))
+    over_rates = {
+        method: {rate: 100 * accuracy for rate, accuracy in choosing(runs, net, method).items()}
+        for method in METHODS
+    }
+    title = f"accuracy of {net} on held-out images in %"
+    figure = curves({m: of for m, of in over_rates.items() if of}, "rate or its maximum", title)
+    PICTURE.write_bytes(png(figure))
+    yield f"![Accuracy over the grid](images/{PICTURE.name})"
+    rows = [
+        [method, *(f"{accuracy:.1f}" for _, accuracy in sorted(of.items()))]
+        for method, of in over_rates.items()
+        if of
+    ]
+    yield f"{title[0].upper()}{title[1:]}, by the rate (of Adam a hundredth):"
+    yield markdown(["method", *(f"{rate:.2g}" for rate in RATES)], rows)
+    yield measured_on(runs)
+
+
+if __name__ == "__main__":
+    main()
