@@ -20,6 +20,12 @@ def check_recipe(recipe: Recipe, where: str) -> None:
     """
     for name, variant in recipe.variants.items():
         _check_variant(name, variant, recipe, where)
+    for key, training in (("train", recipe.train), ("fine_tune", recipe.fine_tune)):
+        if training and training.constraints:
+            if training.constraints.model_fields_set <= {"strength"}:
+                raise HwoptError(f"{where}: {key}.constraints has no level: give one at least")
+            if training.optimizer == "alig-plus":
+                raise HwoptError(f"{where}: {key}: alig-plus does not go with constraints")
     for peer in recipe.peers:
         if peer not in peers.names():
             raise HwoptError(f"{where}: {unknown_name('peer', peer, peers.names())}")

@@ -27,6 +27,17 @@ class Penalty(_Strict):
     channels: bool = False
 
 
+class Constraints(_Strict):
+    """What ``hwopt.train.constraints.Constrained`` keeps to: levels of those that are given."""
+
+    entropy_floor: float | None = Field(default=None, ge=0)
+    class_marginal: float | None = Field(default=None, ge=0)
+    hard_examples: float | None = Field(default=None, ge=0)
+    input_gradient: float | None = Field(default=None, ge=0)
+    sharpness: float | None = Field(default=None, ge=0)
+    strength: float = Field(default=1.0, gt=0)
+
+
 class Distillation(_Strict):
     """Arguments of ``hwopt.train.SelfDistillation``; the teacher is the network before passes.
 
@@ -86,10 +97,11 @@ class Training(_Strict):
     augment: Literal["flip", "shift", "shift-flip"] | None = None
     bfloat16: bool = False
     penalty: Penalty | None = None
+    constraints: Constraints | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of ``fit`` that are not terms of the objective."""
-        return self.model_dump(exclude={"penalty"})
+        return self.model_dump(exclude={"penalty", "constraints"})
 
 
 class FineTuning(Training):
@@ -247,6 +259,7 @@ def _sentence(error: ValidationError) -> str:
 def _fields(path: list[int | str]) -> list[str]:
     """Return the keys that there are at a place of a recipe."""
     parts: dict[str, type[BaseModel]] = {
+        "constraints": Constraints,
         "penalty": Penalty,
         "distill": Distillation,
         "align": Alignment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwopt.optimize.recipe import Binary, Distillation, Training, Variant
+from hwopt.optimize.recipe import Binary, Constraints, Distillation, Training, Variant
 from hwopt.passes import layers
 from hwopt.train import (
     Alignment,
@@ -18,6 +18,15 @@ from hwopt.train import (
     TanhAnnealing,
     Term,
     substituted_places,
+)
+from hwopt.train.constraints import (
+    ClassMarginal,
+    Constrained,
+    Constraint,
+    EntropyFloor,
+    HardExamples,
+    InputGradient,
+    Sharpness,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +43,7 @@ def make_terms(
     """Return the terms for training a graph.
 
     Args:
-        training: may have a penalty.
+        training: may have a penalty and constraints.
         graph: what is trained.
         samples: that it is trained on.
         variant: may be distilled, or aligned ...
@@ -45,6 +54,8 @@ def make_terms(
         options = training.penalty.model_dump(exclude={"channels"})
         channels = ChannelSlices.of(graph) if training.penalty.channels else None
         terms.append(L1Penalty(**options, channels=channels, weights=layers.weights(graph)))
+    if training.constraints is not None:
+        terms.append(_constrained(training.constraints, training.epochs))
     if variant is None:
         return terms
     if variant.distill is not None:
@@ -71,6 +82,19 @@ def with_real_weights(training: Training, variant: Variant) -> tuple[Training, V
         training.model_copy(update={"epochs": binary.first_epochs}),
         variant.model_copy(update={"binary": first}),
     )
+
+
+def _constrained(constraints: Constraints, epochs: int) -> Term:
+    kinds: dict[str, type[Constraint]] = {
+        "entropy_floor": EntropyFloor,
+        "class_marginal": ClassMarginal,
+        "hard_examples": HardExamples,
+        "input_gradient": InputGradient,
+        "sharpness": Sharpness,
+    }
+    levels = constraints.model_dump(exclude={"strength"}, exclude_none=True)
+    chosen = [kinds[name](level) for name, level in levels.items()]
+    return Constrained(chosen, epochs, constraints.strength)
 
 
 def _distillation(distill: Distillation, graph: Graph, base: Graph) -> Term:

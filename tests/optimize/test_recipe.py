@@ -62,6 +62,12 @@ def test_a_changed_recipe_keeps_what_was_left_out(method):
         ({"variants": {"a": "prune-chanels"}}, "variant a: unknown pass.*did you mean"),
         ({"variants": {"a b": ""}}, "variant 'a b' must be"),
         ({"variants": {}}, "variants"),
+        ({"train": {"constraints": {}}}, "train.constraints has no level"),
+        ({"train": {"constraints": {"sharpnes": 1}}}, "did you mean 'sharpness'"),
+        (
+            {"fine_tune": {"constraints": {"sharpness": 1}, "optimizer": "alig-plus"}},
+            "fine_tune: alig-plus does not go with constraints",
+        ),
         ({"variants": {"a": {"budget": {}}}}, "budget takes either ms or share"),
         ({"variants": {"a": {"budget": {"ms": 1, "share": 0.5}}}}, "either ms or share"),
         ({"variants": {"a": {"budget": {"ms": 1, "every": 9}}}}, "no round of 9 after the first"),

@@ -6,7 +6,7 @@ import torch
 import hwopt
 from hwopt import models
 from hwopt.errors import HwoptError
-from hwopt.optimize.recipe import Binary, Training, Variant
+from hwopt.optimize.recipe import Binary, Constraints, Training, Variant
 from hwopt.optimize.terms import make_terms, with_real_weights
 from hwopt.train import BinaryPull
 
@@ -35,6 +35,13 @@ def test_every_method_of_binary_training_is_a_term(method, expected, graph):
     first, real = with_real_weights(TRAINING, variant)
     (term,) = make_terms(first, binary, 1000, real, graph)
     assert str(term) == f"BinaryPull {first.epochs} 0.0 0" and first.epochs == 5
+
+
+def test_constraints_are_one_term(graph):
+    levels = Constraints(class_marginal=0.1, sharpness=0.5, strength=2.0)
+    (term,) = make_terms(TRAINING.model_copy(update={"constraints": levels}), graph, 1000)
+    assert str(term) == "constrained 2.0 0.0: ClassMarginal 0.1, Sharpness 0.5"
+    assert term.epochs == TRAINING.epochs
 
 
 def test_a_network_without_binary_layers_is_refused(graph):

@@ -1,0 +1,152 @@
+"""Steps to a result over batch sizes and sparsities, and the law that is fitted to them.
+
+    python -m benchmarks.batch_scaling
+
+Lee et al. 2021, in small: their network of two convolutions, pruned before training, with the
+fewest steps of several trials of momentum SGD; and the Lipschitz constant along one training.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import Subset
+
+import hwopt
+from benchmarks.records import TRAINING_THREADS, Records, measured_on
+from hwopt import data, passes
+from hwopt.report import markdown
+from hwopt.report.plots import curves, png
+from hwopt.train.scaling import fit_scaling, lipschitz
+from hwopt.train.steps_to_result import steps_to_result
+
+BATCHES = (4, 8, 16, 32, 64, 128, 256, 512)
+SPARSITIES = (0.0, 0.9)
+GOAL = 0.16
+TRIALS = 12
+#: Enough for the slowest; a trial ends when it can no longer be the best.
+MOST_SAMPLES = 120_000
+SMOOTHNESS_STEPS, SMOOTHNESS_EVERY = 200, 40
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "batch-scaling.png"
+
+
+def network(sparsity: float, trial: int) -> nn.Module:
+    """Return the network with the first weights of a trial, pruned by connection sensitivity."""
+    torch.manual_seed(trial)
+    layers = [nn.Conv2d(1, 32, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 5), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1024, 10))
+    graph = hwopt.import_model(model, torch.zeros(1, 1, 28, 28))
+    if sparsity:
+        context = passes.Context(batches=functools.partial(_batches, trial))
+        pruning = f"prune-weights{{ratio={sparsity},criterion=snip,scope=global}}"
+        graph = hwopt.apply(graph, pruning, context)
+    return graph.to_torch()
+
+
+def _batches(seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    return data.batches(data.load("fashion-mnist").train, passes.BATCH_SIZE, seed=seed)
+
+
+def run(batch_size: int, sparsity: float, **_: Any) -> dict[str, Any]:
+    """Return the fewest steps, and with what they were reached."""
+    images = data.load("fashion-mnist")
+    found = steps_to_result(
+        functools.partial(network, sparsity),
+        images.train,
+        Subset(images.validation, range(2000)),
+        batch_size=batch_size,
+        goal=GOAL,
+        most_steps=max(1000, MOST_SAMPLES // batch_size),
+        trials=TRIALS,
+        check_every=max(5, 200 // batch_size),
+        threads=TRAINING_THREADS,
+    )
+    best = None if found.best is None else [found.best.learning_rate, found.best.momentum]
+    ends = [found.reached, found.incomplete, found.infeasible]
+    return {"steps": found.steps, "best": best, "reached, incomplete, infeasible": ends}
+
+
+def smoothness(sparsity: float, **_: Any) -> dict[str, Any]:
+    """Return the estimates between neighbouring steps of one training."""
+    images = data.load("fashion-mnist").train
+    model, few = network(sparsity, 0), Subset(images, range(2000))
+    torch.set_num_threads(TRAINING_THREADS)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    found = []
+    for step, (inputs, targets) in enumerate(data.batches(images, 64, seed=0)):
+        if step == SMOOTHNESS_STEPS:
+            break
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        optimizer.zero_grad()
+        functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        if step % SMOOTHNESS_EVERY == 0:
+            found.append(lipschitz(model, few, before, dict(model.named_parameters())))
+    return {"lipschitz": found}
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """The steps, the fits and the picture."""
+    yield "## Batch size under sparsity\n\n`python -m benchmarks.batch_scaling`"
+    yield (
+        f"Two convolutions and a linear layer on Fashion-MNIST, to a validation error of {GOAL} "
+        f"(2,000 images): the fewest steps of {TRIALS} trials of SGD with quasi-random rate and "
+        "momentum. Sparse networks are pruned before training by connection sensitivity (`snip`)."
+    )
+    measured, laws, rows = {}, {}, []
+    for sparsity in SPARSITIES:
+        steps = {
+            run["batch_size"]: run["steps"]
+            for run in runs
+            if run["sparsity"] == sparsity and run["goal"] == GOAL and run["steps"]
+        }
+        if len(steps) < 3:
+            continue
+        name = f"{100 * sparsity:.0f} % of the weights pruned"
+        law = fit_scaling(steps)
+        measured[name], laws[name] = steps, law.steps
+        smooth = Records("batch_smoothness").find({"sparsity": sparsity})
+        rows.append(
+            [
+                f"{100 * sparsity:.0f} %",
+                *(str(steps.get(batch, "not reached")) for batch in BATCHES),
+                f"{law.c1:.0f}",
+                f"{law.c2:.1f}",
+                f"{law.r_squared:.3f}",
+                f"{law.diminishing_returns:.0f}",
+                f"{median(smooth['lipschitz']):.1f}" if smooth else "",
+            ]
+        )
+    titles = ["pruned", *(f"B = {batch}" for batch in BATCHES)]
+    yield markdown([*titles, "c1", "c2", "R²", "c1 / c2", "Lipschitz"], rows)
+    yield (
+        "K = c1 / B + c2, fitted to relative errors; R² is of the logarithms. From c1 / c2 on most "
+        "steps are those that no batch size saves. Lipschitz: the median of estimates along "
+        f"{SMOOTHNESS_STEPS} steps of one training."
+    )
+    figure = curves(measured, "batch size", "steps to the goal", laws, logarithmic="xy")
+    PICTURE.write_bytes(png(figure))
+    yield f"![Steps to the goal by batch size](images/{PICTURE.name})"
+    yield measured_on(runs)
+
+
+def main() -> None:
+    keys: list[dict[str, Any]] = [
+        {"batch_size": batch, "sparsity": sparsity, "goal": GOAL, "trials": TRIALS}
+        for batch in BATCHES
+        for sparsity in SPARSITIES
+    ]
+    Records("batch_scaling").run_all(keys, run)
+    of_smoothness: list[dict[str, Any]] = [{"sparsity": sparsity} for sparsity in SPARSITIES]
+    Records("batch_smoothness").run_all(of_smoothness, smoothness)
+
+
+if __name__ == "__main__":
+    main()
