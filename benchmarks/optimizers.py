@@ -148,8 +148,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Optimizers\n\n`python -m benchmarks.optimizers`"
     yield (
         f"ResNet-8 on Fashion-MNIST, {IMAGES:,} images, {EPOCHS} epochs, batches of 128; VCSG "
-        "chooses its own. One number a method, the learning rate or its maximum, chosen on 5,000 held-out images; "
-        "test accuracy in percent, mean ± standard deviation over seeds "
+        "chooses its own. One number a method, the learning rate or its maximum, chosen on 5,000 "
+        "held-out images; test accuracy in percent, mean ± standard deviation over seeds "
         f"{', '.join(map(str, SEEDS))}, and the difference in points to the best scheduled SGD."
     )
     for net in NETS:
