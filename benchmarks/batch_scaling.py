@@ -98,14 +98,16 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         f"Two convolutions and a linear layer on Fashion-MNIST, to a validation error of {GOAL} "
         f"(2,000 images): the fewest steps of {TRIALS} trials of SGD with quasi-random rate and "
-        "momentum. Sparse networks are pruned before training by connection sensitivity (`snip`)."
+        "momentum; the error is looked at every 200 samples, or 5 steps. Sparse networks are "
+        "pruned before training by connection sensitivity (`snip`)."
     )
     measured, laws, rows = {}, {}, []
     for sparsity in SPARSITIES:
         steps = {
             run["batch_size"]: run["steps"]
             for run in runs
-            if run["sparsity"] == sparsity and run["goal"] == GOAL and run["steps"]
+            if (run["sparsity"], run["goal"], run["trials"]) == (sparsity, GOAL, TRIALS)
+            and run["steps"]
         }
         if len(steps) < 3:
             continue

@@ -31,6 +31,8 @@ SHAPE = (1, 28, 28)
 TRAINING: dict[str, Any] = {"augment": "flip", "label_smoothing": 0.0, "progress": False}
 DENSE = {"epochs": 8, "learning_rate": 0.2}
 SECOND = {"epochs": 8, "learning_rate": 0.1}
+#: What the loop aims at, so that another measurement is inside, too; the other method gets it, too.
+MARGIN = 0.98
 BUDGET = {"images": IMAGES, "epochs": [DENSE["epochs"], SECOND["epochs"]]}
 FOLDER = Path("runs") / "latency-budget"
 
@@ -75,7 +77,7 @@ def run(method: str, share: float, seed: int) -> dict[str, Any]:
             latency=latency(),
             seed=seed,
         )
-        small = hwopt.apply(graph, f"prune-to-latency{{share={share}}}", context)
+        small = hwopt.apply(graph, f"prune-to-latency{{share={MARGIN * share}}}", context)
         small = fitted(small, seed, SECOND)
         more: dict[str, Any] = {}
     else:
@@ -101,10 +103,11 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         f"ResNet-8, {IMAGES:,} images of Fashion-MNIST, {DENSE['epochs']} epochs dense, then "
         f"{SECOND['epochs']} epochs: *in the loop*, losing channels until the budget is met "
-        "(`LatencyBudget`), or pruned *before* by `prune-to-latency` with the same budget. One "
-        "thread; latency is measured anew at the end, side by side with the dense network, as a "
-        "share of its own. Mean ± standard deviation over seeds."
+        f"(`LatencyBudget`), or pruned *before* by `prune-to-latency`; both aim at {MARGIN} of the "
+        "budget. One thread; latency is measured anew at the end, side by side with the dense "
+        "network, as a share of its own. Mean ± standard deviation over seeds."
     )
+    runs = [run for run in runs if all(run[key] == value for key, value in BUDGET.items())]
     rows = []
     for share in SHARES:
         for method in METHODS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -60,8 +61,11 @@ class ALIG(LossOptimizer):
         value = float(loss)
         trained = [(group, *self._trained(group)) for group in self.param_groups]
         norm = squared_norm(gradient for *_, gradients in trained for gradient in gradients)
-        size = value / (norm + self.eps) if value else 0.0
+        bound = norm + self.eps
+        size = value / bound if bound else math.inf
         for group, parameters, gradients in trained:
+            if not parameters:
+                continue
             steps = torch._foreach_mul(gradients, -min(size, group["lr"]))
             self._move(group, steps, parameters)
         self._project()

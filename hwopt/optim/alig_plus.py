@@ -29,7 +29,7 @@ class ALIGPlus(LossOptimizer):
         max_lr: the largest step size.
         num_samples: of the training set; indices are smaller.
         num_epochs: of the training.
-        updates: of the values in it.
+        updates: how often, at least, the values move in it.
         momentum: Nesterov's, in [0, 1).
         weight_decay: times the step size; not part of the gradient's norm.
 
@@ -99,6 +99,8 @@ class ALIGPlus(LossOptimizer):
         trained = [(group, *self._trained(group)) for group in self.param_groups]
         norm = squared_norm(gradient for *_, gradients in trained for gradient in gradients)
         for group, parameters, gradients in trained:
+            if not parameters:
+                continue
             size = min(max(above / (norm + 1e-9), 0.0), group["lr"])
             if group["weight_decay"]:
                 with torch.no_grad():
@@ -109,13 +111,14 @@ class ALIGPlus(LossOptimizer):
     def end_epoch(self) -> None:
         """Keep the losses of the best epoch; move the values when their time has come."""
         mine = self.param_groups[0]
-        if mine["losses"].mean() < mine["best"].mean():
-            mine["best"] = mine["losses"].clone()
+        losses, known = mine["losses"], mine["best"] < _UNSEEN
+        is_best = not known.any() or losses[known].mean() < mine["best"][known].mean()
+        mine["best"] = losses.clone() if is_best else torch.where(known, mine["best"], losses)
         mine["epoch"] += 1
         if mine["epoch"] % self._every:
             return
         values, moves, best = mine["values"], mine["moves"], mine["best"]
-        is_reached = best <= values
+        is_reached, is_seen = best <= values, best < _UNSEEN
         up, back = (best - values).clamp(min=0) / 2, (values - moves / 2).clamp(min=0)
-        mine["values"] = torch.where(is_reached, back, values + up)
-        mine["moves"] = torch.where(is_reached, moves, up)
+        mine["values"] = torch.where(is_seen, torch.where(is_reached, back, values + up), values)
+        mine["moves"] = torch.where(is_seen & ~is_reached, up, moves)

@@ -103,6 +103,7 @@ class BORAT(LossOptimizer):
         row = [0.0] * (len(self._offsets) + 1)
         for group in self.param_groups:
             if not self._offsets:
+                group["rate"] = group["lr"]  # of the whole bundle, whatever a schedule does
                 for parameter in self._trained(group)[0]:
                     self.state[parameter].update(center=parameter.clone(), pieces=[])
             for parameter in self._in_bundle(group):
@@ -111,7 +112,7 @@ class BORAT(LossOptimizer):
                 self.state[parameter]["pieces"].append(gradient)
             pieces = [self.state[parameter]["pieces"] for parameter in self._in_bundle(group)]
             for number in range(len(row)):
-                row[number] += group["lr"] * _inner((own[-1], own[number]) for own in pieces)
+                row[number] += group["rate"] * _inner((own[-1], own[number]) for own in pieces)
         self._gram.append(row)
         # g_n (u_n - w0), the point u_n being the centre minus what the pieces before add up to.
         self._offsets.append(value + float(np.dot(row[:-1], before[: len(row) - 1])))
@@ -137,7 +138,7 @@ class BORAT(LossOptimizer):
         steps = [torch.zeros_like(parameter) for parameter in parameters]
         for number in range(len(self._offsets)):
             gradients = [state["pieces"][number] for state in states]
-            torch._foreach_add_(steps, gradients, alpha=-group["lr"] * float(weights[number]))
+            torch._foreach_add_(steps, gradients, alpha=-group["rate"] * float(weights[number]))
         torch._foreach_copy_(parameters, [state["center"] for state in states])
         if is_full:
             self._move(group, steps, parameters)
@@ -149,4 +150,11 @@ class BORAT(LossOptimizer):
 
 def _inner(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
     """Return the inner product of two vectors, given in parts."""
-    return float(sum(torch.vdot(first.flatten(), second.flatten()) for first, second in pairs))
+    return float(sum(torch.vdot(_vector(first), _vector(second)) for first, second in pairs))
+
+
+def _vector(tensor: Tensor) -> Tensor:
+    """Return the elements in the order in which they lie in memory, so that none is copied."""
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.permute(0, 2, 3, 1)
+    return tensor.flatten()

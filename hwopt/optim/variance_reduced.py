@@ -147,6 +147,8 @@ class VarianceReduced(Optimizer):
         if group["estimator"] is None:
             is_biased = bias > 0.5
         parameters = [p for p in group["params"] if p in gradients]
+        if not parameters:
+            return
         here, there = ([gradients[p][which] for p in parameters] for which in (0, 1))
         means = [self.state[p]["mean"] for p in parameters]
         correction = 1 - bias if is_biased else bias

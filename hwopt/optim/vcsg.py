@@ -106,15 +106,14 @@ class VCSG(VarianceReduced):
         """Set the steps' size and bias and the next snapshot's size, given a sample's variance."""
         n, first = self.num_samples, self.param_groups[0]
         first["snapshots"] += 1
-        bias, exponent, estimator, batch_size = 0.0, 3 / 32, "unbiased", n
-        if first["snapshots"] >= _WARM_UP:
-            biased, unbiased = batch_sizes(variance, n, self.tolerance)
-            batch_size = min(biased, unbiased)
+        bias, exponent, estimator = 0.0, 3 / 32, "unbiased"
+        biased, unbiased = batch_sizes(variance, n, self.tolerance)
+        if first["snapshots"] > _WARM_UP:  # before, the snapshot is of all samples
             if biased < unbiased:
                 bias, estimator = 0.75, "biased"
             else:
                 bias, exponent = (0.4 if unbiased < biased else 0.5), 5 / 32
-        first["batch_size"] = batch_size
+        first["batch_size"] = min(biased, unbiased) if first["snapshots"] >= _WARM_UP else n
         for group in self.param_groups:
             rate = 1 / (3 * self.smoothness * n**exponent)
             group.update(lr=rate, bias=bias, estimator=estimator)

@@ -72,7 +72,10 @@ class Binary(_Strict):
 
 
 class Budget(_Strict):
-    """Arguments of ``hwopt.search.LatencyBudget``: ``ms``, or ``share`` of the base's latency."""
+    """Arguments of ``hwopt.search.latency_budget.LatencyBudget``.
+
+    Either ``ms`` or a ``share`` of the latency of the network after ``passes``.
+    """
 
     ms: float | None = Field(default=None, gt=0)
     share: float | None = Field(default=None, gt=0)

@@ -49,7 +49,7 @@ class Condense(Pass):
         labels = label_channels(graph)
         classes, pinned = labels.finish()
         removed = _unmade(labels, classes) | _unread(labels, classes)
-        removed &= ~_normalized(labels, classes)
+        removed &= ~normalized(labels, classes)
         removed[list(pinned)] = False
         kept = Kept(labels, classes, removed)
         removed[list(keep_something(kept, np.zeros(len(removed))))] = False
@@ -105,8 +105,8 @@ def _unread(labels: ChannelLabels, classes: Labels) -> np.ndarray:
     return read & ~used
 
 
-def _normalized(labels: ChannelLabels, classes: Labels) -> np.ndarray:
-    """Return the classes that a normalization over channels takes statistics of."""
+def normalized(labels: ChannelLabels, classes: Labels) -> np.ndarray:
+    """Return which classes a normalization over channels takes statistics of."""
     found = np.zeros(_count(classes), dtype=bool)
     for node in labels.graph.nodes():
         if node.op in ("layer_norm", "group_norm") and node.input in labels.values:

@@ -166,7 +166,7 @@ class PruneChannels(Pass):
         # The small subtraction keeps 10 x (1 - 0.7) from becoming 4.
         wanted = math.ceil(free * (1 - self._ratio_of(group)) - 1e-9)
         fewest = math.ceil(self.minimum / group.width)
-        step = self._multiple(context)
+        step = self.multiple_for(context)
         step //= math.gcd(step, group.width)
         rounded = math.ceil(max(wanted, fewest, 1) / step) * step
         return min(free, rounded)
@@ -175,7 +175,8 @@ class PruneChannels(Pass):
         fitting = [ratio for name, ratio in self.ratios if group.is_named((name,))]
         return fitting[-1] if fitting else self.ratio
 
-    def _multiple(self, context: Context) -> int:
+    def multiple_for(self, context: Context) -> int:
+        """Return the multiple of channels that is kept, with that of the target if it is 0."""
         if self.multiple:
             return self.multiple
         if context.vector_length is None:

@@ -44,31 +44,57 @@ def choose_within(
         first: the first budget; the share by default.
 
     Returns:
-        The most important one of those within the share, if there is any, and the last one that was
-        measured.
+        The most important one of those within the share, or None; and the last one that was
+        measured, which is the fastest if none is within.
     """
     low, high = fastest(table), 1.0
+    aim = share - _TOLERANCE / 2
     # What is predicted of the fastest may be more than it takes.
     budget = max(first or share, low)
     best: Measured | None = None
     # The network as it is has its latency, whatever a second measurement says.
-    tried = {tuple(max(w.channels for w in widths) for widths in table.values()): 1.0}
+    dense = tuple(max(w.channels for w in widths) for widths in table.values())
+    tried = {dense: 1.0}
+    inside, outside = None, (1.0, 1.0)  # predicted and measured shares next to the budget
     while True:
-        allocation = choose(budget)
-        widths = tuple(allocation.widths[name].channels for name in table)
-        if widths not in tried:
-            tried[widths] = measure(allocation)
-            log.info("predicted %.3f, measured %.3f", allocation.predicted_ms, tried[widths])
-        last = Measured(allocation, tried[widths])
+        last = _measured(choose(budget), table, tried, measure)
+        found = (last.allocation.predicted_ms, last.share)
         if last.share <= share:
-            low = max(low, budget)
-            if best is None or allocation.importance > best.allocation.importance:
+            low, inside = max(low, budget), found
+            if best is None or last.allocation.importance > best.allocation.importance:
                 best = last
         else:
-            high = min(high, allocation.predicted_ms, budget)
-        near = share - _TOLERANCE <= last.share <= share
-        if near or high - low < _ROUNDING or len(tried) > _CORRECTIONS:
-            return best, last
-        budget *= share / last.share
+            high, outside = min(high, found[0], budget), found
+        if share - _TOLERANCE <= last.share <= share or high - low < _ROUNDING:
+            break
+        if len(tried) > _CORRECTIONS:
+            break
+        budget = _between(inside or (1.0, 1.0), outside if inside else found, aim)
         if not low < budget < high:
             budget = (low + high) / 2
+    if best is None:
+        last = _measured(choose(fastest(table)), table, tried, measure)
+        best = last if last.share <= share else None
+    return best, last
+
+
+def _measured(
+    allocation: Allocation,
+    table: Table,
+    tried: dict[tuple[int, ...], float],
+    measure: Callable[[Allocation], float],
+) -> Measured:
+    """Measure a choice, if it is a new one."""
+    widths = tuple(allocation.widths[name].channels for name in table)
+    if widths not in tried:
+        tried[widths] = measure(allocation)
+        log.info("predicted %.3f, measured %.3f", allocation.predicted_ms, tried[widths])
+    return Measured(allocation, tried[widths])
+
+
+def _between(first: tuple[float, float], second: tuple[float, float], aim: float) -> float:
+    """Return what is to be predicted, on the line through two pairs of predicted and measured."""
+    if first[1] == second[1]:
+        return second[0]
+    slope = (first[0] - second[0]) / (first[1] - second[1])
+    return second[0] + (aim - second[1]) * slope

@@ -7,13 +7,22 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hwopt.errors import HwoptError
 from hwopt.passes import Context, apply
+from hwopt.passes.condense import normalized
 from hwopt.passes.prune_channels import PruneChannels
-from hwopt.search.allocate import Allocation, lowest_price, priced
+from hwopt.search.allocate import (
+    Allocation,
+    Table,
+    Width,
+    allocate,
+    fastest,
+    lowest_price,
+)
 from hwopt.search.choose_within import choose_within
 from hwopt.search.widths import measure_widths, narrowed, with_importance
 from hwopt.train.channel_slices import ChannelSlices
@@ -27,6 +36,8 @@ _MARGIN = 0.98
 
 #: What a checkpoint holds.
 _STATE = (
+    "dense_ms",
+    "budget_ms",
     "measured_ms",
     "multiplier",
     "_predicted",
@@ -46,11 +57,13 @@ class LatencyBudget(Term):
     The measured latency is a constraint, and its multiplier is the price of latency. Before
     training every group of channels is measured at several widths. After the first epoch, and every
     few epochs from then on, what is left of the network is condensed, compiled and measured; the
-    budget of the round is corrected by how far the last prediction was off; the multiplier becomes
-    the lowest one at which the widths that are worth their price fit; and the group sparsity of a
-    channel that is not worth it becomes as strong as takes its norm to zero until the next
-    measurement. The last round measures before it shrinks, and raises the price until the budget is
-    met. From then on the widths stay, and the training goes on.
+    budget of the round is corrected by how far the last prediction was off; the most important
+    widths that fit are found, and the multiplier is the price at which they are worth it; and the
+    group sparsity of a channel that is not becomes as strong as takes its norm to zero until the
+    next measurement. The last round measures before it shrinks, and chooses again until the budget
+    is met. From then on the widths stay, and the training goes on. Channels that a layer or group
+    normalization counts stay, for the statistics are of all of them, and so do groups without a
+    layer of their own.
 
     Worth is the logarithm of the share of a group's importance that is left; the importance of a
     channel is the squared product of weights and gradients, summed over what makes, scales and
@@ -122,7 +135,12 @@ class LatencyBudget(Term):
             ratio=0.0, multiple=multiple, minimum=minimum, constants="drop"
         )
         self._context = Context(latency=latency)
-        self._ranking = self._pruning.rank(graph, self._context)
+        ranking = self._pruning.rank(graph, self._context)
+        scores = ranking.scores.copy()
+        scores[normalized(ranking.labels, ranking.classes)] = np.nan  # condense keeps them
+        self._channels = ChannelSlices.of(graph, affine=True)
+        scores[~self._channels.removable().numpy()] = np.nan
+        self._ranking = dataclasses.replace(ranking, scores=scores)
 
     def __str__(self) -> str:
         return (
@@ -131,30 +149,29 @@ class LatencyBudget(Term):
         )
 
     def start(self, model: nn.Module, samples: int) -> None:
-        """Measure the network, and every group at its widths."""
+        """Find the channels in the model; nothing is measured yet."""
         self._model, self._parameters = model, dict(model.named_parameters())
-        self._channels = ChannelSlices.of(self.graph, affine=True)
         self._channels.check(self._parameters)
-        self._table = measure_widths(self._pruning, self._ranking, self._context, self.widths)
-        if not self._table:
-            raise HwoptError(
-                "LatencyBudget: no channels can be pruned; prune-channels lists the reasons"
-            )
-        (self.dense_ms,) = self.latency([self.graph])
-        self.budget_ms = self._given * (self.dense_ms if self._is_share else 1.0)
-        self.measured_ms, self.multiplier, self._predicted = self.dense_ms, 0.0, 1.0
+        self._table: Table = {}
+        self.dense_ms = self.budget_ms = self.measured_ms = self.multiplier = 0.0
+        self._predicted = 1.0
         self._epoch = self._steps = self._steps_an_epoch = 0
         self._importance = torch.zeros(self._channels.count)
         self._leaving = torch.zeros(self._channels.count, dtype=torch.bool)
 
     def start_epoch(self, learning_rate: float) -> None:
         """Measure what is left and choose what is to go, if a round begins."""
+        if self._epoch == 0:
+            self._measure_widths()
         if self._epoch == 1:
             self._steps_an_epoch = self._steps
         self._epoch += 1
         rounds, since = divmod(self._epoch - 2, self.every)
-        if since == 0 and 0 <= rounds < self.rounds:
-            self._begin_round(rounds + 1)
+        if since == 0 and 0 <= rounds <= self.rounds and self.budget_ms < self.dense_ms:
+            share = self._share(self.condensed()) if self._leaving.any() else 1.0
+            self.measured_ms = share * self.dense_ms
+            if rounds < self.rounds:
+                self._begin_round(rounds + 1, share)
 
     def after_step(self, learning_rate: float) -> None:
         """Take the gradients into account, and shrink the channels that are to go."""
@@ -184,26 +201,42 @@ class LatencyBudget(Term):
 
     def state(self) -> dict[str, Any]:
         """Return what was measured and chosen."""
-        return {name: getattr(self, name) for name in _STATE}
+        table = {
+            name: [dataclasses.astuple(width) for width in widths]
+            for name, widths in self._table.items()
+        }
+        return {"table": table} | {name: getattr(self, name) for name in _STATE}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
+        self._table = {
+            name: [Width(*width) for width in widths] for name, widths in state["table"].items()
+        }
         for name in _STATE:
             setattr(self, name, state[name])
 
-    def _begin_round(self, number: int) -> None:
+    def _measure_widths(self) -> None:
+        """Measure the network, and every group at its widths."""
+        self._table = measure_widths(self._pruning, self._ranking, self._context, self.widths)
+        if not self._table:
+            raise HwoptError(
+                "LatencyBudget: no channels can be removed; prune-channels and condense list the "
+                "reasons"
+            )
+        (self.dense_ms,) = self.latency([self.graph])
+        self.budget_ms = self._given * (self.dense_ms if self._is_share else 1.0)
+        self.measured_ms = self.dense_ms
+
+    def _begin_round(self, number: int, share: float) -> None:
         """Choose what goes in a round, from 1 on; in the last one until it fits as measured."""
         scores = (self._importance / max(1, self._steps)).double().numpy()
+        scores = np.where(np.isnan(self._ranking.scores), np.nan, scores)
         ranking = dataclasses.replace(self._ranking, scores=scores)
         table = with_importance(self._table, ranking)
-        share = self._share(self.condensed())
-        self.measured_ms = share * self.dense_ms
-        final = min(1.0, _MARGIN * self.budget_ms / self.dense_ms)
-        wanted = final ** (number / self.rounds)
-        first = wanted * self._predicted / share
+        wanted = (_MARGIN * self.budget_ms / self.dense_ms) ** (number / self.rounds)
 
-        def choose(budget: float) -> Allocation:
-            return priced(table, lowest_price(table, budget))
+        def choose(predicted: float) -> Allocation:
+            return allocate(table, max(predicted, fastest(table)))
 
         def removal(allocation: Allocation) -> PruneChannels:
             return narrowed(self._pruning, table, allocation.widths)
@@ -211,11 +244,11 @@ class LatencyBudget(Term):
         def measure(allocation: Allocation) -> float:
             return self._share(removal(allocation).prune(ranking, self._context).graph)
 
+        first = wanted * self._predicted / share
         allocation = choose(first)
         if number == self.rounds:
             best, last = choose_within(wanted, table, choose, measure, first)
-            allocation, share = (best or last).allocation, (best or last).share
-            self.measured_ms = share * self.dense_ms
+            allocation = (best or last).allocation
         self._predicted = allocation.predicted_ms
         self.multiplier = lowest_price(table, allocation.predicted_ms)
         kept, _ = removal(allocation).choose(ranking, self._context)

@@ -80,7 +80,7 @@ def _counts(
     pruning: PruneChannels, group: ChannelGroup, free: int, context: Context, widths: int
 ) -> list[int]:
     """Return the numbers of classes that are offered, the full one first."""
-    step = pruning.multiple or context.vector_length or 1
+    step = pruning.multiple_for(context)
     step //= math.gcd(step, group.width)
     fewest = max(1, math.ceil(pruning.minimum / group.width))
     wanted = [math.ceil(free * k / widths / step) * step for k in range(1, widths)]

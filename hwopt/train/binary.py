@@ -32,6 +32,8 @@ class BinaryTerm(Term):
         HwoptError: if there is no weight, or the model has not all of them.
     """
 
+    epochs: int
+
     def __init__(self, weights: Collection[str], epochs: int) -> None:
         if not weights:
             raise HwoptError(

@@ -33,8 +33,8 @@ class ChannelSlices:
 
         Args:
             graph: whose channels.
-            affine: with the scales and shifts of normalizations, not only the weights that make
-                the channels.
+            affine: with the biases of the layers and the scales and shifts of normalizations, not
+                only the weights that make the channels.
         """
         from hwopt.passes.channels import label_channels
 
@@ -42,13 +42,29 @@ class ChannelSlices:
         classes, pinned = labels.finish()
         found = {}
         for entry in labels.slices:
-            scales = affine and graph.is_trainable(entry.parameter)
-            scales = scales and graph.parameter(entry.parameter).dim() == 1
+            scales = affine and graph.parameter(entry.parameter).dim() == 1
             if (entry.produces or scales) and entry.parameter not in found:
-                numbers = torch.from_numpy(classes[entry.labels])
-                stays = torch.tensor([int(n) in pinned for n in numbers])
-                found[entry.parameter] = (entry.axis, torch.where(stays, -1, numbers))
-        return cls(found, int(classes.max(initial=-1)) + 1)
+                found[entry.parameter] = (entry.axis, torch.from_numpy(classes[entry.labels]))
+        trained = {name: entry for name, entry in found.items() if graph.is_trainable(name)}
+        makers = {entry.parameter for entry in labels.slices if entry.produces}
+        stays = torch.zeros(int(classes.max(initial=-1)) + 1, dtype=torch.bool)
+        stays[list(pinned)] = True
+        for name in makers & (found.keys() - trained.keys()):
+            stays[found[name][1]] = True  # what is not trained cannot become zero
+        return cls(
+            {
+                name: (axis, torch.where(stays[numbers], -1, numbers))
+                for name, (axis, numbers) in trained.items()
+            },
+            len(stays),
+        )
+
+    def removable(self) -> Tensor:
+        """Return for every channel whether weights make it that can become zero, bool (count,)."""
+        found = torch.zeros(self.count + 1, dtype=torch.bool)
+        for _, numbers in self.slices.values():
+            found[numbers] = True
+        return found[:-1]
 
     def check(self, parameters: Mapping[str, Tensor]) -> None:
         """Refuse the parameters of a model that these are no channels of."""

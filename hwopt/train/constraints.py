@@ -88,6 +88,9 @@ class ClassMarginal(Constraint):
             raise HwoptError("ClassMarginal: the prior must be probabilities that sum to 1")
         self.prior = prior
 
+    def __str__(self) -> str:
+        return f"{super().__str__()}{f' prior {list(self.prior)}' if self.prior else ''}"
+
     def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the divergence on the batch."""
         mean = outputs.softmax(1).mean(0)
@@ -137,11 +140,16 @@ class Sharpness(Constraint):
             raise HwoptError(f"Sharpness: the radius must be positive, not {radius}")
         self.radius = radius
 
+    def __str__(self) -> str:
+        return f"{super().__str__()} radius {self.radius}"
+
     def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the difference on the batch."""
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         loss = _loss_of(model, trained, inputs, targets, "mean")
-        gradients = torch.autograd.grad(loss, list(trained.values()), retain_graph=True)
+        gradients = torch.autograd.grad(
+            loss, list(trained.values()), retain_graph=True, materialize_grads=True
+        )
         norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt().clamp(min=1e-12)
         uphill = {
             name: parameter + self.radius * gradient / norm
@@ -170,6 +178,9 @@ class Constrained(Term):
         multipliers: one a constraint.
         values: the mean of each over the last epoch.
     """
+
+    epochs: int
+    alone = True  # the means over an epoch would be others in every process
 
     def __init__(
         self,
@@ -208,7 +219,13 @@ class Constrained(Term):
         for place, level in enumerate(self._levels()):
             with torch.random.fork_rng(devices=[]):
                 value = self.constraints[place].value(self.model, inputs, outputs, targets)
-            self._sums[place] += value.item()
+            found = value.item()
+            if not math.isfinite(found):
+                raise HwoptError(
+                    f"constraint {self.constraints[place]} became {found} in epoch {self.epoch}: "
+                    "lower the learning rate or the strength"
+                )
+            self._sums[place] += found
             excess = (value - level).clamp(min=0)
             if excess.item() > 0:
                 loss = loss + self.multipliers[place] * excess + self.strength / 2 * excess**2

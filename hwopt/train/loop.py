@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from torch.utils.data import Dataset
 
 from hwopt.data import DataSet
 from hwopt.errors import HwoptError
-from hwopt.optim import VCSG, ALIGPlus
+from hwopt.optim import ALIG, BORAT, VCSG, ALIGPlus
+from hwopt.optim.base import LossOptimizer
 from hwopt.train import augment as augmentations
 from hwopt.train import optimizers, schedules
 from hwopt.train.cpu import channels_last, has_bfloat16, set_threads
@@ -72,8 +74,9 @@ def fit(
         optimizer_options: more arguments of a named optimizer; see :mod:`hwopt.optim`.
         schedule: "one-cycle", "cosine", "linear", "constant", or a function from the progress
             (0 to 1) to a factor of the learning rate.
-        weight_decay: of the named optimizers; biases and batch norms are spared.
-        label_smoothing: of the cross entropy.
+        weight_decay: of "sgd" and "adamw", which spare biases and batch norms, and of "alig-plus",
+            which spares none; the others have none.
+        label_smoothing: of the cross entropy; must be 0 with "alig" and "borat".
         loss: a function of outputs and targets, in place of the cross entropy.
         terms: what is added to the objective: :class:`L1Penalty`, :class:`SelfDistillation`,
             :class:`Alignment`, or your own :class:`Term`.
@@ -101,7 +104,7 @@ def fit(
     [1, 2]
     """
     processes = Processes()
-    settings = {
+    settings: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -118,18 +121,19 @@ def fit(
         "processes": processes.count,
     }
     dataset = data.train if isinstance(data, DataSet) else data
-    _check(settings, dataset)
+    _check(settings, dataset, terms)
+    settings["samples"] = len(dataset)  # type: ignore[arg-type]
     built = optimizers.build(
         optimizer,
         model,
         learning_rate,
         weight_decay,
-        samples=len(dataset),  # type: ignore[arg-type]
+        samples=settings["samples"],
         epochs=epochs,
         options=optimizer_options,
     )
     _check_optimizer(built, settings, loss, terms)
-    _check_processes(built, processes, batch_size, terms)
+    _check_processes(built, processes, batch_size, settings["samples"], terms)
     trainer = Trainer(
         model=model,
         dataset=dataset,
@@ -137,8 +141,8 @@ def fit(
         schedule=schedules.find(schedule),
         loss=loss or _cross_entropy(label_smoothing, built),
         augment=augmentations.find(augment),
-        settings=settings | {"samples": len(dataset)},  # type: ignore[arg-type]
-        steps=max(1, len(dataset) // batch_size),  # type: ignore[arg-type]
+        settings=settings,
+        steps=max(1, settings["samples"] // batch_size),
         terms=terms,
         processes=processes,
     )
@@ -166,11 +170,16 @@ def fit(
     return History(tuple(done), resumed_from)
 
 
-def _check(settings: dict[str, Any], dataset: Dataset[Any]) -> None:
+def _check(settings: dict[str, Any], dataset: Dataset[Any], terms: Sequence[Term]) -> None:
     """Refuse settings that make no training."""
     for key in ("epochs", "batch_size", "learning_rate"):
         if not settings[key] > 0:
             raise HwoptError(f"{key} must be positive, not {settings[key]}")
+    for term in terms:
+        if term.epochs not in (None, settings["epochs"]):
+            raise HwoptError(
+                f"the term {term} is for {term.epochs} epochs, not for {settings['epochs']}"
+            )
     if len(dataset) == 0:  # type: ignore[arg-type]
         raise HwoptError("the data set to train on is empty")
 
@@ -180,6 +189,23 @@ def _check_optimizer(
 ) -> None:
     """Refuse what an optimizer cannot do."""
     changes = [term for term in terms if type(term).loss is not Term.loss]
+    if isinstance(optimizer, ALIG | BORAT):
+        smoothing = settings["label_smoothing"] if loss is None else 0
+        if changes or smoothing:
+            what = f"the term {changes[0]}" if changes else f"label_smoothing={smoothing}"
+            raise HwoptError(
+                f"{optimizer} needs a loss that can become 0, but not with {what}: leave it out"
+            )
+    if isinstance(optimizer, LossOptimizer) and terms and settings["learning_rate"] == math.inf:
+        raise HwoptError(f"terms go with a finite learning rate, not with {optimizer} without one")
+    if isinstance(optimizer, VCSG) and terms:
+        raise HwoptError(f"vcsg goes with no terms, such as {terms[0]}")
+    fewest = getattr(optimizer, "steps_per_update", 1)
+    if settings["samples"] // settings["batch_size"] < fewest and fewest > 1:
+        raise HwoptError(
+            f"{optimizer} takes {fewest} batches of {settings['batch_size']} for an update, more "
+            f"than the {settings['samples']} samples have: choose smaller ones or fewer pieces"
+        )
     if isinstance(optimizer, ALIGPlus) and (loss is not None or changes):
         what = "your own" if loss is not None else f"that of {changes[0]}"
         raise HwoptError(f"alig-plus needs the cross entropy of every sample, not {what}")
@@ -188,10 +214,14 @@ def _check_optimizer(
 
 
 def _check_processes(
-    optimizer: Optimizer, processes: Processes, batch_size: int, terms: Sequence[Term]
+    optimizer: Optimizer,
+    processes: Processes,
+    batch_size: int,
+    samples: int,
+    terms: Sequence[Term],
 ) -> None:
     """Refuse what does not go with more than one process."""
-    processes.check(batch_size)
+    processes.check(batch_size, samples)
     alone = [str(term) for term in terms if term.alone]
     # They keep something of every sample, and choose the size of their batches.
     if isinstance(optimizer, ALIGPlus | VCSG):

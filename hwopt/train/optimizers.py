@@ -80,12 +80,13 @@ def build(
         learning_rate = VCSG.smoothness_for(learning_rate, samples)
     given = arguments.get(optimizer, {}) | dict(options or {})
     factory = NAMES[optimizer]
-    unknown = sorted(given.keys() - inspect.signature(factory).parameters.keys())
-    if unknown:
-        raise unknown_name(
-            f"option of {optimizer}", unknown[0], inspect.signature(factory).parameters
-        )
     second = "smoothness" if optimizer == "vcsg" else "max_lr" if optimizer in _CAPPED else "lr"
+    offered = inspect.signature(factory).parameters.keys() - {"params", second}
+    unknown = sorted(given.keys() - offered)
+    if unknown == [second]:
+        raise HwoptError(f"{second} of {optimizer} is what learning_rate is: set that")
+    if unknown:
+        raise unknown_name(f"option of {optimizer}", unknown[0], sorted(offered))
     return factory(groups, **{second: learning_rate}, **given)
 
 

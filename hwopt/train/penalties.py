@@ -64,7 +64,9 @@ class L1Penalty(Term):
         self.weights = weights
 
     def __str__(self) -> str:
-        what = "channels" if self.channels else "weights"
+        what = "weights" if self.weights is None else f"{len(self.weights)} weights"
+        if self.channels:
+            what = f"{self.channels.count} channels of {len(self.channels.slices)} weights"
         return f"l1 {self.form} {self.strength} {self.grows} {what}"
 
     def start(self, model: nn.Module, samples: int) -> None:

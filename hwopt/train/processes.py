@@ -27,7 +27,7 @@ class Processes:
         self.count = distributed.get_world_size() if together else 1
         self.rank = distributed.get_rank() if together else 0
 
-    def check(self, batch_size: int) -> None:
+    def check(self, batch_size: int, samples: int) -> None:
         """Refuse batches that cannot be shared evenly.
 
         Raises:
@@ -37,6 +37,11 @@ class Processes:
             raise HwoptError(
                 f"batch_size is {batch_size}, which {self.count} processes cannot share evenly: "
                 "choose a multiple"
+            )
+        if self.count > 1 and samples < batch_size:
+            raise HwoptError(
+                f"there are {samples} samples, not even a batch of {batch_size} for "
+                f"{self.count} processes: choose smaller batches"
             )
 
     def share(self, samples: Tensor) -> Tensor:

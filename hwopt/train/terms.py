@@ -15,9 +15,13 @@ class Term:
 
     Class attributes:
         alone: whether it goes with one process only.
+
+    Attributes:
+        epochs: of the training that it is for; None goes with any.
     """
 
     alone: ClassVar[bool] = False
+    epochs: int | None = None
 
     def start(self, model: nn.Module, samples: int) -> None:
         """Prepare for a training of ``model`` on so many samples."""

@@ -68,6 +68,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.settings["samples"], generator=generator)
         size, steps = self._plan()
+        updates = getattr(self.optimizer, "steps_per_update", 1)
         batches = [self.processes.share(indices) for indices in order.split(size)[:steps]]
         if self.processes.rank:
             generator = self.processes.generator(seed)
@@ -86,8 +87,9 @@ class Trainer:
                     for term in self.terms:
                         term.start_epoch(rate)
                 value, hits = self._step(inputs, targets, indices, epoch, step)
-                for term in self.terms:
-                    term.after_step(rate)
+                if (step + 1) % updates == 0:
+                    for term in self.terms:
+                        term.after_step(rate)
                 total_loss += value * len(targets)
                 classified = hits is not None
                 correct += hits or 0
@@ -156,16 +158,17 @@ class Trainer:
             mean = loss.mean()
             for term in self.terms:
                 mean = term.loss(mean, inputs, outputs, targets)
-            value = mean.item()
+            self.optimizer.zero_grad()
+            mean.backward()
+            result = loss.detach() if loss.dim() else mean.detach()
+            self.processes.average([result, *(p.grad for p in self.model.parameters())])
+            # After the average: all processes stop, or none does.
+            value = result.mean().item()
             if not math.isfinite(value):
                 raise HwoptError(
                     f"the loss became {value} in epoch {epoch} at step {step + 1} of {self.steps}: "
                     f"lower the learning rate (its highest is {self.settings['learning_rate']})"
                 )
-            self.optimizer.zero_grad()
-            mean.backward()
-            result = loss.detach() if loss.dim() else mean.detach()
-            self.processes.average([result, *(p.grad for p in self.model.parameters())])
             return result
 
         return closure

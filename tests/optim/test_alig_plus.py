@@ -56,6 +56,20 @@ def test_the_best_epoch_counts_and_not_the_last():
     assert of_values(optimizer, "values") == [0.5]
 
 
+def test_samples_that_were_not_seen_move_nothing_and_spoil_nothing():
+    w = nn.Parameter(torch.zeros(1))
+    optimizer = ALIGPlus([w], 1e-9, num_samples=3, num_epochs=6, updates=6, momentum=0.0)
+    for _ in range(2):
+        optimizer.step(losses_of(optimizer, w, torch.ones(2)), torch.tensor([0, 1]))
+        optimizer.end_epoch()
+    assert of_values(optimizer, "values") == pytest.approx([0.75, 0.75, 0.0])
+    assert of_values(optimizer, "moves") == pytest.approx([0.25, 0.25, 0.0])
+    # Seen at last, in an epoch that is not the best of the others, it begins where they did.
+    optimizer.step(losses_of(optimizer, w, 2 * torch.ones(3)), torch.tensor([0, 1, 2]))
+    optimizer.end_epoch()
+    assert of_values(optimizer, "values") == pytest.approx([0.875, 0.875, 1.0])
+
+
 def test_a_step_with_weight_decay():
     w = nn.Parameter(torch.ones(1, dtype=torch.float64))
     optimizer = ALIGPlus([w], 0.1, num_samples=2, num_epochs=10, weight_decay=0.1)

@@ -142,7 +142,7 @@ def test_rules_of_vcsg():
     w = nn.Parameter(torch.zeros(1))
     optimizer = VCSG([w], n, smoothness=0.25, tolerance=1e-3)
     rates = []
-    for variance in (1.0, 1.0, 1.0, 1e9):
+    for variance in (1.0, 1.0, 1.0, 1.0, 1e9):
         optimizer._choose(variance)
         group = optimizer.param_groups[0]
         rates.append((group["bias"], group["lr"], optimizer.batch_size))
@@ -150,6 +150,7 @@ def test_rules_of_vcsg():
     expected = [
         (0.0, fast, n),
         (0.0, fast, n),
+        (0.0, fast, 23065),  # the third snapshot is of all samples, the next one is not
         (0.75, fast, 23065),
         (0.5, slow, round(n**0.995)),
     ]

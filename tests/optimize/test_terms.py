@@ -40,7 +40,7 @@ def test_every_method_of_binary_training_is_a_term(method, expected, graph):
 def test_constraints_are_one_term(graph):
     levels = Constraints(class_marginal=0.1, sharpness=0.5, strength=2.0)
     (term,) = make_terms(TRAINING.model_copy(update={"constraints": levels}), graph, 1000)
-    assert str(term) == "constrained 2.0 0.0: ClassMarginal 0.1, Sharpness 0.5"
+    assert str(term) == "constrained 2.0 0.0: ClassMarginal 0.1, Sharpness 0.5 radius 0.05"
     assert term.epochs == TRAINING.epochs
 
 

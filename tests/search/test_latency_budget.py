@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 from hypothesis import given
+from torch import nn
+from torch.utils.data import TensorDataset
 
 import hwopt
 from hwopt import data, models, targets, train
@@ -111,11 +113,36 @@ def test_what_cannot_be_is_said_in_one_sentence(graph, latency):
     ):
         with pytest.raises(HwoptError, match=message):
             LatencyBudget(graph, latency, 6, **options)
-    linear = hwopt.import_model(torch.nn.Linear(4, 3), torch.zeros(1, 4))
-    with pytest.raises(HwoptError, match="no channels can be pruned"):
-        LatencyBudget(linear, latency, 6, share=0.5).start(linear.to_torch(), 1)
+    linear = hwopt.import_model(nn.Linear(4, 3), torch.zeros(1, 4))
+    dataset = TensorDataset(torch.zeros(8, 4), torch.zeros(8, dtype=torch.long))
+    term = LatencyBudget(linear, latency, 6, share=0.5)
+    with pytest.raises(HwoptError, match="no channels can be removed"):
+        train.fit(linear.to_torch(), dataset, epochs=6, terms=[term], progress=False)
     with pytest.raises(HwoptError, match="channels are of another model"):
         LatencyBudget(graph, latency, 6, share=0.5).start(linear.to_torch(), 1)
+
+
+def test_channels_that_a_group_norm_counts_stay(digits):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3, stride=4), nn.GroupNorm(2, 8), nn.ReLU()]
+    layers += [nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 10)]
+    graph = hwopt.import_model(nn.Sequential(*layers), torch.zeros(1, *digits.input_shape))
+    term = LatencyBudget(graph, lambda graphs: [one.macs() / 1e3 for one in graphs], 5, share=0.7)
+    trained(graph, digits, term, epochs=5)
+    small = term.condensed()
+    assert small.parameter("0.weight").shape[0] == 8
+    assert small.parameter("3.weight").shape[0] < 16
+    assert term.measured_ms == pytest.approx(small.macs() / 1e3) and term.multiplier > 0
+    assert small.macs() <= 0.7 * graph.macs()
+
+
+def test_noise_removes_nothing_from_what_is_inside(graph, digits):
+    noise = iter(range(10**6))
+    term = LatencyBudget(
+        graph, lambda graphs: [1 + 0.01 * (next(noise) % 7) for _ in graphs], 4, share=1.0, widths=3
+    )
+    trained(graph, digits, term, epochs=4)
+    assert term.condensed().macs() == graph.macs()
 
 
 @pytest.mark.alone

@@ -32,6 +32,7 @@ def main(folder: Path, optimizer: str) -> None:
         learning_rate=0.1,
         optimizer=optimizer,
         schedule="constant",
+        label_smoothing=0.0,
         terms=[train.L1Penalty(1.0)],
         threads=1,
         progress=False,

@@ -22,6 +22,7 @@ from hwopt.errors import HwoptError
 from hwopt.optim import BORAT
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train import loop, progress
+from hwopt.train.constraints import Constrained, EntropyFloor
 
 # One thread: small models gain nothing from two, and lose much on a busy machine.
 quiet_fit = partial(train.fit, progress=False, threads=1)
@@ -155,7 +156,8 @@ def test_an_epoch_of_borat_ends_with_an_update() -> None:
         made.append(BORAT(parameters, rate, pieces=5))
         return made[0]
 
-    quiet_fit(model, blobs(), epochs=1, batch_size=10, learning_rate=0.1, optimizer=factory)
+    arguments = {"epochs": 1, "batch_size": 10, "learning_rate": 0.1, "label_smoothing": 0.0}
+    quiet_fit(model, blobs(), optimizer=factory, **arguments)
     assert not any("center" in state for state in made[0].state.values())
 
 
@@ -283,6 +285,45 @@ def test_bfloat16_where_the_processor_has_it(
         ({"schedule": "one-cyle"}, "did you mean 'one-cycle'"),
         ({"optimizer": "sdg"}, "did you mean 'sgd'"),
         ({"optimizer": "borat", "optimizer_options": {"peices": 3}}, "did you mean 'pieces'"),
+        (
+            {"optimizer": "borat", "optimizer_options": {"max_lr": 3}},
+            "max_lr of borat is what",
+        ),
+        ({"optimizer": "borat"}, "BORAT needs a loss that can become 0, .* label_smoothing=0.1"),
+        (
+            {
+                "optimizer": "alig",
+                "label_smoothing": 0.0,
+                "terms": [train.SelfDistillation(small_model(), "kl")],
+            },
+            "ALIG needs a loss that can become 0, but not with the term self-distillation",
+        ),
+        (
+            {
+                "optimizer": "borat",
+                "label_smoothing": 0.0,
+                "optimizer_options": {"pieces": 5},
+                "batch_size": 32,
+            },
+            "BORAT takes 4 batches of 32 for an update, more than the 96 samples have",
+        ),
+        (
+            {"optimizer": "vcsg", "schedule": "constant", "terms": [train.L1Penalty(1.0)]},
+            "vcsg goes with no terms",
+        ),
+        (
+            {
+                "optimizer": "alig",
+                "label_smoothing": 0.0,
+                "learning_rate": float("inf"),
+                "terms": [train.L1Penalty(1.0)],
+            },
+            "terms go with a finite learning rate",
+        ),
+        (
+            {"terms": [Constrained([EntropyFloor(0.1)], epochs=9)]},
+            "the term constrained .* is for 9 epochs, not for 7",
+        ),
         ({"optimizer": "vcsg"}, "chooses its step sizes itself: schedule must be constant"),
         (
             {"optimizer": "alig-plus", "loss": functional.cross_entropy},
