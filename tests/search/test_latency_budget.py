@@ -147,12 +147,17 @@ def test_noise_removes_nothing_from_what_is_inside(graph, digits):
 
 @pytest.mark.alone
 @pytest.mark.slow
-def test_the_budget_is_kept_as_measured_on_this_machine(graph, digits, tmp_path):
-    latency = GraphLatency(targets.get("host", threads=1), trials=0, memory=tmp_path / "l.json")
-    term = LatencyBudget(graph, latency, 6, share=0.7, widths=4)
-    trained(graph, digits, term)
+def test_the_budget_is_kept_as_measured_on_this_machine(digits, tmp_path):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU()]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)]
+    graph = hwopt.import_model(nn.Sequential(*layers), torch.zeros(1, *digits.input_shape))
+    target, memory = targets.get("host", threads=1), tmp_path / "latencies.json"
+    latency = GraphLatency(target, trials=0, runs=100, memory=memory)
+    term = LatencyBudget(graph, latency, 4, share=0.6, widths=4)
+    trained(graph, digits, term, epochs=4)
     dense_ms, small_ms = latency([graph, term.condensed()])
-    assert small_ms <= 0.7 * dense_ms
+    assert small_ms <= 0.6 * dense_ms
     assert term.measured_ms == pytest.approx(small_ms)
 
 
