@@ -20,15 +20,40 @@ def check_recipe(recipe: Recipe, where: str) -> None:
     """
     for name, variant in recipe.variants.items():
         _check_variant(name, variant, recipe, where)
-    for key, training in (("train", recipe.train), ("fine_tune", recipe.fine_tune)):
-        if training and training.constraints:
-            if training.constraints.model_fields_set <= {"strength"}:
-                raise HwoptError(f"{where}: {key}.constraints has no level: give one at least")
-            if training.optimizer == "alig-plus":
-                raise HwoptError(f"{where}: {key}: alig-plus does not go with constraints")
+    if recipe.train:
+        _check_training(recipe.train, [], f"{where}: train")
+    if recipe.fine_tune:
+        _check_training(recipe.fine_tune, list(recipe.variants.values()), f"{where}: fine_tune")
     for peer in recipe.peers:
         if peer not in peers.names():
             raise HwoptError(f"{where}: {unknown_name('peer', peer, peers.names())}")
+
+
+def _check_training(training: Training, variants: list[Variant], where: str) -> None:
+    """Refuse what ``fit`` would refuse, but only when its turn comes."""
+    name, constraints, penalty = training.optimizer, training.constraints, training.penalty
+    if constraints and not constraints.model_dump(exclude={"strength"}, exclude_none=True):
+        raise HwoptError(f"{where}.constraints has no level: give one at least")
+    if penalty and penalty.form == "proximal" and "grows" in penalty.model_fields_set:
+        raise HwoptError(f"{where}.penalty: grows is of the cumulative form, not of the proximal")
+    losses = {
+        "constraints": constraints,
+        "distill": any(variant.distill for variant in variants),
+        "align": any(variant.align for variant in variants),
+    }
+    others = {
+        "penalty": penalty,
+        "binary": any(variant.binary for variant in variants),
+        "budget": any(variant.budget for variant in variants),
+    }
+    if name in ("alig", "borat") and training.label_smoothing:
+        raise HwoptError(f"{where}: {name} needs a loss that can become 0: set label_smoothing: 0")
+    if name == "vcsg" and training.schedule != "constant":
+        raise HwoptError(f"{where}: vcsg chooses its steps itself: set schedule: constant")
+    refused = {"sgd": {}, "adamw": {}, "vcsg": losses | others}.get(name, losses)
+    for term, is_there in refused.items():
+        if is_there:
+            raise HwoptError(f"{where}: {name} does not go with {term}")
 
 
 def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> None:

@@ -68,6 +68,20 @@ def test_a_changed_recipe_keeps_what_was_left_out(method):
             {"fine_tune": {"constraints": {"sharpness": 1}, "optimizer": "alig-plus"}},
             "fine_tune: alig-plus does not go with constraints",
         ),
+        ({"train": {"constraints": {"sharpness": None}}}, "train.constraints has no level"),
+        ({"train": {"optimizer": "borat"}}, "train: borat needs .* set label_smoothing: 0"),
+        ({"train": {"optimizer": "vcsg"}}, "train: vcsg chooses its steps .*schedule: constant"),
+        (
+            {
+                "fine_tune": {"optimizer": "vcsg", "schedule": "constant"},
+                "variants": {"a": {"budget": {"share": 0.5}}},
+            },
+            "fine_tune: vcsg does not go with budget",
+        ),
+        (
+            {"train": {"penalty": {"strength": 1, "form": "proximal", "grows": "epoch"}}},
+            "train.penalty: grows is of the cumulative form",
+        ),
         ({"variants": {"a": {"budget": {}}}}, "budget takes either ms or share"),
         ({"variants": {"a": {"budget": {"ms": 1, "share": 0.5}}}}, "either ms or share"),
         ({"variants": {"a": {"budget": {"ms": 1, "every": 9}}}}, "no round of 9 after the first"),
