@@ -30,9 +30,9 @@ IMAGES = 20_000
 SHAPE = (1, 28, 28)
 TRAINING: dict[str, Any] = {"augment": "flip", "label_smoothing": 0.0, "progress": False}
 DENSE = {"epochs": 8, "learning_rate": 0.2}
-SECOND = {"epochs": 8, "learning_rate": 0.1}
+SECOND = {"epochs": 12, "learning_rate": 0.1, "weight_decay": 1e-4}
 #: What the loop aims at, so that another measurement is inside, too; the other method gets it, too.
-MARGIN = 0.98
+MARGIN = 0.96
 BUDGET = {"images": IMAGES, "epochs": [DENSE["epochs"], SECOND["epochs"]]}
 FOLDER = Path("runs") / "latency-budget"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from hwopt import passes, peers
@@ -93,10 +92,10 @@ def _check_budget(variant: Variant, training: Training, where: str) -> None:
         raise HwoptError(f"{where}: budget goes with neither rounds nor binary")
     if (budget.ms is None) == (budget.share is None):
         raise HwoptError(f"{where}: budget takes either ms or share")
-    if math.floor(budget.settled * training.epochs) < 1 + budget.every:
+    if training.epochs < budget.every + 2:
         raise HwoptError(
-            f"{where}: in {training.epochs} epochs of fine_tune, of which {budget.settled} may "
-            f"change widths, there is no round of {budget.every} after the first: train longer"
+            f"{where}: {training.epochs} epochs of fine_tune leave no round of {budget.every} for "
+            "the budget after the first epoch, and one at the end: train longer"
         )
 
 

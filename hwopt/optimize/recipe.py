@@ -80,7 +80,7 @@ class Budget(_Strict):
     ms: float | None = Field(default=None, gt=0)
     share: float | None = Field(default=None, gt=0)
     every: PositiveInt = 1
-    settled: float = Field(default=0.6, gt=0, lt=1)
+    settled: float = Field(default=0.4, gt=0, lt=1)
     widths: int = Field(default=8, ge=2)
     multiple: PositiveInt = 1
     minimum: PositiveInt = 1

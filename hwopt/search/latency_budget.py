@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hwopt.graph import Graph
 
 #: Aimed at, so that another measurement of the result is inside the budget, too.
-_MARGIN = 0.98
+_MARGIN = 0.96
 
 #: What a checkpoint holds.
 _STATE = (
@@ -78,7 +78,8 @@ class LatencyBudget(Term):
         budget_ms: the latency to be reached, in the same measure, or ...
         share: ... the share of the network's latency now.
         every: epochs between two measurements.
-        settled: the share of the epochs after which the widths stay, in (0, 1).
+        settled: the share of the epochs after which the widths stay, in (0, 1); there is one round
+            in any case.
         widths: how many each group is offered, the full one included.
         multiple, minimum: of the channels of a group, as for ``prune-channels``.
 
@@ -103,7 +104,7 @@ class LatencyBudget(Term):
         budget_ms: float | None = None,
         share: float | None = None,
         every: int = 1,
-        settled: float = 0.6,
+        settled: float = 0.4,
         widths: int = 8,
         multiple: int = 1,
         minimum: int = 1,
@@ -119,12 +120,12 @@ class LatencyBudget(Term):
                 "LatencyBudget: settled must be in (0, 1), every at least 1 and widths at least 2, "
                 f"not {settled}, {every} and {widths}"
             )
-        self.rounds = (math.floor(settled * epochs) - 1) // every
-        if self.rounds < 1:
+        if epochs < every + 2:
             raise HwoptError(
-                f"LatencyBudget: {settled} of {epochs} epochs leave no round of {every} after the "
-                "first epoch: train longer, or measure more often"
+                f"LatencyBudget: {epochs} epochs leave no round of {every} after the first epoch, "
+                "and one epoch at the end: train longer, or measure more often"
             )
+        self.rounds = max(every, math.floor(settled * epochs) - 1) // every
         self.graph, self.latency = graph, latency
         self._budget = f"{budget_ms} ms" if share is None else f"{share} of the latency"
         self._given = given
