@@ -16,7 +16,6 @@ from hwopt.graph import Graph
 from hwopt.optimize.recipe import Budget, Recipe, Training, Variant
 from hwopt.optimize.terms import make_terms, with_real_weights
 from hwopt.optimize.workspace import STEPS, Workspace, digest
-from hwopt.search.latency_budget import LatencyBudget
 
 if TYPE_CHECKING:
     import torch
@@ -124,9 +123,8 @@ class Compression:
             first, real = with_real_weights(training, variant)
             terms = make_terms(first, graph, self.samples, real, base)
             graph, key = self.fit(f"{name}.first-phase", graph, first, key, terms)
-        terms = make_terms(training, graph, self.samples, variant, base)
-        if variant.budget is not None:
-            terms.append(self._budget(variant.budget, graph, training))
+        latency = self.context().latency
+        terms = make_terms(training, graph, self.samples, variant, base, latency)
         graph, key = self.fit(f"{name}.fine-tune", graph, training, key, terms)
         if variant.binary is not None:
             graph, key = self._frozen(name, graph, key)
@@ -134,13 +132,6 @@ class Compression:
             found, graph, key = self._condensed(name, graph, variant.budget, key)
             facts = {**facts, "notes": [*facts["notes"], *found["notes"]]}
         return facts, graph, key
-
-    def _budget(self, budget: Budget, graph: Graph, training: Training) -> LatencyBudget:
-        """Return what holds the latency of a network that is trained to a budget."""
-        options = budget.model_dump(exclude={"ms"})
-        latency = self.context().latency
-        assert latency is not None
-        return LatencyBudget(graph, latency, training.epochs, budget_ms=budget.ms, **options)
 
     def _condensed(
         self, name: str, graph: Graph, budget: Budget, key: str

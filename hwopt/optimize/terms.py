@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from hwopt.optimize.recipe import Binary, Constraints, Distillation, Training, Variant
 from hwopt.passes import layers
+from hwopt.search.latency_budget import LatencyBudget, Measure
 from hwopt.train import (
     Alignment,
     BinaryPull,
     BlockDistillation,
     Bop,
     ChannelSlices,
+    Constrained,
     L1Penalty,
     SelfDistillation,
     StraightThrough,
@@ -21,7 +23,6 @@ from hwopt.train import (
 )
 from hwopt.train.constraints import (
     ClassMarginal,
-    Constrained,
     Constraint,
     EntropyFloor,
     HardExamples,
@@ -39,6 +40,7 @@ def make_terms(
     samples: int,
     variant: Variant | None = None,
     base: Graph | None = None,
+    latency: Measure | None = None,
 ) -> list[Term]:
     """Return the terms for training a graph.
 
@@ -48,6 +50,7 @@ def make_terms(
         samples: that it is trained on.
         variant: may be distilled, or aligned ...
         base: ... with this network, which must be given then.
+        latency: measures graphs; must be given if the variant has a budget.
     """
     terms: list[Term] = []
     if training.penalty is not None:
@@ -67,6 +70,11 @@ def make_terms(
         terms.append(Alignment(dict(graph.masks), references, **variant.align.model_dump()))
     if variant.binary is not None:
         terms.append(_binary_term(variant.binary, training, graph, samples))
+    if variant.budget is not None:
+        assert latency is not None
+        options = variant.budget.model_dump(exclude={"ms"})
+        budget_ms = variant.budget.ms
+        terms.append(LatencyBudget(graph, latency, training.epochs, budget_ms=budget_ms, **options))
     return terms
 
 

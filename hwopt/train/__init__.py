@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hwopt.train.binary import BinaryPull, Bop, StraightThrough, TanhAnnealing
     from hwopt.train.block_distillation import BlockDistillation, substituted_places
     from hwopt.train.channel_slices import ChannelSlices
+    from hwopt.train.constrained import Constrained
     from hwopt.train.distillation import SelfDistillation
     from hwopt.train.evaluation import Evaluation, evaluate
     from hwopt.train.history import EpochStats, History
@@ -29,6 +30,7 @@ __all__ = [
     "BlockDistillation",
     "Bop",
     "ChannelSlices",
+    "Constrained",
     "EpochStats",
     "Evaluation",
     "History",
@@ -52,6 +54,7 @@ _MODULES = {
     "BlockDistillation": "block_distillation",
     "Bop": "binary",
     "ChannelSlices": "channel_slices",
+    "Constrained": "constrained",
     "EpochStats": "history",
     "Evaluation": "evaluation",
     "History": "history",

@@ -14,12 +14,13 @@ import hwopt
 from hwopt import data, train
 
 
-def main(folder: Path, optimizer: str) -> None:
+def main(folder: Path, optimizer: str, norm: bool) -> None:
     if "RANK" in os.environ:
         distributed.init_process_group("gloo")
     rank = int(os.environ.get("RANK", 0))
     torch.manual_seed(rank)  # the first one's weights count
-    layers = [nn.Conv2d(1, 8, 4, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(392, 10)]
+    norms = [nn.BatchNorm2d(8), nn.Dropout(0.1)] if norm else []
+    layers = [nn.Conv2d(1, 8, 4, stride=4), *norms, nn.ReLU(), nn.Flatten(), nn.Linear(392, 10)]
     graph = hwopt.import_model(nn.Sequential(*layers), torch.zeros(1, 1, 28, 28))
     # Which weights are masked is up to the process, too, before they begin alike.
     graph = hwopt.apply(graph, "prune-weights{ratio=0.5}")
@@ -38,7 +39,7 @@ def main(folder: Path, optimizer: str) -> None:
         progress=False,
         checkpoint=folder / "checkpoint.safetensors",
     )
-    weights = {name: p.detach().tolist() for name, p in module.named_parameters()}
+    weights = {name: tensor.tolist() for name, tensor in module.state_dict().items()}
     losses = [stats.loss for stats in history.epochs]
     accuracies = [stats.accuracy for stats in history.epochs]
     found = {"losses": losses, "accuracies": accuracies, "weights": weights}
@@ -48,4 +49,4 @@ def main(folder: Path, optimizer: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], norm="norm" in sys.argv[3:])

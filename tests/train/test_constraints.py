@@ -10,9 +10,9 @@ from torch.utils.data import TensorDataset
 
 from hwopt import train
 from hwopt.errors import HwoptError
+from hwopt.train import Constrained
 from hwopt.train.constraints import (
     ClassMarginal,
-    Constrained,
     Constraint,
     EntropyFloor,
     HardExamples,

@@ -20,9 +20,9 @@ from torch.utils.data import TensorDataset
 from hwopt import data, models, train
 from hwopt.errors import HwoptError
 from hwopt.optim import BORAT
+from hwopt.train import Constrained, loop, progress
 from hwopt.train import checkpoint as checkpoints
-from hwopt.train import loop, progress
-from hwopt.train.constraints import Constrained, EntropyFloor
+from hwopt.train.constraints import EntropyFloor
 
 # One thread: small models gain nothing from two, and lose much on a busy machine.
 quiet_fit = partial(train.fit, progress=False, threads=1)
@@ -159,6 +159,29 @@ def test_an_epoch_of_borat_ends_with_an_update() -> None:
     arguments = {"epochs": 1, "batch_size": 10, "learning_rate": 0.1, "label_smoothing": 0.0}
     quiet_fit(model, blobs(), optimizer=factory, **arguments)
     assert not any("center" in state for state in made[0].state.values())
+
+
+def test_terms_act_where_the_optimizer_has_made_an_update() -> None:
+    seen = []
+
+    class Watch(train.Term):
+        def start(self, model: nn.Module, samples: int) -> None:
+            self.model = model
+
+        def after_step(self, learning_rate: float) -> None:
+            seen.append(self.model[0].weight.detach().clone())
+            with torch.no_grad():
+                self.model[0].weight[0].zero_()
+
+    model = small_model()
+    arguments = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1, "label_smoothing": 0.0}
+    options = {"pieces": 3, "momentum": 0.0}
+    quiet_fit(
+        model, blobs(), optimizer="borat", optimizer_options=options, terms=[Watch()], **arguments
+    )
+    assert len(seen) == 6  # of 12 batches
+    # What a term did last is still there: no auxiliary point has taken it back.
+    assert not model[0].weight[0].any() and model[0].weight[1].any()
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:

@@ -43,6 +43,16 @@ def test_two_processes_learn_what_one_does(tmp_path, optimizer):
     assert one["losses"][-1] < one["losses"][0]
 
 
+@pytest.mark.slow
+def test_statistics_of_batch_norms_end_alike(tmp_path):
+    command = [sys.executable, *TORCHRUN, str(SCRIPT), str(tmp_path), "sgd", "norm"]
+    subprocess.run(command, check=True, timeout=300)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert any(name.endswith("running_mean") for name in first["weights"])
+    assert first["accuracies"][-1] > 0.5
+
+
 @pytest.fixture
 def group(tmp_path):
     """A group of one process, which says that it is one of two."""
