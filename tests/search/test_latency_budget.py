@@ -12,6 +12,8 @@ import hwopt
 from hwopt import data, models, targets, train
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.errors import HwoptError
+from hwopt.passes import Context
+from hwopt.passes.prune_channels import PruneChannels
 from hwopt.search.allocate import fastest, lowest_price, priced
 from hwopt.search.latency_budget import LatencyBudget
 from tests.search.test_allocate import tables
@@ -134,6 +136,29 @@ def test_channels_that_a_group_norm_counts_stay(digits):
     assert small.parameter("3.weight").shape[0] < 16
     assert term.measured_ms == pytest.approx(small.macs() / 1e3) and term.multiplier > 0
     assert small.macs() <= 0.7 * graph.macs()
+
+
+@pytest.mark.parametrize(
+    "name", ["ds_cnn", "mobilenet_v1_025", "mobilenet_v2", "resnet18", "autoencoder"]
+)
+def test_what_is_planned_is_what_condense_removes(name):
+    """Depthwise layers, inverted residual blocks, shared shortcuts, layers without norms."""
+    torch.manual_seed(0)
+    module = models.create(name)
+    graph = hwopt.import_model(module, torch.zeros(1, *models.info(name).input_shape))
+    term = LatencyBudget(graph, lambda graphs: [1.0 for _ in graphs], 4, share=0.5)
+    term.start(graph.to_torch(), 1)
+    pruning = PruneChannels(ratio=0.4, constants="drop")
+    kept, _ = pruning.choose(term._ranking, Context())
+    planned = pruning.prune(term._ranking, Context()).graph
+    parameters = {name: graph.parameter(name).clone() for name in term._channels.slices}
+    term._channels.scale(parameters, torch.from_numpy(~kept.removed).float())
+    zeroed = graph.copy()
+    for name, tensor in parameters.items():
+        zeroed.set_parameter(name, tensor)
+    small = hwopt.apply(zeroed, "condense")
+    assert planned.macs() < 0.8 * graph.macs()
+    assert (small.macs(), small.num_parameters()) == (planned.macs(), planned.num_parameters())
 
 
 def test_noise_removes_nothing_from_what_is_inside(graph, digits):
