@@ -178,7 +178,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         titles = ["variant", "passes", "accuracy", "parameters", "MACs", *threads]
         yield f"`{net}` {NETS[net] or ''}"
         yield markdown(titles, rows)
-    yield f"Trained: {measured_on(runs)} Latency: {measured_on(timed)}"
+    latency_of = f" Latency: {measured_on(timed)}" if timed else " Latency is not measured yet."
+    yield f"Trained: {measured_on(runs)}{latency_of}"
 
 
 def main() -> None:
