@@ -149,11 +149,12 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """One table a net."""
     yield "## Substituted blocks\n\n`python -m benchmarks.substitution`, then `--latency`"
     yield (
-        f"Fashion-MNIST, {IMAGES:,} training images. The original is trained for "
-        f"{FIRST['epochs']} epochs; then every variant, the original too, for {SECOND['epochs']} "
-        f"more, substituted blocks by block-wise distillation (share {SHARE}). Test accuracy in "
-        "percent, mean ± standard deviation over seeds. Latency: batch 1, all variants and peers "
-        "alternate in one run; the ratio is that to the original, compiled by hwopt, too."
+        f"Fashion-MNIST, {IMAGES:,} training images. The original is trained for {FIRST['epochs']} "
+        f"epochs; then every variant, the original too, for {SECOND['epochs']} more, at rates of "
+        f"{FIRST['learning_rate']} and {SECOND['learning_rate']}; substituted blocks by block-wise "
+        f"distillation (share {SHARE}). Test accuracy in percent, mean ± standard deviation over "
+        "seeds. Latency: batch 1, all variants and peers alternate in one run; the ratio is that "
+        "to the original, compiled by hwopt, too."
     )
     runs = [record for record in runs if all(record[k] == v for k, v in BUDGET.items())]
     timed = Records("substitution_latency").read()
@@ -174,6 +175,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
                 ratio = medians[variant] / medians["original"]
                 cells.append(f"{1000 * medians[variant]:.0f} ({ratio:.2f})")
             rows.append(cells)
+        if not rows:
+            continue
         threads = [f"µs, {record['used_threads']} threads" for record in of_net]
         titles = ["variant", "passes", "accuracy", "parameters", "MACs", *threads]
         yield f"`{net}` {NETS[net] or ''}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -62,7 +61,8 @@ class ALIG(LossOptimizer):
         trained = [(group, *self._trained(group)) for group in self.param_groups]
         norm = squared_norm(gradient for *_, gradients in trained for gradient in gradients)
         bound = norm + self.eps
-        size = value / bound if bound else math.inf
+        # Without gradients there is no step, of whatever size.
+        size = value / bound if bound else 0.0
         for group, parameters, gradients in trained:
             if not parameters:
                 continue

@@ -145,7 +145,7 @@ class Compression:
             small.save(folder)
             assert context.latency is not None
             dense_ms, latency_ms = context.latency([graph, small])
-            budget_ms = budget.ms or (budget.share or 1.0) * dense_ms
+            budget_ms = budget.limit_ms(dense_ms)
             verdict = "inside" if latency_ms <= budget_ms else "missed"
             note = f"budget: {latency_ms:.4g} of {budget_ms:.4g} ms: {verdict}"
             return {"notes": [*(f"{passed}: {note}" for passed, note in context.notes), note]}

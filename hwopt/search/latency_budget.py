@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,13 @@ from hwopt.search.allocate import (
     lowest_price,
 )
 from hwopt.search.choose_within import choose_within
-from hwopt.search.widths import measure_widths, narrowed, with_importance
+from hwopt.search.widths import (
+    Measure,
+    measure_widths,
+    narrowed,
+    share_of_latency,
+    with_importance,
+)
 from hwopt.train.channel_slices import ChannelSlices
 from hwopt.train.terms import Term
 
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from hwopt.graph import Graph
 
 #: Aimed at, so that another measurement of the result is inside the budget, too.
-_MARGIN = 0.96
+MARGIN = 0.96
 
 #: What a checkpoint holds.
 _STATE = (
@@ -47,8 +52,6 @@ _STATE = (
     "_importance",
     "_leaving",
 )
-
-Measure = Callable[[Sequence["Graph"]], list[float]]
 
 
 class LatencyBudget(Term):
@@ -234,7 +237,7 @@ class LatencyBudget(Term):
         scores = np.where(np.isnan(self._ranking.scores), np.nan, scores)
         ranking = dataclasses.replace(self._ranking, scores=scores)
         table = with_importance(self._table, ranking)
-        wanted = (_MARGIN * self.budget_ms / self.dense_ms) ** (number / self.rounds)
+        wanted = (MARGIN * self.budget_ms / self.dense_ms) ** (number / self.rounds)
 
         def choose(predicted: float) -> Allocation:
             return allocate(table, max(predicted, fastest(table)))
@@ -257,9 +260,7 @@ class LatencyBudget(Term):
         self._importance, self._steps = torch.zeros_like(self._importance), 0
 
     def _share(self, graph: Graph) -> float:
-        """Return the measured latency as a share of the dense network's."""
-        dense, latency = self.latency([self.graph, graph])
-        return latency / dense
+        return share_of_latency(self.latency, self.graph, graph)
 
     def _gradient(self, name: str) -> Tensor:
         parameter = self._parameters[name]

@@ -14,7 +14,7 @@ from hwopt.passes.prune_channels import PruneChannels, Ranking
 from hwopt.passes.rounds import between
 from hwopt.search.allocate import Allocation, Method, Table, allocate
 from hwopt.search.choose_within import choose_within
-from hwopt.search.widths import measure_widths, named_groups, narrowed
+from hwopt.search.widths import measure_widths, named_groups, narrowed, share_of_latency
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -119,7 +119,5 @@ class PruneToLatency(Pass):
     ) -> float:
         """Measure a choice of widths beside the network as it is."""
         assert context.latency is not None
-        graph = ranking.labels.graph
         narrow = narrowed(self._pruning(), table, allocation.widths).prune(ranking, context).graph
-        dense, latency = context.latency([graph, narrow])
-        return latency / dense
+        return share_of_latency(context.latency, ranking.labels.graph, narrow)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hwopt.search.allocate import Table, Width
 
 if TYPE_CHECKING:
+    from hwopt.graph import Graph
     from hwopt.passes.base import Context
     from hwopt.passes.channels import ChannelGroup
     from hwopt.passes.prune_channels import PruneChannels, Ranking
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("hwopt.search")
 
 _NOTHING = 1e-9
+
+Measure = Callable[[Sequence["Graph"]], list[float]]
+"""From graphs to their median latencies in ms, measured side by side."""
+
+
+def share_of_latency(measure: Measure, dense: Graph, graph: Graph) -> float:
+    """Return the latency of a graph as a share of that of another, measured beside it."""
+    of_dense, latency = measure([dense, graph])
+    return latency / of_dense
 
 
 def named_groups(ranking: Ranking) -> dict[str, ChannelGroup]:

@@ -200,7 +200,7 @@ def _check_optimizer(
         raise HwoptError(f"terms go with a finite learning rate, not with {optimizer} without one")
     if isinstance(optimizer, VCSG) and terms:
         raise HwoptError(f"vcsg goes with no terms, such as {terms[0]}")
-    fewest = getattr(optimizer, "steps_per_update", 1)
+    fewest = optimizers.steps_per_update(optimizer)
     if settings["samples"] // settings["batch_size"] < fewest and fewest > 1:
         raise HwoptError(
             f"{optimizer} takes {fewest} batches of {settings['batch_size']} for an update, more "

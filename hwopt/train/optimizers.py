@@ -90,6 +90,14 @@ def build(
     return factory(groups, **{second: learning_rate}, **given)
 
 
+def steps_per_update(optimizer: Optimizer) -> int:
+    """Return how many calls of ``step`` an optimizer takes to change the weights for good.
+
+    Between them those of ``BORAT`` are at auxiliary points.
+    """
+    return optimizer.steps_per_update if isinstance(optimizer, BORAT) else 1
+
+
 def _by_decay(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},

@@ -18,12 +18,13 @@ from torch.utils.data import Dataset
 
 from hwopt.data import batch
 from hwopt.errors import HwoptError
-from hwopt.optim import BORAT, VCSG, ALIGPlus, VarianceReduced
+from hwopt.optim import VCSG, ALIGPlus, VarianceReduced
 from hwopt.train import augment as augmentations
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train import schedules
 from hwopt.train.evaluation import Loss, check_output, count_correct
 from hwopt.train.history import EpochStats
+from hwopt.train.optimizers import steps_per_update
 from hwopt.train.processes import Processes
 from hwopt.train.progress import TrainingProgress
 from hwopt.train.terms import Term
@@ -68,7 +69,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.settings["samples"], generator=generator)
         size, steps = self._plan()
-        updates = getattr(self.optimizer, "steps_per_update", 1)
+        updates = steps_per_update(self.optimizer)
         batches = [self.processes.share(indices) for indices in order.split(size)[:steps]]
         if self.processes.rank:
             generator = self.processes.generator(seed)
@@ -116,12 +117,9 @@ class Trainer:
         if isinstance(self.optimizer, VCSG):
             size = self.optimizer.mini_batch_size
             return size, max(1, self.optimizer.batch_size // size)
-        if isinstance(self.optimizer, BORAT):
-            # An epoch ends with an update: between them the weights are at auxiliary points.
-            return self.settings["batch_size"], self.steps - self.steps % (
-                self.optimizer.steps_per_update
-            )
-        return self.settings["batch_size"], self.steps
+        # An epoch ends with an update.
+        steps = self.steps - self.steps % steps_per_update(self.optimizer)
+        return self.settings["batch_size"], steps
 
     def _batch(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         inputs, targets = batch(self.dataset, indices)

@@ -19,36 +19,10 @@ from torch.utils.data import TensorDataset
 
 from hwopt import data, models, train
 from hwopt.errors import HwoptError
-from hwopt.optim import BORAT
 from hwopt.train import Constrained, loop, progress
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train.constraints import EntropyFloor
-
-# One thread: small models gain nothing from two, and lose much on a busy machine.
-quiet_fit = partial(train.fit, progress=False, threads=1)
-
-
-def blobs(samples: int = 96, seed: int = 0) -> TensorDataset:
-    """Three classes of 6x6 images that differ in brightness."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(samples) % 3
-    images = torch.randn(samples, 1, 6, 6, generator=generator) + labels.view(-1, 1, 1, 1)
-    return TensorDataset(images, labels)
-
-
-def small_model(seed: int = 0) -> nn.Module:
-    """A model with a batch norm and random dropout."""
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.Flatten(),
-        nn.Linear(128, 3),
-    )  # fmt: skip
-
-
-def equal(a: nn.Module, b: nn.Module) -> bool:
-    """Whether two models have the same state, bit for bit."""
-    first, second = a.state_dict(), b.state_dict()
-    return all(torch.equal(first[key], second[key]) for key in first)
+from tests.train.small_trainings import blobs, equal, quiet_fit, small_model
 
 
 def test_learns_digits() -> None:
@@ -127,61 +101,6 @@ def test_resumes_bit_identical_with_any_optimizer(name: str, tmp_path: Path) -> 
     history = quiet_fit(resumed, blobs(), checkpoint=path, **arguments)
     assert history.resumed_from == 2 and [s.epoch for s in history.epochs] == [1, 2, 3, 4]
     assert equal(whole, resumed)
-
-
-@pytest.mark.parametrize(
-    ("name", "rate", "options"),
-    [
-        ("alig", 0.1, {"max_norm": 20.0}),
-        ("alig-plus", 0.1, {}),
-        ("borat", 0.1, {"pieces": 3}),
-        ("borat", 0.1, {"pieces": 5}),
-        ("vcsg", 0.2, {}),
-    ],
-)
-def test_optimizers_that_step_from_the_loss_learn_digits(name, rate, options) -> None:
-    digits = data.load("digits")
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
-    arguments = {"schedule": "constant", "label_smoothing": 0.0, "optimizer_options": options}
-    quiet_fit(model, digits, epochs=15, learning_rate=rate, optimizer=name, **arguments)
-    assert train.evaluate(model, digits.test).accuracy > 0.9
-
-
-def test_an_epoch_of_borat_ends_with_an_update() -> None:
-    model = small_model()
-    made = []
-
-    def factory(parameters, rate):
-        made.append(BORAT(parameters, rate, pieces=5))
-        return made[0]
-
-    arguments = {"epochs": 1, "batch_size": 10, "learning_rate": 0.1, "label_smoothing": 0.0}
-    quiet_fit(model, blobs(), optimizer=factory, **arguments)
-    assert not any("center" in state for state in made[0].state.values())
-
-
-def test_terms_act_where_the_optimizer_has_made_an_update() -> None:
-    seen = []
-
-    class Watch(train.Term):
-        def start(self, model: nn.Module, samples: int) -> None:
-            self.model = model
-
-        def after_step(self, learning_rate: float) -> None:
-            seen.append(self.model[0].weight.detach().clone())
-            with torch.no_grad():
-                self.model[0].weight[0].zero_()
-
-    model = small_model()
-    arguments = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1, "label_smoothing": 0.0}
-    options = {"pieces": 3, "momentum": 0.0}
-    quiet_fit(
-        model, blobs(), optimizer="borat", optimizer_options=options, terms=[Watch()], **arguments
-    )
-    assert len(seen) == 6  # of 12 batches
-    # What a term did last is still there: no auxiliary point has taken it back.
-    assert not model[0].weight[0].any() and model[0].weight[1].any()
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
@@ -306,58 +225,9 @@ def test_bfloat16_where_the_processor_has_it(
         ({"batch_size": -1}, "batch_size must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
         ({"schedule": "one-cyle"}, "did you mean 'one-cycle'"),
-        ({"optimizer": "sdg"}, "did you mean 'sgd'"),
-        ({"optimizer": "borat", "optimizer_options": {"peices": 3}}, "did you mean 'pieces'"),
-        (
-            {"optimizer": "borat", "optimizer_options": {"max_lr": 3}},
-            "max_lr of borat is what",
-        ),
-        ({"optimizer": "borat"}, "BORAT needs a loss that can become 0, .* label_smoothing=0.1"),
-        (
-            {
-                "optimizer": "alig",
-                "label_smoothing": 0.0,
-                "terms": [train.SelfDistillation(small_model(), "kl")],
-            },
-            "ALIG needs a loss that can become 0, but not with the term self-distillation",
-        ),
-        (
-            {
-                "optimizer": "borat",
-                "label_smoothing": 0.0,
-                "optimizer_options": {"pieces": 5},
-                "batch_size": 32,
-            },
-            "BORAT takes 4 batches of 32 for an update, more than the 96 samples have",
-        ),
-        (
-            {"optimizer": "vcsg", "schedule": "constant", "terms": [train.L1Penalty(1.0)]},
-            "vcsg goes with no terms",
-        ),
-        (
-            {
-                "optimizer": "alig",
-                "label_smoothing": 0.0,
-                "learning_rate": float("inf"),
-                "terms": [train.L1Penalty(1.0)],
-            },
-            "terms go with a finite learning rate",
-        ),
         (
             {"terms": [Constrained([EntropyFloor(0.1)], epochs=9)]},
             "the term constrained .* is for 9 epochs, not for 7",
-        ),
-        ({"optimizer": "vcsg"}, "chooses its step sizes itself: schedule must be constant"),
-        (
-            {"optimizer": "alig-plus", "loss": functional.cross_entropy},
-            "needs the cross entropy of every sample, not your own",
-        ),
-        (
-            {
-                "optimizer": "alig-plus",
-                "terms": [train.SelfDistillation(small_model(), "kl")],
-            },
-            "not that of self-distillation kl",
         ),
         ({"augment": "shift-flop"}, "did you mean 'shift-flip'"),
     ],

@@ -55,7 +55,7 @@ def test_statistics_of_batch_norms_end_alike(tmp_path):
 
 @pytest.fixture
 def group(tmp_path):
-    """A group of one process, which says that it is one of two."""
+    """A group of this process alone."""
     store = distributed.FileStore(str(tmp_path / "store"), 1)
     distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield
