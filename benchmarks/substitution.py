@@ -64,6 +64,8 @@ BUDGET = {
     "share": SHARE,
 }
 FOLDER = Path("runs") / "substitution"
+#: Of a profile; depthwise convolutions that are fused with what follows are among the first.
+PARTS = ("convolutions", "Global layers", "anchors and what is between", "rest")
 
 
 def images() -> tuple[Subset[Any], Dataset[Any]]:
@@ -179,10 +181,35 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
             continue
         threads = [f"µs, {record['used_threads']} threads" for record in of_net]
         titles = ["variant", "passes", "accuracy", "parameters", "MACs", *threads]
-        yield f"`{net}` {NETS[net] or ''}"
+        options = ", ".join(f"{name}={value}" for name, value in NETS[net].items())
+        yield f"`{net}`{f' ({options})' if options else ''}"
         yield markdown(titles, rows)
+        if of_net:
+            yield f"Where the time of `{net}` goes: profiles, in µs."
+            yield markdown(["threads", "variant", *PARTS, "all"], list(profiled(of_net)))
     latency_of = f" Latency: {measured_on(timed)}" if timed else " Latency is not measured yet."
     yield f"Trained: {measured_on(runs)}{latency_of}"
+
+
+def profiled(timed: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Yield the time of every variant by parts."""
+    for record in timed:
+        for variant, kernels in record["kernels"].items():
+            sums = dict.fromkeys(PARTS, 0.0)
+            for name, _, us in kernels:
+                sums[part_of(name)] += us
+            cells = [f"{us:.0f}" for us in (*sums.values(), sum(sums.values()))]
+            yield [str(record["used_threads"]), variant, *cells]
+
+
+def part_of(kernel: str) -> str:
+    """Return what a kernel, known by its name, belongs to."""
+    if "anchors" in kernel or "strided_slice" in kernel:
+        return PARTS[2]
+    alone = "depthwise" in kernel and "_fused_conv2d" not in kernel
+    if "advection" in kernel or alone:
+        return PARTS[1]
+    return PARTS[0] if "conv2d" in kernel else PARTS[3]
 
 
 def main() -> None:

@@ -53,6 +53,21 @@ def _check_training(training: Training, variants: list[Variant], where: str) -> 
     for term, is_there in refused.items():
         if is_there:
             raise HwoptError(f"{where}: {name} does not go with {term}")
+    if training.optimizer_options:
+        _check_optimizer(training, where)
+
+
+def _check_optimizer(training: Training, where: str) -> None:
+    """Refuse options that the optimizer would refuse."""
+    from torch import nn
+
+    from hwopt.train import optimizers
+
+    name, rate, decay = training.optimizer, training.learning_rate, training.weight_decay
+    try:
+        optimizers.build(name, nn.Linear(1, 1), rate, decay, options=training.optimizer_options)
+    except HwoptError as error:
+        raise HwoptError(f"{where}.optimizer_options: {error}") from None
 
 
 def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> None:

@@ -52,7 +52,8 @@ def build(
         options: more arguments of the optimizer, such as ``pieces`` of ``borat``.
 
     Raises:
-        HwoptError: on an unknown name or option, or a model without trainable parameters.
+        HwoptError: on an unknown name or option, a value that the optimizer refuses, or a model
+            without trainable parameters.
 
     >>> optimizer = build("sgd", nn.Linear(2, 3), 0.1, 5e-4)
     >>> [group["weight_decay"] for group in optimizer.param_groups]
@@ -87,7 +88,10 @@ def build(
         raise HwoptError(f"{second} of {optimizer} is what learning_rate is: set that")
     if unknown:
         raise unknown_name(f"option of {optimizer}", unknown[0], sorted(offered))
-    return factory(groups, **{second: learning_rate}, **given)
+    try:
+        return factory(groups, **{second: learning_rate}, **given)
+    except (TypeError, ValueError) as error:  # of torch
+        raise HwoptError(f"{optimizer} refuses its options: {error}") from None
 
 
 def steps_per_update(optimizer: Optimizer) -> int:

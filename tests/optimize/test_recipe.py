@@ -69,6 +69,14 @@ def test_a_changed_recipe_keeps_what_was_left_out(method):
             "fine_tune: alig-plus does not go with constraints",
         ),
         ({"train": {"constraints": {"sharpness": None}}}, "train.constraints has no level"),
+        (
+            {"fine_tune": {"optimizer_options": {"momentun": 0.5}}},
+            "fine_tune.optimizer_options: .*did you mean 'momentum'",
+        ),
+        (
+            {"train": {"optimizer_options": {"momentum": -1}}},
+            "train.optimizer_options: sgd refuses its options: Invalid momentum",
+        ),
         ({"train": {"optimizer": "borat"}}, "train: borat needs .* set label_smoothing: 0"),
         ({"train": {"optimizer": "vcsg"}}, "train: vcsg chooses its steps .*schedule: constant"),
         (

@@ -71,6 +71,7 @@ def test_terms_act_where_the_optimizer_has_made_an_update() -> None:
     [
         ({"optimizer": "sdg"}, "did you mean 'sgd'"),
         ({"optimizer": "borat", "optimizer_options": {"peices": 3}}, "did you mean 'pieces'"),
+        ({"optimizer_options": {"momentum": -1}}, "sgd refuses its options: Invalid momentum"),
         (
             {"optimizer": "borat", "optimizer_options": {"max_lr": 3}},
             "max_lr of borat is what",
