@@ -40,9 +40,10 @@ VARIANTS: dict[str, dict[str, str]] = {
     "resnet32": {
         "original": "",
         "global": "substitute-global-layer{keep=2,diffusivity=constant}",
-        "interpolation": "substitute-spatial-interpolation",
+        "interpolation": "substitute-spatial-interpolation"
+        "{exclude=[stages.0.0,stages.0.1,stages.0.2]}",
         "both": "substitute-global-layer{keep=2,diffusivity=constant},"
-        "substitute-spatial-interpolation",
+        "substitute-spatial-interpolation{exclude=stages.0}",
     },
     "mobilenet_v2": {
         "original": "",
