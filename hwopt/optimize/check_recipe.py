@@ -10,6 +10,9 @@ from hwopt.errors import HwoptError, unknown_name
 if TYPE_CHECKING:
     from hwopt.optimize.recipe import Binary, Recipe, Training, Variant
 
+#: Samples of a data set that is not loaded yet.
+_MANY = 1_000_000
+
 
 def check_recipe(recipe: Recipe, where: str) -> None:
     """Refuse what could not be done, or would mean nothing.
@@ -30,7 +33,11 @@ def check_recipe(recipe: Recipe, where: str) -> None:
 
 def _check_training(training: Training, variants: list[Variant], where: str) -> None:
     """Refuse what ``fit`` would refuse, but only when its turn comes."""
-    name, constraints, penalty = training.optimizer, training.constraints, training.penalty
+    from torch import nn
+
+    from hwopt.train import optimizers
+
+    constraints, penalty = training.constraints, training.penalty
     if constraints and not constraints.model_dump(exclude={"strength"}, exclude_none=True):
         raise HwoptError(f"{where}.constraints has no level: give one at least")
     if penalty and penalty.form == "proximal" and "grows" in penalty.model_fields_set:
@@ -45,29 +52,25 @@ def _check_training(training: Training, variants: list[Variant], where: str) -> 
         "binary": any(variant.binary for variant in variants),
         "budget": any(variant.budget for variant in variants),
     }
-    if name in ("alig", "borat") and training.label_smoothing:
-        raise HwoptError(f"{where}: {name} needs a loss that can become 0: set label_smoothing: 0")
-    if name == "vcsg" and training.schedule != "constant":
-        raise HwoptError(f"{where}: vcsg chooses its steps itself: set schedule: constant")
-    refused = {"sgd": {}, "adamw": {}, "vcsg": losses | others}.get(name, losses)
-    for term, is_there in refused.items():
-        if is_there:
-            raise HwoptError(f"{where}: {name} does not go with {term}")
-    if training.optimizer_options:
-        _check_optimizer(training, where)
-
-
-def _check_optimizer(training: Training, where: str) -> None:
-    """Refuse options that the optimizer would refuse."""
-    from torch import nn
-
-    from hwopt.train import optimizers
-
-    name, rate, decay = training.optimizer, training.learning_rate, training.weight_decay
     try:
-        optimizers.build(name, nn.Linear(1, 1), rate, decay, options=training.optimizer_options)
+        built = optimizers.build(
+            training.optimizer,
+            nn.Linear(1, 1),
+            training.learning_rate,
+            training.weight_decay,
+            samples=_MANY,
+            epochs=training.epochs,
+            options=training.optimizer_options,
+        )
+        optimizers.check_use(
+            built,
+            schedule=training.schedule,
+            label_smoothing=training.label_smoothing,
+            losses=[name for name, is_there in losses.items() if is_there],
+            terms=[name for name, is_there in (losses | others).items() if is_there],
+        )
     except HwoptError as error:
-        raise HwoptError(f"{where}.optimizer_options: {error}") from None
+        raise HwoptError(f"{where}: {error}") from None
 
 
 def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from torch.utils.data import Dataset
 
 from hwopt.data import DataSet
 from hwopt.errors import HwoptError
-from hwopt.optim import ALIG, BORAT, VCSG, ALIGPlus
-from hwopt.optim.base import LossOptimizer
+from hwopt.optim import VCSG, ALIGPlus
 from hwopt.train import augment as augmentations
 from hwopt.train import optimizers, schedules
 from hwopt.train.cpu import channels_last, has_bfloat16, set_threads
@@ -188,29 +186,20 @@ def _check_optimizer(
     optimizer: Optimizer, settings: dict[str, Any], loss: Loss | None, terms: Sequence[Term]
 ) -> None:
     """Refuse what an optimizer cannot do."""
-    changes = [term for term in terms if type(term).loss is not Term.loss]
-    if isinstance(optimizer, ALIG | BORAT):
-        smoothing = settings["label_smoothing"] if loss is None else 0
-        if changes or smoothing:
-            what = f"the term {changes[0]}" if changes else f"label_smoothing={smoothing}"
-            raise HwoptError(
-                f"{optimizer} needs a loss that can become 0, but not with {what}: leave it out"
-            )
-    if isinstance(optimizer, LossOptimizer) and terms and settings["learning_rate"] == math.inf:
-        raise HwoptError(f"terms go with a finite learning rate, not with {optimizer} without one")
-    if isinstance(optimizer, VCSG) and terms:
-        raise HwoptError(f"vcsg goes with no terms, such as {terms[0]}")
+    optimizers.check_use(
+        optimizer,
+        schedule=settings["schedule"],
+        label_smoothing=settings["label_smoothing"] if loss is None else 0.0,
+        losses=[f"the term {term}" for term in terms if type(term).loss is not Term.loss],
+        terms=[f"the term {term}" for term in terms],
+        own_loss=loss is not None,
+    )
     fewest = optimizers.steps_per_update(optimizer)
     if settings["samples"] // settings["batch_size"] < fewest and fewest > 1:
         raise HwoptError(
             f"{optimizer} takes {fewest} batches of {settings['batch_size']} for an update, more "
             f"than the {settings['samples']} samples have: choose smaller ones or fewer pieces"
         )
-    if isinstance(optimizer, ALIGPlus) and (loss is not None or changes):
-        what = "your own" if loss is not None else f"that of {changes[0]}"
-        raise HwoptError(f"alig-plus needs the cross entropy of every sample, not {what}")
-    if isinstance(optimizer, VCSG) and settings["schedule"] != "constant":
-        raise HwoptError("vcsg chooses its step sizes itself: schedule must be constant")
 
 
 def _check_processes(

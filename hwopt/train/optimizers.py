@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.optim import ALIG, BORAT, VCSG, ALIGPlus
+from hwopt.optim.base import LossOptimizer
 
 #: By name; sgd has Nesterov's momentum of 0.9.
 NAMES: dict[str, Callable[..., Optimizer]] = {
@@ -23,6 +25,8 @@ NAMES: dict[str, Callable[..., Optimizer]] = {
     "vcsg": VCSG,
 }
 _CAPPED = ("alig", "alig-plus", "borat")
+#: Arguments of optimizers that are arguments of ``fit``.
+_OF_FIT = {"params", "num_samples", "num_epochs", "buffers", "weight_decay"}
 
 OptimizerFactory = Callable[[list[nn.Parameter], float], Optimizer]
 """From trainable parameters and the learning rate to an optimizer."""
@@ -82,16 +86,52 @@ def build(
     given = arguments.get(optimizer, {}) | dict(options or {})
     factory = NAMES[optimizer]
     second = "smoothness" if optimizer == "vcsg" else "max_lr" if optimizer in _CAPPED else "lr"
-    offered = inspect.signature(factory).parameters.keys() - {"params", second}
-    unknown = sorted(given.keys() - offered)
-    if unknown == [second]:
-        raise HwoptError(f"{second} of {optimizer} is what learning_rate is: set that")
-    if unknown:
-        raise unknown_name(f"option of {optimizer}", unknown[0], sorted(offered))
+    _check_options(optimizer, factory, second, options or {})
     try:
         return factory(groups, **{second: learning_rate}, **given)
     except (TypeError, ValueError) as error:  # of torch
         raise HwoptError(f"{optimizer} refuses its options: {error}") from None
+
+
+def check_use(
+    optimizer: Optimizer,
+    *,
+    schedule: str | None,
+    label_smoothing: float,
+    losses: Sequence[str] = (),
+    terms: Sequence[str] = (),
+    own_loss: bool = False,
+) -> None:
+    """Refuse a training that an optimizer cannot do.
+
+    Args:
+        optimizer: of the training.
+        schedule: the name of its schedule of learning rates.
+        label_smoothing: of its loss.
+        losses: names of what changes the loss, and ...
+        terms: ... of everything that acts on the training.
+        own_loss: the loss is not the cross entropy.
+
+    Raises:
+        HwoptError: with what does not go together, and what to do.
+    """
+    if isinstance(optimizer, ALIG | BORAT) and (losses or label_smoothing):
+        what = losses[0] if losses else f"label_smoothing={label_smoothing}"
+        raise HwoptError(
+            f"{optimizer} needs a loss that can become 0, but not with {what}: leave it out"
+        )
+    endless = any(group["lr"] == math.inf for group in optimizer.param_groups)
+    if isinstance(optimizer, LossOptimizer) and terms and endless:
+        raise HwoptError(
+            f"{optimizer} goes with {terms[0]} only if its learning rate is finite: set one"
+        )
+    if isinstance(optimizer, VCSG) and terms:
+        raise HwoptError(f"VCSG does not go with {terms[0]}: leave it out")
+    if isinstance(optimizer, VCSG) and schedule != "constant":
+        raise HwoptError("VCSG chooses its step sizes itself: the schedule must be constant")
+    if isinstance(optimizer, ALIGPlus) and (own_loss or losses):
+        what = "your own" if own_loss else f"that of {losses[0]}"
+        raise HwoptError(f"{optimizer} needs the cross entropy of every sample, not {what}")
 
 
 def steps_per_update(optimizer: Optimizer) -> int:
@@ -100,6 +140,21 @@ def steps_per_update(optimizer: Optimizer) -> int:
     Between them those of ``BORAT`` are at auxiliary points.
     """
     return optimizer.steps_per_update if isinstance(optimizer, BORAT) else 1
+
+
+def _check_options(
+    name: str, factory: Callable[..., Optimizer], rate: str, options: Mapping[str, Any]
+) -> None:
+    """Refuse options that the optimizer does not have, or that are arguments of ``fit``."""
+    if rate in options:
+        raise HwoptError(f"{rate} of {name} is what learning_rate is: set that")
+    taken = sorted(_OF_FIT & options.keys())
+    if taken:
+        raise HwoptError(f"{taken[0]} of {name} is what the training gives it: leave it out")
+    offered = inspect.signature(factory).parameters.keys() - _OF_FIT - {rate}
+    unknown = sorted(options.keys() - offered)
+    if unknown:
+        raise unknown_name(f"option of {name}", unknown[0], sorted(offered))
 
 
 def _by_decay(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

@@ -66,25 +66,33 @@ def test_a_changed_recipe_keeps_what_was_left_out(method):
         ({"train": {"constraints": {"sharpnes": 1}}}, "did you mean 'sharpness'"),
         (
             {"fine_tune": {"constraints": {"sharpness": 1}, "optimizer": "alig-plus"}},
-            "fine_tune: alig-plus does not go with constraints",
+            "fine_tune: ALIGPlus needs the cross entropy of every sample, not that of constraints",
         ),
         ({"train": {"constraints": {"sharpness": None}}}, "train.constraints has no level"),
         (
             {"fine_tune": {"optimizer_options": {"momentun": 0.5}}},
-            "fine_tune.optimizer_options: .*did you mean 'momentum'",
+            "fine_tune: unknown option of sgd.*did you mean 'momentum'",
+        ),
+        (
+            {"train": {"optimizer": "alig-plus", "epochs": 2}},
+            "train: ALIGPlus: .*updates 1 to num_epochs, not .*5 of 2",
+        ),
+        (
+            {"train": {"optimizer": "borat", "label_smoothing": 0, "learning_rate": 1e999}},
+            "train: BORAT: max_lr must be finite",
         ),
         (
             {"train": {"optimizer_options": {"momentum": -1}}},
-            "train.optimizer_options: sgd refuses its options: Invalid momentum",
+            "train: sgd refuses its options: Invalid momentum",
         ),
-        ({"train": {"optimizer": "borat"}}, "train: borat needs .* set label_smoothing: 0"),
-        ({"train": {"optimizer": "vcsg"}}, "train: vcsg chooses its steps .*schedule: constant"),
+        ({"train": {"optimizer": "borat"}}, "train: BORAT needs a loss that can become 0"),
+        ({"train": {"optimizer": "vcsg"}}, "train: VCSG chooses its step sizes"),
         (
             {
                 "fine_tune": {"optimizer": "vcsg", "schedule": "constant"},
                 "variants": {"a": {"budget": {"share": 0.5}}},
             },
-            "fine_tune: vcsg does not go with budget",
+            "fine_tune: VCSG does not go with budget",
         ),
         (
             {"train": {"penalty": {"strength": 1, "form": "proximal", "grows": "epoch"}}},
@@ -122,3 +130,14 @@ def test_bad_files(tmp_path, name, text, message):
         (tmp_path / name).write_text(text)
     with pytest.raises(HwoptError, match=message):
         load_recipe(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"optimizer": "vcsg", "schedule": "constant", "optimizer_options": {"tolerance": 0.1}},
+        {"optimizer": "alig-plus", "epochs": 10, "optimizer_options": {"momentum": 0.8}},
+    ],
+)
+def test_options_of_optimizers_that_know_their_training(training):
+    assert make_recipe({**SMALL, "train": training}).train.optimizer == training["optimizer"]

@@ -71,6 +71,11 @@ def test_terms_act_where_the_optimizer_has_made_an_update() -> None:
     [
         ({"optimizer": "sdg"}, "did you mean 'sgd'"),
         ({"optimizer": "borat", "optimizer_options": {"peices": 3}}, "did you mean 'pieces'"),
+        ({"optimizer_options": {"weight_decay": 0.1}}, "weight_decay of sgd is what the training"),
+        (
+            {"optimizer": "alig-plus", "optimizer_options": {"num_samples": 3}},
+            "num_samples of alig-plus is what the training gives it",
+        ),
         ({"optimizer_options": {"momentum": -1}}, "sgd refuses its options: Invalid momentum"),
         (
             {"optimizer": "borat", "optimizer_options": {"max_lr": 3}},
@@ -96,7 +101,7 @@ def test_terms_act_where_the_optimizer_has_made_an_update() -> None:
         ),
         (
             {"optimizer": "vcsg", "schedule": "constant", "terms": [train.L1Penalty(1.0)]},
-            "vcsg goes with no terms",
+            "VCSG does not go with the term",
         ),
         (
             {
@@ -105,9 +110,9 @@ def test_terms_act_where_the_optimizer_has_made_an_update() -> None:
                 "learning_rate": float("inf"),
                 "terms": [train.L1Penalty(1.0)],
             },
-            "terms go with a finite learning rate",
+            "ALIG goes with the term .* only if its learning rate is finite",
         ),
-        ({"optimizer": "vcsg"}, "chooses its step sizes itself: schedule must be constant"),
+        ({"optimizer": "vcsg"}, "VCSG chooses its step sizes itself"),
         (
             {"optimizer": "alig-plus", "loss": functional.cross_entropy},
             "needs the cross entropy of every sample, not your own",
@@ -117,7 +122,7 @@ def test_terms_act_where_the_optimizer_has_made_an_update() -> None:
                 "optimizer": "alig-plus",
                 "terms": [train.SelfDistillation(small_model(), "kl")],
             },
-            "not that of self-distillation kl",
+            "not that of the term self-distillation kl",
         ),
     ],
 )
