@@ -61,14 +61,14 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         "the same kernel as without a codebook, so how far they are from 1 is noise."
     )
     rows = []
-    for record in sorted(runs, key=lambda r: (r["threads_used"], r["outputs"])):
+    for record in sorted(runs, key=lambda r: (r["used_threads"], r["outputs"])):
         medians, in_kernel = record["median_ms"], record["in_kernel"]
         cells = []
         for name in (f"{bits} bits" for bits in BITS):
             ratio = f"{medians[name] / medians['floats']:.2f}"
             cells.append(f"**{ratio}**" if in_kernel[name] else ratio)
         layer = f"{record['outputs']} x {record['inputs']}"
-        rows.append([layer, str(record["threads_used"]), f"{medians['floats']:.4f}", *cells])
+        rows.append([layer, str(record["used_threads"]), f"{medians['floats']:.4f}", *cells])
     yield markdown(["layer", "threads", "floats, ms", *(f"{bits} bits" for bits in BITS)], rows)
     yield measured_on(runs)
 
@@ -79,7 +79,7 @@ def main() -> None:
         for outputs, inputs in LAYERS:
             key = {"outputs": outputs, "inputs": inputs}
             measured = functools.partial(run, **key, threads=threads)
-            records.run({**key, "threads_used": threads}, measured)
+            records.run({**key, "used_threads": threads}, measured)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every model of the zoo and every pass: the artefact against torch on 1,000 test images.
+"""Models of the zoo after passes: the artefact against torch on 1,000 test images.
 
     python -m benchmarks.equality
 
@@ -60,7 +60,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Every model and pass against torch."""
     yield "## Compiled equals torch\n\n`python -m benchmarks.equality`"
     yield (
-        "Every model of the zoo after every pass, on 1,000 test images of Fashion-MNIST scaled to "
+        "Models of the zoo after the passes below, on 1,000 test images of Fashion-MNIST scaled to "
         "the model's input: largest absolute difference of any output (goal ≤ 1e-4), and images "
         "with the same label (goal: all)."
     )

@@ -2,8 +2,8 @@
 
     python -m benchmarks.idle_threads
 
-One process a runtime: ResNet-8, 2 threads, 300 calls, and then the processor time that the process
-uses in each of the next hundred milliseconds, in steps of two.
+One process a runtime: ResNet-8, as many threads as cores, 300 calls, and then the processor time
+that the process uses in each of the next hundred milliseconds, in steps of two.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m benchmarks.memory
 
 Both are Python processes that import numpy and what they need, load the net from disk and call it
-fifty times, batch 1, 2 threads.
+fifty times, batch 1, as many threads as cores.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Memory while running\n\n`python -m benchmarks.memory`"
     yield (
         "Peak resident memory of a Python process that loads the compiled net and calls it fifty "
-        "times, 2 threads; median of three processes."
+        "times, as many threads as cores; median of three processes."
     )
     rows = [
         [

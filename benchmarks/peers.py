@@ -11,7 +11,6 @@ equal threads, the same weights and input; all outputs are compared with the art
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import json
 import os
@@ -46,7 +45,7 @@ def measure_here(model: str, threads: int, isa: str | None, peer_names: list[str
     from hwopt.compiler import measure
 
     graph = nets.graph(model)
-    target = dataclasses.replace(targets.get(f"x86-{isa}" if isa else "host"), threads=threads)
+    target = targets.get(f"x86-{isa}" if isa else "host", threads=threads)
     with tempfile.TemporaryDirectory() as folder:
         seconds = {}
         for name in ("hwopt", "hwopt again"):

@@ -79,7 +79,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         rows.append(
             [
                 f"{outputs} x {inputs}" + (f", {pixels} pixels" if pixels > 1 else ""),
-                str(record["threads_used"]),
+                str(record["used_threads"]),
                 f"{dense:.4f}",
                 *(
                     f"{record[name] / dense:.2f}" if name in record else "–"
@@ -98,7 +98,7 @@ def main() -> None:
         for outputs, inputs, pixels in LAYERS:
             key = {"outputs": outputs, "inputs": inputs, "pixels": pixels}
             measured = functools.partial(run, **key, threads=threads)
-            records.run({**key, "threads_used": threads}, measured)
+            records.run({**key, "used_threads": threads}, measured)
 
 
 if __name__ == "__main__":

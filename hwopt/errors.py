@@ -24,3 +24,13 @@ prune-channels)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return HwoptError(f"unknown {kind} {name!r}: {hint}(valid: {', '.join(names) or 'none'})")
+
+
+def check_choice(kind: str, name: str, valid: Iterable[str]) -> None:
+    """Raise the error for a ``name`` that is not among the ``valid`` ones.
+
+    >>> check_choice("form", "kl", ["kl", "mse"])
+    """
+    names = list(valid)
+    if name not in names:
+        raise unknown_name(kind, str(name), names)

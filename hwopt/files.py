@@ -30,6 +30,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+#: What says that a folder is an artefact ...
+MANIFEST_FILE = "manifest.json"
+#: ... or a finished job.
+RESULTS_FILE = "results.json"
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` when the block ends without an error.
@@ -70,7 +76,9 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
             temporary.chmod(_permissions(0o777))
             if path.exists():
                 # A folder cannot be replaced in one step: move the old one aside first.
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+                old = Path(
+                    tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.", suffix=".part")
+                )
                 path.replace(old / path.name)
                 temporary.replace(path)
                 shutil.rmtree(old)

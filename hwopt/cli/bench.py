@@ -94,5 +94,5 @@ def _profile(artifact: Artifact) -> tuple[KernelProfile, ...]:
     from hwopt.compiler.profile import profile
     from hwopt.targets.peak import measure_peak
 
-    target = dataclasses.replace(targets.get("host"), threads=artifact.threads)
+    target = targets.get("host", threads=artifact.threads)
     return profile(artifact, measure_peak(target))

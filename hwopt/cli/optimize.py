@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,19 +110,25 @@ def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
         if flags[flag] is not None:
             document[key] = {"epochs": flags[flag]} if flags[flag] else None
     if flags["passes"]:
-        document["variants"] = dict(map(_variant, flags["passes"]))
+        document["variants"] = _variants(flags["passes"])
     return document
 
 
-def _variant(text: str) -> tuple[str, str]:
-    name, separator, passes = text.partition(":")
-    if not separator:
-        raise HwoptError(f"--passes {text!r} must be NAME:PASSES, such as half:prune-channels")
-    return name, passes
+def _variants(texts: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, passes = text.partition(":")
+        if not separator:
+            raise HwoptError(f"--passes {text!r} must be NAME:PASSES, such as half:prune-channels")
+        if name in found:
+            raise HwoptError(f"--passes names {name!r} twice: give each variant a name of its own")
+        found[name] = passes
+    return found
 
 
 def _folder_name(model: str) -> str:
-    return Path(model).stem.replace(":", "-")
+    is_file = Path(model).exists() or model.endswith((".pt2", ".onnx"))
+    return Path(model).stem if is_file else model.replace(":", "-")
 
 
 def _print(results: dict[str, Any], folder: Path) -> None:

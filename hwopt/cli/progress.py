@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-Tuning = Callable[[int, int, str, float | None], None]
+from hwopt.targets.progress import Progress as TuningProgress
 
 
 @contextlib.contextmanager
-def tuning_progress(show: bool = True) -> Iterator[Tuning]:
+def tuning_progress(show: bool = True) -> Iterator[TuningProgress]:
     """Yield a callback for ``hwopt.compile``: kernels done, current kernel, best, time left."""
     from rich.console import Console
     from rich.progress import (
@@ -33,15 +33,16 @@ def tuning_progress(show: bool = True) -> Iterator[Tuning]:
         transient=True,
         disable=not (show and console.is_terminal),
     )
-    task = progress.add_task("", total=None)
+    task = progress.add_task("", total=None, visible=False)
     with progress:
 
         def update(done: int, total: int, kernel: str, best_us: float | None) -> None:
             best = f" {best_us:.1f} us" if best_us is not None else ""
-            progress.update(task, completed=done, total=total, description=f"{kernel}{best}")
-            if done >= total:
-                progress.reset(task)
-                progress.update(task, visible=False)
+            if done == 0 or done >= total:
+                progress.reset(task)  # the time of what compiles now, not of what came before
+            shown = f"{kernel}{best}"
+            visible = done < total
+            progress.update(task, completed=done, total=total, description=shown, visible=visible)
 
         yield update
 

@@ -8,6 +8,7 @@ import click
 
 from hwopt.cli import options
 from hwopt.errors import HwoptError
+from hwopt.files import RESULTS_FILE
 
 
 @click.command("report")
@@ -17,7 +18,6 @@ from hwopt.errors import HwoptError
 def command(folder: Path, markdown: bool, as_json: bool) -> None:
     """Write report.html and the plots of the job in FOLDER, and print its table."""
     from hwopt.files import read_json
-    from hwopt.optimize.job import RESULTS_FILE
     from hwopt.report import markdown_table, print_table, rich_table, write_report
 
     path = folder / RESULTS_FILE

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from hwopt.passes import apply
 if TYPE_CHECKING:
     from hwopt.compiler.pipeline import BuildResult
     from hwopt.targets import Target
+    from hwopt.targets.progress import Progress
 
 #: What is done to every graph before it is lowered: it changes no output.
 PREPARATION = "fold-constants,fold-batch-norm,fold-affine,eliminate-dead-code{keep_dropout=false}"
@@ -45,7 +46,7 @@ def compile(
     trials: int | None = None,
     output: str | Path | None = None,
     seed: int = 0,
-    progress: Callable[[int, int, str, float | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Artifact:
     """Compile a model for a target and return the loaded artefact.
 
@@ -146,7 +147,7 @@ def _build(
     target: Target,
     trials: int | None,
     seed: int,
-    progress: Callable[[int, int, str, float | None], None] | None,
+    progress: Progress | None,
 ) -> BuildResult:
     from hwopt.compiler.lower import lower
     from hwopt.compiler.pipeline import build

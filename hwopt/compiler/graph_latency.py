@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hwopt.compiler.artifact import Artifact
     from hwopt.graph import Graph
     from hwopt.targets import Target
+    from hwopt.targets.progress import Progress
 
 
 #: Rounds of measuring: what else a machine does disturbs more than a thousand short calls. More
@@ -49,7 +50,7 @@ class GraphLatency:
         seed: int = 0,
         runs: int | None = None,
         memory: Path | None = None,
-        progress: Callable[[int, int, str, float | None], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.target, self.runs, self.memory = target, runs, memory
         self._compile_options: dict[str, Any] = {

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwopt.compiler.plan import Plan
 from hwopt.errors import HwoptError
-from hwopt.files import read_json, sha256, write_json
+from hwopt.files import MANIFEST_FILE, read_json, sha256, write_json
 
-MANIFEST_FILE = "manifest.json"
 LIBRARY_FILE = "model.so"
 CONSTANTS_FILE = "constants.bin"
 

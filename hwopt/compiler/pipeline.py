@@ -24,6 +24,7 @@ from hwopt.compiler.whole_model import WholeModel, follow
 from hwopt.targets import Target, templates, tuner, tvm_build
 from hwopt.targets.database import LIBRARIES, KernelDatabase
 from hwopt.targets.libraries import build_library
+from hwopt.targets.progress import Progress
 
 log = logging.getLogger("hwopt.compiler")
 
@@ -46,7 +47,7 @@ def build(
     *,
     trials: int | None = None,
     seed: int = 0,
-    progress: tuner.Progress | None = None,
+    progress: Progress | None = None,
 ) -> BuildResult:
     """Compile a Relax module for ``target``.
 

@@ -61,7 +61,10 @@ def _line(graph: Graph, line: str, parameters: Mapping[str, torch.Tensor]) -> No
             graph.set_parameter(name, tensor, trainable=kind == "parameter", mask=mask)
             graph.set_codebook(name, bool(declaration[5]))
     elif returned := _RETURN.fullmatch(line):
-        for name, operand in _OUTPUT.findall(returned[1]):
+        outputs = _OUTPUT.findall(returned[1])
+        if not outputs:
+            raise ValueError("a return names outputs, such as output=%node")
+        for name, operand in outputs:
             graph.outputs[name] = _operand(operand)
     elif node := _CALL.fullmatch(line):
         operands, attributes = _arguments(node[3], node[4])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.files import atomic_file, read_json, sha256, write_json
+from hwopt.files import MANIFEST_FILE, atomic_file, read_json, sha256, write_json
 from hwopt.graph.graph import Graph
 from hwopt.graph.packing import pack, unpack
 from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
@@ -25,10 +25,14 @@ def save(graph: Graph, folder: Path) -> None:
 
     The graph's file has the hash of its weights, so that what a process killed in between leaves is
     seen to be no graph.
+
+    Raises:
+        HwoptError: if the folder is an artefact, or cannot be written.
     """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MANIFEST_FILE).exists():
+        raise HwoptError(f"{folder} is an artefact: save the graph in another folder")
     packed = {
         n: pack(n, t, graph.masks.get(n), n in graph.codebooks) for n, t in graph.parameters.items()
     }

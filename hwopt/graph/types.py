@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from hwopt.errors import HwoptError
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -35,20 +37,28 @@ _SHORT_DTYPES = {
     "float64": "f64",
     "float16": "f16",
     "bfloat16": "bf16",
+    "complex64": "c64",
+    "complex128": "c128",
     "int64": "i64",
     "int32": "i32",
     "int16": "i16",
     "int8": "i8",
     "uint8": "u8",
+    "uint16": "u16",
+    "uint32": "u32",
+    "uint64": "u64",
     "bool": "bool",
 }
 _LONG_DTYPES = {short: name for name, short in _SHORT_DTYPES.items()}
-_ITEM_SIZES = {"64": 8, "32": 4, "16": 2, "t8": 1, "ol": 1}
+_ITEM_SIZES = {"28": 16, "64": 8, "32": 4, "16": 2, "t8": 1, "ol": 1}  # by how names end
 
 
 @dataclass(frozen=True)
 class TensorSpec:
     """Shape and dtype of a tensor; the dtype is torch's name without ``torch.``.
+
+    Raises:
+        HwoptError: if there is no short name for the dtype.
 
     >>> spec = TensorSpec((Batch(), 3, 32, 32), "float32")
     >>> print(spec, spec.at(8), spec.elements())
@@ -57,6 +67,13 @@ class TensorSpec:
 
     shape: tuple[Dimension, ...]
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _SHORT_DTYPES:
+            raise HwoptError(
+                f"tensors of {self.dtype} have no place in a graph: convert them in the model to "
+                f"one of {', '.join(_SHORT_DTYPES)}"
+            )
 
     def at(self, batch: int = 1) -> tuple[int, ...]:
         """Return the shape for a batch size."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hwopt.errors import HwoptError
 from hwopt.optim.base import Closure, LossOptimizer, squared_norm
 
 
@@ -48,6 +49,8 @@ class ALIG(LossOptimizer):
         eps: float = 1e-5,
     ) -> None:
         super().__init__(params, max_lr, momentum, max_norm)
+        if not eps >= 0:
+            raise HwoptError(f"{self}: eps must be at least 0, not {eps}")
         self.eps = eps
 
     def step(self, closure: Closure | None = None) -> Tensor:  # type: ignore[override]

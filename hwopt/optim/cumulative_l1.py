@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_choice
 from hwopt.optim.base import Closure
 
 Form = Literal["cumulative", "proximal"]
@@ -29,6 +29,9 @@ class L1Clipping:
         form: ``cumulative`` or ``proximal``.
         grows: when the penalty that a weight could have received grows by learning rate x share.
 
+    Raises:
+        HwoptError: on an unknown form or growth.
+
     >>> weight = torch.tensor([0.5, -0.15])
     >>> clipping = L1Clipping({"w": weight}, share=1.0)
     >>> for _ in range(2):
@@ -44,6 +47,8 @@ class L1Clipping:
         form: Form = "cumulative",
         grows: Growth = "step",
     ) -> None:
+        check_choice("form of an l1 penalty", form, get_args(Form))
+        check_choice("growth of an l1 penalty", grows, get_args(Growth))
         self.weights, self.share, self.form, self.grows = dict(weights), share, form, grows
         self.possible = 0.0
         self.received = {name: torch.zeros_like(weight) for name, weight in weights.items()}

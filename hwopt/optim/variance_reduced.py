@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_choice
 from hwopt.optim.base import Closure
 
 Estimator = Literal["unbiased", "biased"]
@@ -59,6 +59,8 @@ class VarianceReduced(Optimizer):
         estimator: Estimator | None = None,
         buffers: Iterable[Tensor] = (),
     ) -> None:
+        if estimator is not None:
+            check_choice("estimator", estimator, get_args(Estimator))
         super().__init__(params, {"lr": lr, "bias": bias, "estimator": estimator})
         for group in self.param_groups:
             if not group["lr"] > 0:

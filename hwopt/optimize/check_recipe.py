@@ -79,13 +79,11 @@ def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> N
     if not name.replace("-", "").replace("_", "").isalnum():
         raise HwoptError(f"{where}: variant {name!r} must be of letters, digits, '-' and '_'")
     try:
-        parsed = passes.parse(variant.passes)
+        passes.parse(variant.passes)
     except HwoptError as error:
         raise HwoptError(f"{where}: variant {name}: {error}") from None
-    changes = variant.binary or variant.budget or any(not p.preserves_function for p in parsed)
-    trains = changes and variant.fine_tune and recipe.fine_tune is not None
-    of_training = (variant.distill, variant.align, variant.binary, variant.budget)
-    if not trains and (variant.rounds > 1 or any(of_training)):
+    trains = variant.changes and variant.fine_tune and recipe.fine_tune is not None
+    if variant.is_of_training and not trains:
         raise HwoptError(
             f"{where}: variant {name} has rounds, distill, align, binary or budget, "
             "but is not fine-tuned: they are of training"

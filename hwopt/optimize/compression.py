@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from hwopt.data import DataSet
     from hwopt.targets import Target
+    from hwopt.targets.progress import Progress
     from hwopt.train import Term
-
-Progress = Callable[[int, int, str, float | None], None]
 
 
 class Compression:
@@ -57,7 +56,7 @@ class Compression:
         return len(self.data.train_full)  # type: ignore[arg-type]
 
     def check(self, graph: Graph, key: str) -> None:
-        """Refuse variants whose passes leave nothing of what they want to train.
+        """Refuse variants whose passes leave nothing of what they want to train, or cannot start.
 
         So that it is not found out after the model was trained for hours. Passes that measure
         latency are left for then.
@@ -67,21 +66,27 @@ class Compression:
             key: ... what it is known by.
 
         Raises:
-            HwoptError: if there are no binary layers, or no blocks to distil.
+            HwoptError: if there are no binary layers, no blocks to distil, no masks to align, ...
         """
         for name, variant in self.recipe.variants.items():
-            training, blocks = self.recipe.fine_tune, variant.distill and variant.distill.form
-            measures = any(one.needs_latency for one in passes.parse(variant.passes))
-            if training is None or measures or not (variant.binary or blocks == "blocks"):
+            training = self.recipe.fine_tune
+            if training is None or _measures(variant) or not variant.is_of_training:
                 continue
 
             def check(variant: Variant = variant, training: Training = training) -> dict[str, Any]:
                 changed = passes.apply(graph, variant.passes, self.context())
-                make_terms(training, changed, self.samples, variant, graph)
+                module = changed.to_torch()
+                terms = make_terms(
+                    training, changed, self.samples, variant, graph, self.context().latency
+                )
+                for term in terms:
+                    term.start(module, self.samples)
+                    term.finish()
                 return {}
 
+            depends_on = [key, variant.model_dump(mode="json"), training.model_dump(mode="json")]
             try:
-                self.work.step(f"{name}.trainable", [key, variant.model_dump(mode="json")], check)
+                self.work.step(f"{name}.trainable", depends_on, check)
             except HwoptError as error:
                 raise HwoptError(f"variant {name}: {error}") from None
 
@@ -89,12 +94,11 @@ class Compression:
         self, name: str, variant: Variant, base: Graph, base_key: str
     ) -> tuple[dict[str, Any], Graph, str]:
         """Return the notes of the passes, the graph after them and after training, and its key."""
-        chosen = passes.parse(variant.passes)
-        changes = variant.binary or variant.budget or any(not p.preserves_function for p in chosen)
-        training = self.recipe.fine_tune if changes and variant.fine_tune else None
-        sources = [_own_source(type(p)) for p in chosen]
-        depends_on: list[Any] = [base_key, variant.passes, sources]
-        depends_on += [self.target.fingerprint(), self.recipe.trials]  # passes may measure
+        training = self.recipe.fine_tune if variant.changes and variant.fine_tune else None
+        sources = [_own_source(type(one)) for one in passes.parse(variant.passes)]
+        depends_on: list[Any] = [base_key, variant.passes, sources, self.target.float_lanes]
+        if _measures(variant) or variant.budget:
+            depends_on += [self.target.fingerprint(), self.recipe.trials]
         if training is not None and variant.rounds > 1:
             return self._in_rounds(name, variant, base, training, depends_on)
         return self._at_once(name, variant, base, training, depends_on)
@@ -107,8 +111,8 @@ class Compression:
         training: Training | None,
         depends_on: list[Any],
     ) -> tuple[dict[str, Any], Graph, str]:
-        """Apply the passes, then train if the recipe asks for it."""
-        folder = self.work.path("graphs", name)
+        """Apply the passes, then train if the recipe asks for it; the last graph has the name."""
+        folder = self.work.path("graphs", name if training is None else f"{name}.passes")
 
         def transform() -> dict[str, Any]:
             context = self.context()
@@ -125,7 +129,9 @@ class Compression:
             graph, key = self.fit(f"{name}.first-phase", graph, first, key, terms)
         latency = self.context().latency
         terms = make_terms(training, graph, self.samples, variant, base, latency)
-        graph, key = self.fit(f"{name}.fine-tune", graph, training, key, terms)
+        ends = variant.binary is None and variant.budget is None
+        tuned = name if ends else f"{name}.fine-tune"
+        graph, key = self.fit(f"{name}.fine-tune", graph, training, key, terms, tuned)
         if variant.binary is not None:
             graph, key = self._frozen(name, graph, key)
         if variant.budget is not None:
@@ -137,7 +143,7 @@ class Compression:
         self, name: str, graph: Graph, budget: Budget, key: str
     ) -> tuple[dict[str, Any], Graph, str]:
         """Remove the channels that training left at zero, and say whether that is enough."""
-        folder = self.work.path("graphs", f"{name}.condensed")
+        folder = self.work.path("graphs", name)
 
         def condense() -> dict[str, Any]:
             context = self.context()
@@ -155,7 +161,7 @@ class Compression:
 
     def _frozen(self, name: str, graph: Graph, key: str) -> tuple[Graph, str]:
         """Make one bit of each weight of the binary layers, which training left at +1 and -1."""
-        folder = self.work.path("graphs", f"{name}.frozen")
+        folder = self.work.path("graphs", name)
 
         def freeze() -> dict[str, Any]:
             passes.apply(graph, "freeze-binary").save(folder)
@@ -219,10 +225,16 @@ class Compression:
         )
 
     def fit(
-        self, step: str, graph: Graph, training: Training, key: str, terms: list[Term]
+        self,
+        step: str,
+        graph: Graph,
+        training: Training,
+        key: str,
+        terms: list[Term],
+        name: str | None = None,
     ) -> tuple[Graph, str]:
-        """Train a graph, known by ``key``; the result is kept under the name of the step."""
-        trained = self.work.path("graphs", step)
+        """Train a graph, known by ``key``; the result is kept under a name, or that of the step."""
+        trained = self.work.path("graphs", name or step)
         depends_on = [key, training.arguments(), *map(str, terms)]
         # The name holds what the training depends on: a checkpoint of another is not resumed.
         checkpoint = self.work.path("checkpoints", f"{step}-{digest(depends_on)}.safetensors")
@@ -247,6 +259,10 @@ class Compression:
         _, key = self.work.step(step, depends_on, fit)
         checkpoint.unlink(missing_ok=True)
         return Graph.load(trained), key
+
+
+def _measures(variant: Variant) -> bool:
+    return any(one.needs_latency for one in passes.parse(variant.passes))
 
 
 def _own_source(pass_type: type[passes.Pass]) -> str | None:

@@ -11,21 +11,21 @@ from hwopt import __version__, data, peers, targets, train
 from hwopt.compiler import compile as compile_model
 from hwopt.compiler import load, measure, record_figures
 from hwopt.errors import HwoptError
-from hwopt.files import write_json
+from hwopt.files import RESULTS_FILE, write_json
 from hwopt.graph import Graph
 from hwopt.graph.fingerprint import fingerprint
 from hwopt.models.source import load_graph, source_kind
 from hwopt.optimize.check import check
-from hwopt.optimize.compression import Compression, Progress
+from hwopt.optimize.compression import Compression
 from hwopt.optimize.recipe import Recipe, Variant
 from hwopt.optimize.results import MEASURED, compare, sparse_notes
 from hwopt.optimize.terms import make_terms
 from hwopt.optimize.workspace import Workspace
+from hwopt.train.cpu import set_threads
 
 if TYPE_CHECKING:
     from hwopt.data import DataSet
-
-RESULTS_FILE = "results.json"
+    from hwopt.targets.progress import Progress
 
 
 class Job:
@@ -52,7 +52,9 @@ class Job:
         self.work = Workspace(folder, report)
         self.tuning = tuning
         self.target = targets.get(recipe.target, threads=recipe.threads)
-        self.data: DataSet = data.load(recipe.data, fallback=recipe.data_fallback)
+        shape = recipe.input_shape or ()
+        size = (shape[1], shape[2]) if len(shape) == 3 else None
+        self.data: DataSet = data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
         self.compression = Compression(recipe, self.work, self.data, self.target, tuning, bars)
 
     def run(self) -> dict[str, Any]:
@@ -105,9 +107,9 @@ class Job:
         graph = self._import()
         depends_on = [__version__, fingerprint(graph), self.data.fingerprint(), recipe.seed]
         _, key = self.work.step("import", depends_on, lambda: graph.save(folder))
+        self.compression.check(graph, key)
         if recipe.train is None:
             return Graph.load(folder), key
-        self.compression.check(graph, key)
         terms = make_terms(recipe.train, graph, self.compression.samples)
         return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms)
 
@@ -115,13 +117,23 @@ class Job:
         recipe = self.recipe
         kind = source_kind(recipe.model)
         shape = None if kind == "file" else self.data.input_shape
-        return load_graph(
+        graph = load_graph(
             recipe.model,
             input_shape=recipe.input_shape or shape,
             num_classes=self.data.num_classes if kind == "zoo" else None,
             options=dict(recipe.model_options),
             seed=recipe.seed,
         )
+        name, spec = next(iter(graph.inputs.items()))
+        if spec.at()[1:] != self.data.input_shape:
+            took, given = (
+                "x".join(map(str, one)) for one in (spec.at()[1:], self.data.input_shape)
+            )
+            raise HwoptError(
+                f"{recipe.model} takes {took} as {name}, but samples of {recipe.data} are {given}: "
+                "give input_shape, or other data"
+            )
+        return graph
 
     def variant(
         self, name: str, variant: Variant, base: Graph, base_key: str
@@ -141,7 +153,8 @@ class Job:
         return result, key
 
     def _accuracy(self, graph: Graph) -> dict[str, Any]:
-        result = train.evaluate(graph.to_torch(), self.data.test)
+        with set_threads(self.target.threads):
+            result = train.evaluate(graph.to_torch(), self.data.test)
         return {"accuracy": result.accuracy, "test_samples": result.samples}
 
     def _compile(self, name: str, graph: Graph) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from hwopt import passes
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.optimize.check_recipe import check_recipe
 
@@ -143,6 +144,17 @@ class Variant(_Strict):
     align: Alignment | None = None
     binary: Binary | None = None
     budget: Budget | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the network computes another function than before; training may be next."""
+        parsed = passes.parse(self.passes)
+        return bool(self.binary or self.budget) or any(not p.preserves_function for p in parsed)
+
+    @property
+    def is_of_training(self) -> bool:
+        """Whether it means nothing without training."""
+        return self.rounds > 1 or any((self.distill, self.align, self.binary, self.budget))
 
 
 class Recipe(_Strict):

@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from hwopt.errors import check_choice
 from hwopt.passes.text import format_pass
 
 if TYPE_CHECKING:
@@ -101,6 +102,17 @@ class Pass:
     requires: ClassVar[frozenset[Condition]] = frozenset()
     ensures: ClassVar[frozenset[Condition]] = frozenset()
 
+    def __post_init__(self) -> None:
+        """Refuse words that are none of those offered; passes that check more call it.
+
+        Raises:
+            HwoptError: if the value of an option with a ``Literal`` type is another.
+        """
+        for option, expected in get_type_hints(type(self)).items():
+            if get_origin(expected) is Literal:
+                kind, value = f"pass {self.name}: {option}", getattr(self, option)
+                check_choice(kind, value, get_args(expected))
+
     # Properties, so that they may depend on the options of a pass; an attribute does as well.
 
     @property
@@ -123,7 +135,7 @@ class Pass:
         raise NotImplementedError(f"pass {type(self).__name__} defines no apply")
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
-        """Return the instances of this pass that would change ``graph``; search tries them."""
+        """Return the instances of this pass that would change ``graph``, for a search to try."""
         return [self] if self.apply(graph, context).modified else []
 
     def in_rounds(self, spread: Spread) -> list[Pass]:

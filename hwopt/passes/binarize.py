@@ -77,6 +77,7 @@ class Binarize(Pass):
     activation: Literal["prelu", "keep"] = "prelu"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.smallest < 1:
             raise HwoptError(f"pass {self.name}: smallest must be at least 1, not {self.smallest}")
         if not 0 <= self.min_gain < 1:

@@ -48,8 +48,9 @@ class EnforceIsometry(Pass):
     layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for option in ("steps", "learning_rate"):
-            if getattr(self, option) <= 0:
+            if not getattr(self, option) > 0:
                 raise HwoptError(
                     f"pass {self.name}: {option} must be positive, not {getattr(self, option)}"
                 )

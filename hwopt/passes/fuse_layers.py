@@ -57,6 +57,7 @@ class FuseLayers(Pass):
     layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_share(f"pass {self.name}: ratio", self.ratio)
 
     def apply(self, graph: Graph, context: Context) -> PassResult:

@@ -93,6 +93,7 @@ class PruneChannels(Pass):
     constants: Carry = "bias"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for where, ratio in (("ratio", self.ratio), *self.ratios):
             what = where if where == "ratio" else f"ratio of {where}"
             check_share(f"pass {self.name}: {what}", ratio)

@@ -69,6 +69,7 @@ class PruneWeights(Pass):
     draw: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_share(f"pass {self.name}: ratio", self.ratio)
         if len(self.block) != 2 or min(self.block) < 1:
             raise HwoptError(

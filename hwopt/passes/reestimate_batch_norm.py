@@ -39,6 +39,7 @@ class ReestimateBatchNorm(Pass):
     batches: int = 50
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.batches < 0:
             raise HwoptError(f"pass {self.name}: batches must be at least 0, not {self.batches}")
 

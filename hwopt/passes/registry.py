@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def load_file(file: str | Path) -> list[str]:
     path = Path(file)
     if not path.is_file():
         raise HwoptError(f"the plugin {path} does not exist")
-    module_name = f"hwopt_plugin_{path.stem}"
+    # Another file may have the same name.
+    module_name = f"hwopt_plugin_{path.stem}_{zlib.crc32(bytes(path.resolve())):08x}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise HwoptError(f"the plugin {path} is not a Python file")
@@ -77,9 +79,14 @@ def load_file(file: str | Path) -> list[str]:
         value.name: value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Pass) and value.__module__ == module_name
+        if value.name  # a base of others has none
     }
     if not found:
-        raise HwoptError(f"the plugin {path} defines no subclass of hwopt.passes.Pass")
+        raise HwoptError(f"the plugin {path} defines no subclass of hwopt.passes.Pass with a name")
+    taken = {entry.name for entry in _entry_points()}
+    taken |= {name for name, one in _FROM_FILES.items() if one.__module__ != module_name}
+    for name in sorted(found.keys() & taken):
+        raise HwoptError(f"the plugin {path} calls a pass {name!r}, which is there: rename it")
     _FROM_FILES.update(found)
     return sorted(found)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_choice
 from hwopt.passes.base import Pass
 
 Growth = Literal["uniform", "geometric", "cubic"]
@@ -21,11 +21,12 @@ def shares(final: float, rounds: int, growth: Growth) -> list[float]:
             share of what is left; ``cubic``: much at first, little at the end (Zhu and Gupta 2017).
 
     Raises:
-        HwoptError: if there is no round.
+        HwoptError: if there is no round, or no such growth.
 
     >>> [round(share, 4) for share in shares(0.9, 4, "cubic")]
     [0.5203, 0.7875, 0.8859, 0.9]
     """
+    check_choice("growth", growth, get_args(Growth))
     if rounds < 1:
         raise HwoptError(f"rounds must be at least 1, not {rounds}")
     done = [(t + 1) / rounds for t in range(rounds)]

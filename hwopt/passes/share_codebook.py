@@ -52,6 +52,7 @@ class ShareCodebook(Pass):
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.bits <= 8:
             raise HwoptError(f"pass {self.name}: bits must be from 1 to 8, not {self.bits}")
         if self.steps < 1:

@@ -71,6 +71,7 @@ class SubstituteGlobalLayer(Pass):
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check(self.steps, None, self.time_step, self.spacing)
         if self.keep < 0:
             raise HwoptError(f"pass {self.name}: keep must be at least 0, not {self.keep}")

@@ -52,6 +52,7 @@ class SubstituteSpatialInterpolation(Pass):
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.stride < 2:
             raise HwoptError(f"pass {self.name}: stride must be at least 2, not {self.stride}")
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from hwopt.errors import HwoptError, unknown_name
+from hwopt.errors import HwoptError, check_choice, unknown_name
 
 if TYPE_CHECKING:
     from hwopt.passes.base import Pass
@@ -21,7 +21,7 @@ _WORD = re.compile(r"\w[\w./-]*")
 def format_pass(instance: Pass) -> str:
     """Return the text form; options that have their default value are left out."""
     options = [
-        f"{option.name}={_format(getattr(instance, option.name))}"
+        f"{option.name}={format_value(getattr(instance, option.name))}"
         for option in dataclasses.fields(instance)
         if getattr(instance, option.name) != _default(option)
     ]
@@ -66,6 +66,8 @@ def parse_options(pass_type: type[Pass], text: str) -> Pass:
             raise HwoptError(f"pass {pass_type.name}: option {part!r} has no value")
         if name not in fields:
             raise unknown_name(f"option of pass {pass_type.name}", name, fields)
+        if name in options:
+            raise HwoptError(f"pass {pass_type.name}: option {name} is given twice: leave one out")
         options[name] = _parse(f"pass {pass_type.name}: {name}", types_by_name[name], value)
     try:
         return pass_type(**options)
@@ -85,12 +87,23 @@ def _default(option: dataclasses.Field[Any]) -> Any:
     return option.default
 
 
-def _format(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """Return the text of an option's value, which parses back.
+
+    Raises:
+        HwoptError: if the value is a name with characters that texts of passes cannot have.
+
+    >>> format_value(("conv1", "conv2")), format_value(None), format_value(True)
+    ('[conv1,conv2]', 'none', 'true')
+    """
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, tuple):
         # A pair of a name and a number is an entry such as conv1:0.5.
-        entries = (":".join(map(_format, v)) if isinstance(v, tuple) else _format(v) for v in value)
+        entries = (
+            ":".join(map(format_value, v)) if isinstance(v, tuple) else format_value(v)
+            for v in value
+        )
         return f"[{','.join(entries)}]"
     if isinstance(value, str) and not _WORD.fullmatch(value):
         raise HwoptError(f"{value!r} cannot stand in the text of a pass: use letters, digits, ._/-")
@@ -118,8 +131,7 @@ def _parse(where: str, expected: Any, text: str) -> Any:
             return tuple(_parse_entry(where, arguments[0], entry) for entry in entries)
         return tuple(_parse(where, arguments[0], entry) for entry in entries)
     if origin is typing.Literal:
-        if text not in arguments:
-            raise unknown_name(where, text, arguments)
+        check_choice(where, text, arguments)
         return text
     if expected is bool and text in ("true", "false"):
         return text == "true"

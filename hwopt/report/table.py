@@ -31,14 +31,16 @@ def rows(results: Results) -> Iterator[list[str]]:
             f"{facts['bytes']:,}",
             f"{latency['median_ms']:.3f} ({latency['p10_ms']:.3f}–{latency['p90_ms']:.3f})",
             f"{facts['ratio_to_baseline']:.2f}",
-            *(f"{facts['peers'][peer]['ratio']:.2f}" for peer in measured_peers(results)),
+            *(
+                f"{facts['peers'][peer]['ratio']:.2f}" if peer in facts["peers"] else "–"
+                for peer in measured_peers(results)
+            ),
         ]
 
 
 def measured_peers(results: Results) -> list[str]:
-    """Return the peers that every variant was measured beside."""
-    first = next(iter(results["variants"].values()))
-    return list(first["peers"])
+    """Return the peers that any variant was measured beside."""
+    return list({peer: None for facts in results["variants"].values() for peer in facts["peers"]})
 
 
 def caption(results: Results) -> str:

@@ -24,14 +24,15 @@ class Width:
     """One possible width of a group of channels.
 
     Attributes:
-        channels: how many are left.
-        latency_ms: measured median of the whole network in which only this group has this width.
+        channels: how many are left of those that can be removed; coupled ones count once.
+        latency: measured median of the whole network in which only this group has this width, in
+            the unit of the budget, such as shares of the dense latency.
         importance: of the channels that are left, of any sign; the network's is the sum over its
             groups.
     """
 
     channels: int
-    latency_ms: float
+    latency: float
     importance: float
 
 
@@ -44,16 +45,17 @@ class Allocation:
 
     Attributes:
         widths: by the group's name.
-        predicted_ms: the dense latency times the share that every group by itself leaves of it.
+        predicted: the dense latency times the share that every group by itself leaves of it, in
+            the unit of the table.
         importance: the sum over the groups.
     """
 
     widths: Mapping[str, Width]
-    predicted_ms: float
+    predicted: float
     importance: float
 
 
-def allocate(table: Table, budget_ms: float, method: Method = "budgeted") -> Allocation:
+def allocate(table: Table, budget: float, method: Method = "budgeted") -> Allocation:
     """Choose the widths that keep most importance within a budget.
 
     The latency of a choice is predicted as that of the dense network times the shares that the
@@ -64,7 +66,7 @@ def allocate(table: Table, budget_ms: float, method: Method = "budgeted") -> All
 
     Args:
         table: for every group its widths; the largest is the dense one.
-        budget_ms: the largest predicted latency.
+        budget: the largest predicted latency.
         method: ``budgeted`` solves the choice as an integer programme, exactly; ``greedy`` takes
             the step that loses least importance for what it saves until the budget is reached;
             ``uniform`` keeps the same share of all groups, as near as widths allow.
@@ -76,7 +78,7 @@ def allocate(table: Table, budget_ms: float, method: Method = "budgeted") -> All
     ...     "a": [Width(8, 1.0, 8.0), Width(4, 0.7, 7.0)],
     ...     "b": [Width(8, 1.0, 8.0), Width(4, 0.6, 2.0)],
     ... }
-    >>> {name: w.channels for name, w in allocate(table, budget_ms=0.8).widths.items()}
+    >>> {name: w.channels for name, w in allocate(table, budget=0.8).widths.items()}
     {'a': 4, 'b': 8}
     """
     if not table or not all(table.values()):
@@ -85,13 +87,13 @@ def allocate(table: Table, budget_ms: float, method: Method = "budgeted") -> All
         )
     dense = {name: max(widths, key=lambda w: w.channels) for name, widths in table.items()}
     offered = {name: faster_widths(widths) for name, widths in table.items()}
-    if fastest(table) > budget_ms + _ROUNDING:
+    if fastest(table) > budget + _ROUNDING:
         raise HwoptError(
-            f"the budget of {budget_ms:.4g} cannot be reached: with the fastest widths "
+            f"the budget of {budget:.4g} cannot be reached: with the fastest widths "
             f"{fastest(table):.4g} is predicted; offer smaller widths or allow more"
         )
     chosen = {"budgeted": _budgeted, "greedy": _greedy, "uniform": _uniform}[method](
-        dense, offered, budget_ms
+        dense, offered, budget
     )
     importance = sum(width.importance for width in chosen.values())
     return Allocation(chosen, _predicted(dense, chosen), importance)
@@ -112,7 +114,7 @@ def priced(table: Table, multiplier: float) -> Allocation:
     chosen = {
         name: max(
             faster_widths(widths),
-            key=lambda w: (w.importance - price * math.log(w.latency_ms), -w.latency_ms),
+            key=lambda w: (w.importance - price * math.log(w.latency), -w.latency),
         )
         for name, widths in table.items()
     }
@@ -120,7 +122,7 @@ def priced(table: Table, multiplier: float) -> Allocation:
     return Allocation(chosen, _predicted(dense, chosen), importance)
 
 
-def lowest_price(table: Table, budget_ms: float) -> float:
+def lowest_price(table: Table, budget: float) -> float:
     """Return the lowest multiplier at which what is ``priced`` is within the budget.
 
     Infinity if not even the fastest widths are.
@@ -130,15 +132,15 @@ def lowest_price(table: Table, budget_ms: float) -> float:
     (1.0, inf)
     """
     low, high = 0.0, 1.0
-    if priced(table, low).predicted_ms <= budget_ms:
+    if priced(table, low).predicted <= budget:
         return low
-    if priced(table, math.inf).predicted_ms > budget_ms:
+    if priced(table, math.inf).predicted > budget:
         return math.inf
-    while priced(table, high).predicted_ms > budget_ms:
+    while priced(table, high).predicted > budget:
         low, high = high, 4 * high
     while high - low > 1e-9 * high:
         middle = (low + high) / 2
-        if priced(table, middle).predicted_ms > budget_ms:
+        if priced(table, middle).predicted > budget:
             low = middle
         else:
             high = middle
@@ -146,7 +148,7 @@ def lowest_price(table: Table, budget_ms: float) -> float:
 
 
 def fastest(table: Table) -> float:
-    """Return the latency in ms that is predicted with the fastest width of every group."""
+    """Return the latency that is predicted with the fastest width of every group."""
     dense = {name: max(widths, key=lambda w: w.channels) for name, widths in table.items()}
     return _predicted(dense, {name: faster_widths(widths)[-1] for name, widths in table.items()})
 
@@ -160,7 +162,7 @@ def faster_widths(widths: Sequence[Width]) -> list[Width]:
     """
     offered: list[Width] = []
     for width in sorted(widths, key=lambda w: -w.channels):
-        if not offered or width.latency_ms < offered[-1].latency_ms:
+        if not offered or width.latency < offered[-1].latency:
             offered.append(width)
     return offered
 
@@ -169,15 +171,15 @@ Chosen = dict[str, Width]
 
 
 def _predicted(dense: Mapping[str, Width], chosen: Mapping[str, Width]) -> float:
-    start = float(np.median([width.latency_ms for width in dense.values()]))
-    return start * math.prod(w.latency_ms / dense[name].latency_ms for name, w in chosen.items())
+    start = float(np.median([width.latency for width in dense.values()]))
+    return start * math.prod(w.latency / dense[name].latency for name, w in chosen.items())
 
 
 def _budgeted(dense: Chosen, offered: dict[str, list[Width]], budget: float) -> Chosen:
     """Maximise the importance with one binary variable for every width of every group."""
     choices = [(name, width) for name, widths in offered.items() for width in widths]
     # Shares multiply, so their logarithms add up.
-    saved = np.log([dense[name].latency_ms / width.latency_ms for name, width in choices])
+    saved = np.log([dense[name].latency / width.latency for name, width in choices])
     one_each = np.array([[float(name == group) for name, _ in choices] for group in offered])
     start = _predicted(dense, dense)
     result = milp(
@@ -202,7 +204,7 @@ def _greedy(dense: Chosen, offered: dict[str, list[Width]], budget: float) -> Ch
             smaller = [w for w in widths if w.channels < chosen[name].channels]
             if smaller:
                 lost = chosen[name].importance - smaller[0].importance
-                saved = math.log(chosen[name].latency_ms / smaller[0].latency_ms)
+                saved = math.log(chosen[name].latency / smaller[0].latency)
                 steps.append((lost / saved, name, smaller[0]))
         _, name, width = min(steps, key=lambda step: step[:2])
         chosen[name] = width

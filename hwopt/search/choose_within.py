@@ -58,7 +58,7 @@ def choose_within(
     inside, outside = None, (1.0, 1.0)  # predicted and measured shares next to the budget
     while True:
         last = _measured(choose(budget), table, tried, measure)
-        found = (last.allocation.predicted_ms, last.share)
+        found = (last.allocation.predicted, last.share)
         if last.share <= share:
             low, inside = max(low, budget), found
             if best is None or last.allocation.importance > best.allocation.importance:
@@ -88,7 +88,7 @@ def _measured(
     widths = tuple(allocation.widths[name].channels for name in table)
     if widths not in tried:
         tried[widths] = measure(allocation)
-        log.info("predicted %.3f, measured %.3f", allocation.predicted_ms, tried[widths])
+        log.info("predicted %.3f, measured %.3f", allocation.predicted, tried[widths])
     return Measured(allocation, tried[widths])
 
 

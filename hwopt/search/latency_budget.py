@@ -61,7 +61,7 @@ class LatencyBudget(Term):
     training every group of channels is measured at several widths. After the first epoch, and every
     few epochs from then on, what is left of the network is condensed, compiled and measured; the
     budget of the round is corrected by how far the last prediction was off; the most important
-    widths that fit are found, and the multiplier is the price at which they are worth it; and the
+    widths that fit are found (``allocate``), and the multiplier says at which price they are; the
     group sparsity of a channel that is not becomes as strong as takes its norm to zero until the
     next measurement. The last round measures before it shrinks, and chooses again until the budget
     is met. From then on the widths stay, and the training goes on. Channels that a layer or group
@@ -253,8 +253,8 @@ class LatencyBudget(Term):
         if number == self.rounds:
             best, last = choose_within(wanted, table, choose, measure, first)
             allocation = (best or last).allocation
-        self._predicted = allocation.predicted_ms
-        self.multiplier = lowest_price(table, allocation.predicted_ms)
+        self._predicted = allocation.predicted
+        self.multiplier = lowest_price(table, allocation.predicted)
         kept, _ = removal(allocation).choose(ranking, self._context)
         self._leaving = torch.from_numpy(kept.removed)
         self._importance, self._steps = torch.zeros_like(self._importance), 0

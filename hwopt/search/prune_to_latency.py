@@ -60,6 +60,7 @@ class PruneToLatency(Pass):
     constants: Carry = "bias"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.share < 1:
             raise HwoptError(f"pass {self.name}: share must be in (0, 1), not {self.share}")
         if self.widths < 2:

@@ -29,11 +29,13 @@ def get(name_or_path: str | Path, *, threads: int | None = None) -> Target:
         threads: threads that kernels run with; None leaves them as the target says.
 
     Raises:
-        HwoptError: if there is no such target, or its file is wrong.
+        HwoptError: if there is no such target, its file is wrong, or there is no thread.
 
     >>> get("x86-avx2", threads=1).threads
     1
     """
+    if threads is not None and threads < 1:
+        raise HwoptError(f"threads must be at least 1, not {threads}")
     target = _find(name_or_path)
     return target if threads is None else dataclasses.replace(target, threads=threads)
 

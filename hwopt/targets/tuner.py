@@ -13,12 +13,9 @@ from hwopt.errors import HwoptError
 from hwopt.targets import templates
 from hwopt.targets.database import KernelDatabase, Record, best, kernel_key
 from hwopt.targets.measurer import Measurer
+from hwopt.targets.progress import Progress
 from hwopt.targets.target import Target
 from hwopt.targets.templates import Config, Template
-
-# Told after each kernel and candidate: kernels done, kernels in all, the current kernel's name,
-# and its best time so far in microseconds (None before one is measured).
-Progress = Callable[[int, int, str, float | None], None]
 
 TEMPLATE_TRIALS = 16
 SEARCH_TRIALS = 16

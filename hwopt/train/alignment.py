@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_choice
 from hwopt.graph.module import GraphModule
 from hwopt.train.terms import Term
+
+Form = Literal["cosine", "frobenius"]
 
 
 def cosine_misalignment(weight: Tensor, reference: Tensor) -> Tensor:
@@ -48,22 +50,29 @@ class Alignment(Term):
             add a constant floor, which damps the gradient.
 
     Raises:
-        HwoptError: if the strength is negative.
+        HwoptError: if the form is unknown, the strength is negative, no weight is masked, or the
+            references have other shapes.
     """
 
     def __init__(
         self,
         masks: dict[str, Tensor],
         references: dict[str, Tensor],
-        form: Literal["cosine", "frobenius"] = "cosine",
+        form: Form = "cosine",
         strength: float = 1.0,
         *,
         surviving: bool = False,
     ) -> None:
+        check_choice("form of an alignment", form, get_args(Form))
         if strength < 0:
             raise HwoptError(f"the strength of an alignment must be at least 0, not {strength}")
         self.form, self.strength, self.surviving = form, strength, surviving
         self.masks = {name: mask for name, mask in masks.items() if mask.dim() > 1}
+        if not self.masks:
+            raise HwoptError(
+                "an alignment is with the weights of masked layers, and there are none: mask some "
+                "(prune-weights), or leave it out"
+            )
         for name, mask in self.masks.items():
             if name not in references or references[name].shape != mask.shape:
                 raise HwoptError(
@@ -83,7 +92,7 @@ class Alignment(Term):
 
     def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss with the distance to the reference."""
-        if self.strength == 0 or not self.masks:
+        if self.strength == 0:
             return loss
         distances = torch.stack(list(self._distances()))
         return loss + self.strength * distances.mean()

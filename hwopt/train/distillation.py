@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_choice
 from hwopt.train.teacher import TeacherTerm
 
 Form = Literal["cross-correlation", "cosine", "kl", "mse"]
@@ -83,6 +83,7 @@ class SelfDistillation(TeacherTerm):
         share: float = 0.5,
         layer: str | None = None,
     ) -> None:
+        check_choice("form of distillation", form, get_args(Form))
         if form != "kl" and layer is None:
             layer = _last_linear(teacher)
         places = [] if layer is None or form == "kl" or share == 0 else [(layer, "input")]

@@ -9,8 +9,9 @@ import dataclasses
 class EpochStats:
     """One epoch: figures over its training samples, as they were augmented.
 
-    ``seconds`` is the training of the epoch without validation; ``accuracy`` and
-    ``validation_accuracy`` are fractions, None where there are no classes or no validation;
+    ``seconds`` is the training of the epoch with what its terms do, without validation;
+    ``accuracy`` and ``validation_accuracy`` are fractions, None where there are no classes or no
+    validation;
     ``notes`` say where the terms of the objective stand.
     """
 

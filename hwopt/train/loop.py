@@ -148,7 +148,7 @@ def fit(
         done = trainer.resume(checkpoint) if checkpoint and checkpoint.exists() else []
         resumed_from = len(done)
         shows = progress and processes.rank == 0
-        with TrainingProgress(epochs, trainer.steps, resumed_from, shows) as shown:
+        with TrainingProgress(epochs, resumed_from, shows) as shown:
             for epoch in range(resumed_from + 1, epochs + 1):
                 stats = trainer.epoch(epoch, shown)
                 if validate is not None:

@@ -15,11 +15,11 @@ from hwopt.train.history import EpochStats
 class TrainingProgress:
     """Writes to the error stream, so that results on the output stream stay clean."""
 
-    def __init__(self, epochs: int, steps: int, done: int, enabled: bool) -> None:
-        """Show ``epochs`` of ``steps`` steps each, ``done`` of them already done."""
+    def __init__(self, epochs: int, done: int, enabled: bool) -> None:
+        """Show ``epochs``, ``done`` of them already done."""
         self._enabled = enabled
         self._console = Console(stderr=True, highlight=False)
-        self._epochs, self._steps = epochs, steps
+        self._epochs = epochs
         self._shown = time.monotonic()
         self._bar: Progress | None = None
         if enabled and self._console.is_terminal:
@@ -30,9 +30,7 @@ class TrainingProgress:
                 TimeRemainingColumn(),
                 console=self._console,
             )
-            self._task = self._bar.add_task(
-                "training", total=epochs * steps, completed=done * steps, figures=""
-            )
+            self._task = self._bar.add_task("training", total=epochs, completed=done, figures="")
 
     def __enter__(self) -> TrainingProgress:
         """Start the bar."""
@@ -50,17 +48,17 @@ class TrainingProgress:
         if self._bar:
             self._bar.stop()
 
-    def step(self, epoch: int, step: int, figures: Callable[[], str]) -> None:
-        """Move the bar to ``step`` of ``epoch``; ``figures()`` gives the text beside it."""
+    def step(self, epoch: int, share: float, figures: Callable[[], str]) -> None:
+        """Move the bar to a share of ``epoch``; ``figures()`` gives the text beside it."""
         if self._bar is None:
             return
         # Ten times a second is as often as rich draws.
-        if step < self._steps and time.monotonic() - self._shown < 0.1:
+        if share < 1 and time.monotonic() - self._shown < 0.1:
             return
         self._shown = time.monotonic()
         self._bar.update(
             self._task,
-            completed=(epoch - 1) * self._steps + step,
+            completed=epoch - 1 + share,
             description=f"epoch {epoch}/{self._epochs}",
             figures=figures(),
         )

@@ -57,11 +57,13 @@ def fit_in_rounds(
 
     Raises:
         HwoptError: as ``fit`` and the passes; if the folder holds anything else than rounds
-            of these passes and this network.
+            of these passes, this network and this training, or ``checkpoint`` is given.
     """
+    if "checkpoint" in training:
+        raise HwoptError("every round has a checkpoint of its own: give folder, not checkpoint")
     context = context or Context()
     if folder is not None:
-        _claim(folder, [fingerprint(graph), passes, rounds, growth])
+        _claim(folder, [fingerprint(graph), passes, rounds, growth, _settings(training)])
     for number, instances in enumerate(in_rounds(parse(passes), rounds, growth), 1):
         kept = None if folder is None else folder / f"round-{number}"
         if kept is not None and (kept / "graph.json").exists() and _notes(kept).exists():
@@ -82,6 +84,16 @@ def fit_in_rounds(
     if folder is not None:
         _remove(folder)
     return graph
+
+
+def _settings(training: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that make a training another one, of those that can be written down."""
+    plain = (str, int, float, bool, dict, type(None))
+    return {
+        name: value
+        for name, value in sorted(training.items())
+        if isinstance(value, plain) and name not in ("threads", "progress")
+    }
 
 
 def _notes(kept: Path) -> Path:
@@ -107,6 +119,6 @@ def _claim(folder: Path, call: list[Any]) -> None:
         write_json(marker, call)
     elif not marker.exists() or read_json(marker) != call:
         raise HwoptError(
-            f"folder {folder} holds something else than rounds of these passes and this network: "
-            "delete it, or choose another folder"
+            f"folder {folder} holds something else than rounds of these passes, this network and "
+            "training: delete it, or choose another folder"
         )

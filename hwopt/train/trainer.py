@@ -96,7 +96,7 @@ class Trainer:
                 correct += hits or 0
                 samples += len(targets)
                 figures = functools.partial(_figures, total_loss, correct, samples, start)
-                shown.step(epoch, step + 1, figures)
+                shown.step(epoch, (step + 1) / len(batches), figures)
         if isinstance(self.optimizer, ALIGPlus):
             self.optimizer.end_epoch()
         self.processes.end_alike(self.model)
@@ -164,7 +164,7 @@ class Trainer:
             value = result.mean().item()
             if not math.isfinite(value):
                 raise HwoptError(
-                    f"the loss became {value} in epoch {epoch} at step {step + 1} of {self.steps}: "
+                    f"the loss became {value} in epoch {epoch} at step {step + 1}: "
                     f"lower the learning rate (its highest is {self.settings['learning_rate']})"
                 )
             return result

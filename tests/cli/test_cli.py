@@ -109,7 +109,8 @@ def test_run_refuses_wrong_input(artifact, tmp_path):
 def test_passes(tmp_path):
     names = json.loads(hwopt("passes", "list", "--json").stdout)
     assert names["prune-channels"] == "hwopt"
-    assert "ratio=0.5" in hwopt("passes", "show", "prune-channels").stdout
+    shown = hwopt("passes", "show", "prune-channels").stdout
+    assert "ratio=0.5" in shown and "layers=[]" in shown
     result = hwopt("passes", "apply", "resnet8", "prune-channels", "--output", tmp_path / "g")
     assert result.returncode == 0 and "graph resnet8" in result.stdout
     again = hwopt("passes", "apply", tmp_path / "g", "fold-batch-norm", "--json")
@@ -199,6 +200,13 @@ def test_optimize_from_flags_and_report(tmp_path):
         (("optimize", "--model", "resnet8", "--data", "digitz"), "did you mean 'digits'"),
         (("optimize", "--model", "resnet8", "--data", "digits", "--passes", "x"), "NAME:PASSES"),
         (("passes", "list", "--plugin", "missing.py"), "does not exist"),
+        (("passes", "show", ""), "unknown pass ''"),
+        (("passes", "apply", "resnet8", "prune-channels{parts=hole}"), "did you mean 'whole'"),
+        (("passes", "apply", "resnet8", "prune-channels{ratio=0.1,ratio=0.2}"), "given twice"),
+        (
+            ("optimize", "--model", "resnet8", "--passes", "a:", "--passes", "a:condense"),
+            "--passes names 'a' twice",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_sentence(arguments, message, tmp_path):

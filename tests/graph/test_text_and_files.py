@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import hwopt
 from hwopt.errors import HwoptError
@@ -55,6 +56,10 @@ def test_several_outputs_round_trip(tmp_path):
         ("graph g {\n  r = relu(%x)\n  return o=%r\n}", "line 2.*not in the graph"),
         ("graph g {\n  input x: f32[N, 2]\n  r = rellu(%x)\n  return o=%r\n}", "rellu"),
         ("graph g {\n  input x: f32[N, 2]\n  r = relu(%x, a=1)\n  return o=%r\n}", "no argument"),
+        (
+            "graph g {\n  input x: f32[N, 2]\n  r = relu(%x)\n  return r\n}",
+            "a return names outputs",
+        ),
     ],
 )
 def test_bad_text_names_the_line(text, message):
@@ -101,3 +106,25 @@ def test_too_many_arguments_in_the_text():
     )
     with pytest.raises(HwoptError, match="line 3 of the graph's text: relu takes fewer arguments"):
         Graph.from_text(text)
+
+
+def test_a_graph_is_not_saved_into_an_artefact(tmp_path):
+    graph = hwopt.import_model(make(Residual), torch.zeros(1, *IMAGE))
+    hwopt.compile(graph, trials=0, output=tmp_path / "a")
+    with pytest.raises(HwoptError, match="is an artefact: save the graph in another folder"):
+        graph.save(tmp_path / "a")
+    hwopt.load(tmp_path / "a")
+    with pytest.raises(HwoptError, match="dev/null"):
+        graph.save("/dev/null/x")
+
+
+def test_complex_numbers_have_a_place_in_a_graph():
+    class Spectrum(nn.Module):
+        def forward(self, x):
+            return torch.fft.rfft(x).abs()
+
+    graph = hwopt.import_model(Spectrum(), torch.randn(1, 8))
+    assert "c64[N, 5]" in graph.to_text()
+    x = torch.randn(4, 8)
+    assert torch.equal(graph.to_torch()(x), Spectrum()(x))
+    assert hwopt.Graph.from_text(graph.to_text()).to_text() == graph.to_text()

@@ -54,7 +54,7 @@ def test_a_penalty_leaves_zeros_that_a_variant_keeps(finished):
 
 def test_binary_layers_end_with_a_bit_a_weight(finished):
     folder, results = finished
-    graph = Graph.load(folder / "graphs" / "bits.frozen")
+    graph = Graph.load(folder / "graphs" / "bits")
     weights = binary_weights(graph)
     assert len(weights) == 6
     for name in weights:
@@ -135,6 +135,9 @@ def test_bad_recipes_are_refused(changes, message):
     [
         ({"passes": "prune-channels", "binary": {}}, "variant odd: there is no binary layer"),
         ({"passes": "prune-channels", "distill": {"form": "blocks"}}, "variant odd: .* no block"),
+        ({"passes": "prune-channels", "align": {}}, "variant odd: .* masked layers, and there are"),
+        ({"passes": "prune-weights", "distill": {"layer": "nonsense"}}, "variant odd: .*nonsense"),
+        ({"budget": {"share": 0.5}, "distill": {"form": "blocks"}}, "variant odd: .* no block"),
     ],
 )
 def test_what_a_variant_lacks_is_said_before_the_model_is_trained(variant, message, tmp_path):

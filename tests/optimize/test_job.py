@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import random
 import shutil
@@ -10,8 +11,10 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 import hwopt
+from hwopt import data, train
 from hwopt.errors import HwoptError
 from hwopt.files import read_json
 from hwopt.graph import Graph
@@ -87,12 +90,28 @@ def test_a_changed_value_repeats_only_what_depends_on_it(finished, tmp_path):
     }
 
 
+def test_another_number_of_threads_trains_nothing_again(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    steps = []
+    recipe = make_recipe({**RECIPE, "threads": 1})
+    Job(recipe, folder, report=lambda *step: steps.append(step), bars=False).run()
+    repeated = {name for name, reused in steps if not reused}
+    checks = {f"{name}.{step}" for name in ("dense", "half") for step in ("compile", "check")}
+    assert repeated == {"measure"} | checks
+
+
 def test_training_starts_from_the_pruned_weights_and_the_graphs_are_kept(finished):
-    folder, _, _ = finished
-    trained, pruned = (Graph.load(folder / "graphs" / name) for name in ("train", "half"))
-    tuned = Graph.load(folder / "graphs" / "half.fine-tune")
+    folder, results, _ = finished
+    names = ("train", "half.passes", "half")
+    trained, pruned, tuned = (Graph.load(folder / "graphs" / name) for name in names)
     assert pruned.num_parameters() < trained.num_parameters()
     assert pruned.to_text() == tuned.to_text()
+    accuracies = [
+        train.evaluate(graph.to_torch(), data.load("digits").test).accuracy
+        for graph in (pruned, tuned)
+    ]
+    assert accuracies[1] == results["variants"]["half"]["accuracy"] > accuracies[0]
     assert not list((folder / "checkpoints").iterdir())
 
 
@@ -142,6 +161,22 @@ def test_a_model_that_does_not_fit_the_data_is_refused(tmp_path):
     recipe = make_recipe({**RECIPE, "model": "autoencoder", "model_options": {}})
     with pytest.raises(HwoptError, match="autoencoder"):
         Job(recipe, tmp_path, bars=False).run()
+    recipe = make_recipe({**RECIPE, "input_shape": [1, 64, 64]})
+    with pytest.raises(HwoptError, match="takes 1x64x64 as input, but samples of digits are 1x28"):
+        Job(recipe, tmp_path, bars=False).run()
+    assert not (tmp_path / "graphs").exists()
+
+
+def test_photos_become_as_large_as_the_model_takes_them(tmp_path):
+    for split, colour in itertools.product(("train", "test"), (50, 200)):
+        folder = tmp_path / "photos" / split / str(colour)
+        folder.mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (40, 30), (colour, number, 0)).save(folder / f"{number}.png")
+    recipe = {**RECIPE, "data": str(tmp_path / "photos"), "input_shape": [3, 16, 16]}
+    job = Job(make_recipe({**recipe, "variants": {"dense": ""}}), tmp_path / "run", bars=False)
+    assert job.data.input_shape == (3, 16, 16)
+    assert job.trained()[0].inputs["input"].at() == (1, 3, 16, 16)
 
 
 def test_passes_get_training_batches_and_latency_on_the_target(finished, tmp_path):

@@ -59,6 +59,32 @@ def test_a_single_file(tmp_path):
     assert not hwopt.apply(graph, "my-activation").nodes("silu")
 
 
+BASE_AND_PASS = """
+from hwopt.passes import Pass
+
+class Base(Pass):
+    pass
+
+class Mine(Base):
+    name = {name!r}
+"""
+
+
+def test_a_file_may_define_bases_but_not_take_names(tmp_path):
+    file, other, taken = tmp_path / "a" / "mine.py", tmp_path / "b" / "mine.py", tmp_path / "c.py"
+    for path, name in ((file, "first"), (other, "second"), (taken, "prune-channels")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(BASE_AND_PASS.format(name=name))
+    assert passes.load_file(file) == passes.load_file(file) == ["first"]
+    assert passes.load_file(other) == ["second"] and "" not in passes.names()
+    assert passes.registry.load("first").__module__ != passes.registry.load("second").__module__
+    with pytest.raises(HwoptError, match="'prune-channels', which is there: rename it"):
+        passes.load_file(taken)
+    other.write_text(BASE_AND_PASS.format(name="first"))
+    with pytest.raises(HwoptError, match="'first', which is there"):
+        passes.load_file(other)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("1/0", "ZeroDivisionError"), ("x = 1", "defines no"), (None, "not exist")],

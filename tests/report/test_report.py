@@ -65,6 +65,12 @@ def test_markdown(results):
     assert "2 threads, batch 1, 100 runs" in text
 
 
+def test_a_peer_that_could_not_run_a_variant(results):
+    del results["variants"]["dense"]["peers"]["onnxruntime"]
+    dense, half = markdown_table(results).splitlines()[2:4]
+    assert dense.endswith("| 1.00 | – |") and half.endswith("| 0.50 | 0.33 |")
+
+
 def test_terminal_table_has_the_same_columns(results):
     table = rich_table(results)
     assert len(table.columns) == 8 and table.row_count == 2

@@ -25,7 +25,7 @@ def test_a_reachable_share_is_reached(fixed, part, steps):
     measured = []
 
     def measure(allocation):
-        measured.append(fixed + (1 - fixed) * allocation.predicted_ms)
+        measured.append(fixed + (1 - fixed) * allocation.predicted)
         return measured[-1]
 
     best, _ = choose_within(share, table, choose, measure)
@@ -38,7 +38,7 @@ def test_a_reachable_share_is_reached(fixed, part, steps):
 def test_out_of_reach_the_fastest_is_measured():
     table = ladder(4)
     choose = functools.partial(allocate, table)
-    best, last = choose_within(0.5, table, choose, lambda one: 0.6 + 0.4 * one.predicted_ms)
+    best, last = choose_within(0.5, table, choose, lambda one: 0.6 + 0.4 * one.predicted)
     assert best is None
     assert last.allocation.widths["a"].channels == 1
     assert last.share == pytest.approx(0.7)

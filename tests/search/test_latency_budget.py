@@ -193,6 +193,6 @@ def test_the_lowest_price_fits_and_a_lower_one_does_not(table):
         if fastest(table) > budget:
             assert price == math.inf
             continue
-        assert priced(table, price).predicted_ms <= budget
+        assert priced(table, price).predicted <= budget
         if price > 0:
-            assert priced(table, price * (1 - 1e-6)).predicted_ms > budget
+            assert priced(table, price * (1 - 1e-6)).predicted > budget

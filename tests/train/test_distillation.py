@@ -193,6 +193,8 @@ def test_bad_input(graph):
         SelfDistillation(graph.to_torch(), layer="nothing").start(graph.to_torch(), 1)
     with pytest.raises(HwoptError, match="at least 0"):
         Alignment({}, {}, strength=-1.0)
+    with pytest.raises(HwoptError, match="masked layers, and there are none"):
+        Alignment(dict(graph.masks), dict(graph.parameters))
     pruned = hwopt.apply(graph, "prune-weights{ratio=0.5},prune-channels{ratio=0.5}")
     with pytest.raises(HwoptError, match="align networks of the same channels"):
         Alignment(dict(pruned.masks), dict(graph.parameters))

@@ -154,14 +154,14 @@ def test_killed_processes_end_with_the_same_weights(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     images, labels = blobs().tensors
-    with pytest.raises(HwoptError, match=r"in epoch 1 at step \d+ of 3: lower the learning rate"):
+    with pytest.raises(HwoptError, match=r"in epoch 1 at step \d+: lower the learning rate"):
         quiet_fit(small_model(), TensorDataset(images, labels), batch_size=32, learning_rate=1e30)
     losses = iter([1.0] * 3 + [float("nan")])
 
     def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(outputs, targets) * next(losses)
 
-    with pytest.raises(HwoptError, match="the loss became nan in epoch 2 at step 1 of 3"):
+    with pytest.raises(HwoptError, match="the loss became nan in epoch 2 at step 1:"):
         quiet_fit(small_model(), blobs(), batch_size=32, loss=loss, checkpoint=path)
     assert len(checkpoints.load(path)["epochs"]) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]

@@ -115,3 +115,23 @@ def test_a_killed_call_goes_on_where_it_was(graph, tmp_path):
     assert given["context"].notes == context.notes
     for name, tensor in whole.parameters.items():
         assert torch.equal(tensor, resumed.parameter(name))
+
+
+def test_rounds_have_checkpoints_of_their_own(graph, tmp_path):
+    with pytest.raises(HwoptError, match="give folder, not checkpoint"):
+        train.fit_in_rounds(graph, data(), "condense", checkpoint=tmp_path / "c", **OPTIONS)
+
+
+def test_a_folder_keeps_the_rounds_of_one_training(graph, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(stats):
+        raise Stop
+
+    arguments = {"rounds": 2, "folder": tmp_path / "rounds"}
+    with pytest.raises(Stop):
+        train.fit_in_rounds(graph, data(), "condense", on_epoch=stop, **arguments, **OPTIONS)
+    with pytest.raises(HwoptError, match="something else than rounds of these passes"):
+        train.fit_in_rounds(graph, data(), "condense", **arguments, **{**OPTIONS, "epochs": 2})
+    train.fit_in_rounds(graph, data(), "condense", **arguments, **OPTIONS)
