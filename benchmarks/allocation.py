@@ -21,7 +21,7 @@ from benchmarks.records import TRAINING_THREADS, Records, machine, mean_and_spre
 from hwopt import data, passes, targets, train
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.files import read_json, write_json
-from hwopt.optimize import Job, load_recipe
+from hwopt.optimize import Job, changed_recipe, load_recipe
 from hwopt.report import markdown
 
 SEEDS = (0, 1, 2)
@@ -35,7 +35,7 @@ FOLDER = Path("runs") / "allocation"
 @functools.cache
 def dense(seed: int) -> hwopt.Graph:
     """Return the network that is pruned, trained by the recipe if it is not there yet."""
-    recipe = load_recipe(RECIPE).changed(seed=seed, threads=TRAINING_THREADS)
+    recipe = changed_recipe(load_recipe(RECIPE), seed=seed, threads=TRAINING_THREADS)
     graph, _ = Job(recipe, FOLDER / f"dense-{seed}", bars=False).trained()
     return graph
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import Records, measured_on
-from hwopt.optimize import Job, load_recipe
+from hwopt.optimize import Job, changed_recipe, load_recipe
 from hwopt.report import markdown
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
@@ -22,7 +22,7 @@ SEEDS = (0, 1, 2)
 
 def run(seed: int) -> dict:
     """Run the job of one seed and return its figures."""
-    recipe = load_recipe(RECIPE).changed(seed=seed)
+    recipe = changed_recipe(load_recipe(RECIPE), seed=seed)
     folder = Path("runs") / f"main-job-{seed}"
     results = Job(recipe, folder, bars=False).run()
     seconds = {

@@ -79,7 +79,7 @@ def _run(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
 
 
 def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
-    from hwopt.optimize import load_recipe, make_recipe
+    from hwopt.optimize import changed_recipe, load_recipe, make_recipe
 
     changes = _from_flags(flags)
     if path is not None:
@@ -88,7 +88,7 @@ def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
             if changes.get(key) and getattr(recipe, key):
                 written = getattr(recipe, key).model_dump(mode="json", exclude_unset=True)
                 changes[key] = {**written, **changes[key]}
-        return recipe.changed(**changes)
+        return changed_recipe(recipe, **changes)
     for key in ("model", "data"):
         if key not in changes:
             raise HwoptError(f"give a recipe, or at least --model and --data: --{key} is missing")

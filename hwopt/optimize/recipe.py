@@ -1,18 +1,12 @@
-"""What ``hwopt optimize`` is to do, from a YAML, TOML or JSON file, or from flags."""
+"""What ``hwopt optimize`` is to do."""
 
 from __future__ import annotations
 
-import json
-import tomllib
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from hwopt import passes
-from hwopt.errors import HwoptError, unknown_name
-from hwopt.optimize.check_recipe import check_recipe
 
 
 class _Strict(BaseModel):
@@ -29,7 +23,7 @@ class Penalty(_Strict):
 
 
 class Constraints(_Strict):
-    """What ``hwopt.train.constraints.Constrained`` keeps to: levels of those that are given."""
+    """What ``hwopt.train.Constrained`` keeps to: levels of those that are given."""
 
     entropy_floor: float | None = Field(default=None, ge=0)
     class_marginal: float | None = Field(default=None, ge=0)
@@ -198,98 +192,3 @@ class Recipe(_Strict):
     def baseline(self) -> str:
         """The variant that ratios refer to."""
         return next(iter(self.variants))
-
-    def changed(self, **changes: Any) -> Recipe:
-        """Return the recipe with other values of keys, checked again.
-
-        Only what was set is written out for it: that a key was left out has a meaning, too.
-
-        Raises:
-            HwoptError: as ``make_recipe`` does.
-        """
-        return make_recipe(self.model_dump(mode="json", exclude_unset=True) | changes)
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe file.
-
-    Raises:
-        HwoptError: if it cannot be read, or a key or value is wrong; the nearest key is given.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise HwoptError(f"recipe {path} cannot be read: {error.strerror}") from None
-    try:
-        if path.suffix == ".toml":
-            document = tomllib.loads(text)
-        elif path.suffix == ".json":
-            document = json.loads(text)
-        else:
-            document = yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
-        raise HwoptError(f"recipe {path} cannot be parsed: {first}") from None
-    if not isinstance(document, dict):
-        raise HwoptError(f"recipe {path} must hold keys and values, such as 'model: resnet8'")
-    return make_recipe(document, f"recipe {path}")
-
-
-def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Check a recipe given as a dictionary; a variant may be just the text of its passes.
-
-    Raises:
-        HwoptError: if a key or value is wrong; ``where`` begins the sentence.
-
-    >>> recipe = make_recipe({"model": "resnet8", "data": "digits",
-    ...     "variants": {"dense": "", "small": "prune-channels{ratio=0.3}"}})
-    >>> recipe.baseline, recipe.variants["small"].passes
-    ('dense', 'prune-channels{ratio=0.3}')
-    """
-    variants = document.get("variants")
-    if isinstance(variants, dict):
-        document = {
-            **document,
-            "variants": {
-                name: {"passes": value or ""} if isinstance(value, str | None) else value
-                for name, value in variants.items()
-            },
-        }
-    try:
-        recipe = Recipe.model_validate(document)
-    except ValidationError as error:
-        raise HwoptError(f"{where}: {_sentence(error)}") from None
-    check_recipe(recipe, where)
-    return recipe
-
-
-def _sentence(error: ValidationError) -> str:
-    """Return the first problem as a sentence; a misspelt key is why another one is missing."""
-    problems = error.errors()
-    first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
-    *path, last = first["loc"]
-    if first["type"] == "extra_forbidden":
-        fields = _fields(path)
-        place = f" in {'.'.join(map(str, path))}" if path else ""
-        return f"{unknown_name('key', str(last), fields)}{place}"
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "missing":
-        return f"the key {key!r} is missing"
-    return f"{key}: {first['msg']}, not {first['input']!r}"
-
-
-def _fields(path: list[int | str]) -> list[str]:
-    """Return the keys that there are at a place of a recipe."""
-    parts: dict[str, type[BaseModel]] = {
-        "constraints": Constraints,
-        "penalty": Penalty,
-        "distill": Distillation,
-        "align": Alignment,
-        "binary": Binary,
-        "budget": Budget,
-    }
-    if not path:
-        return list(Recipe.model_fields)
-    if path[0] == "variants":
-        return list(Variant.model_fields if len(path) == 2 else parts[str(path[-1])].model_fields)
-    return list(parts.get(str(path[-1]), Training).model_fields)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwopt.train.alignment import Alignment
     from hwopt.train.augment import flip, shift, shift_and_flip
-    from hwopt.train.binary import BinaryPull, Bop, StraightThrough, TanhAnnealing
+    from hwopt.train.binary import BinaryPull
+    from hwopt.train.binary_baselines import Bop, StraightThrough, TanhAnnealing
     from hwopt.train.block_distillation import BlockDistillation, substituted_places
     from hwopt.train.channel_slices import ChannelSlices
     from hwopt.train.constrained import Constrained
@@ -52,7 +53,7 @@ _MODULES = {
     "Alignment": "alignment",
     "BinaryPull": "binary",
     "BlockDistillation": "block_distillation",
-    "Bop": "binary",
+    "Bop": "binary_baselines",
     "ChannelSlices": "channel_slices",
     "Constrained": "constrained",
     "EpochStats": "history",
@@ -60,8 +61,8 @@ _MODULES = {
     "History": "history",
     "L1Penalty": "penalties",
     "SelfDistillation": "distillation",
-    "StraightThrough": "binary",
-    "TanhAnnealing": "binary",
+    "StraightThrough": "binary_baselines",
+    "TanhAnnealing": "binary_baselines",
     "Term": "terms",
     "evaluate": "evaluation",
     "fit": "loop",

@@ -141,7 +141,8 @@ def test_bad_recipes_are_refused(changes, message):
     ],
 )
 def test_what_a_variant_lacks_is_said_before_the_model_is_trained(variant, message, tmp_path):
-    recipe = make_recipe({**RECIPE, "variants": {"dense": "", "odd": variant}})
+    variants = {"dense": "", "odd": variant}
+    recipe = make_recipe({**RECIPE, "variants": variants, "fine_tune": {"epochs": 4}})
     with pytest.raises(HwoptError, match=message):
         Job(recipe, tmp_path, bars=False).run()
     assert not list(tmp_path.rglob("*train*"))

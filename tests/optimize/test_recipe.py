@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hwopt.errors import HwoptError
-from hwopt.optimize import load_recipe, make_recipe
+from hwopt.optimize import changed_recipe, load_recipe, make_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {"model": "resnet8", "data": "digits"}
@@ -32,9 +32,9 @@ def test_three_file_formats(tmp_path, name):
 def test_a_changed_recipe_keeps_what_was_left_out(method):
     bits = {"passes": "binarize", "binary": {"method": method}}
     recipe = make_recipe({**SMALL, "variants": {"dense": "", "bits": bits}})
-    assert recipe.changed(seed=3) == recipe.model_copy(update={"seed": 3})
+    assert changed_recipe(recipe, seed=3) == recipe.model_copy(update={"seed": 3})
     with pytest.raises(HwoptError, match="greater than or equal to 0"):
-        recipe.changed(seed=-1)
+        changed_recipe(recipe, seed=-1)
 
 
 @pytest.mark.parametrize(

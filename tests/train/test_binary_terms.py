@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 from hwopt import train
 from hwopt.errors import HwoptError
-from hwopt.train.binary import BinaryPull, Bop, StraightThrough, TanhAnnealing
+from hwopt.train import BinaryPull, Bop, StraightThrough, TanhAnnealing
 
 
 def linear(values):
