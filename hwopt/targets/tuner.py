@@ -122,7 +122,7 @@ def _search(
     seed: int,
 ) -> Choice:
     """Search for a kernel without a template; without a valid record, take the default."""
-    from hwopt.targets.search import search  # MetaSchedule is slow to import
+    from hwopt.targets.meta_schedule import search  # MetaSchedule is slow to import
 
     with database.alone():
         found = search(func, name, target, database.folder, trials=trials, seed=seed)

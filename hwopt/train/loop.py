@@ -76,8 +76,8 @@ def fit(
             which spares none; the others have none.
         label_smoothing: of the cross entropy; must be 0 with "alig" and "borat".
         loss: a function of outputs and targets, in place of the cross entropy.
-        terms: what is added to the objective: :class:`L1Penalty`, :class:`SelfDistillation`,
-            :class:`Alignment`, or your own :class:`Term`.
+        terms: what acts on the training besides: penalties, distillation, constraints, a budget of
+            latency, ...: all subclasses of :class:`Term`, or your own.
         augment: "flip", "shift", "shift-flip", None, or a function from a batch of images and a
             generator to images. Choose what leaves the label right.
         bfloat16: on a processor with instructions for it (AVX512-BF16, AMX), run the forward and
