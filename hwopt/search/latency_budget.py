@@ -94,6 +94,17 @@ class LatencyBudget(Term):
         budget_ms: what is to be reached.
         measured_ms: the latency at the last measurement.
         multiplier: in units of importance a factor e of latency.
+
+    >>> from hwopt import data, import_model, models, train
+    >>> digits = data.load("digits")
+    >>> model = models.create("resnet8", input_shape=digits.input_shape, width=4)
+    >>> graph = import_model(model, torch.zeros(1, *digits.input_shape))
+    >>> def latency(graphs):  # or hwopt.compiler.graph_latency.GraphLatency(target)
+    ...     return [graph.macs() / 1e6 for graph in graphs]
+    >>> term, module = LatencyBudget(graph, latency, epochs=3, share=0.5), graph.to_torch()
+    >>> history = train.fit(module, digits, epochs=3, terms=[term], progress=False)
+    >>> term.measured_ms <= term.budget_ms, term.condensed().macs() <= 0.5 * graph.macs()
+    (True, True)
     """
 
     alone = True  # others would disturb its measurements

@@ -20,6 +20,10 @@ class Processes:
     Attributes:
         count: how many there are.
         rank: the number of this one, from 0 on.
+
+    >>> processes = Processes()
+    >>> processes.count, processes.rank, processes.share(torch.arange(4)).tolist()
+    (1, 0, [0, 1, 2, 3])
     """
 
     def __init__(self) -> None:

@@ -70,6 +70,20 @@ def steps_to_result(
 
     Raises:
         HwoptError: if the batch is larger than the data set, or a number makes no training.
+
+    >>> digits = data.load("digits")
+    >>> found = steps_to_result(
+    ...     lambda trial: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
+    ...     digits.train,
+    ...     digits.validation,
+    ...     batch_size=32,
+    ...     goal=0.5,
+    ...     most_steps=200,
+    ...     trials=[Metaparameters(learning_rate=0.1, momentum=0.9)],
+    ...     check_every=10,
+    ... )
+    >>> found.reached, found.steps % 10
+    (1, 0)
     """
     samples = len(training)  # type: ignore[arg-type]
     if not 0 < batch_size <= samples or not 0 <= goal < 1 or most_steps < 1 or check_every < 1:
