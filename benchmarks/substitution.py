@@ -42,6 +42,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "global": "substitute-global-layer{keep=2,diffusivity=constant}",
         "interpolation": "substitute-spatial-interpolation"
         "{exclude=[stages.0.0,stages.0.1,stages.0.2]}",
+        "interpolation everywhere": "substitute-spatial-interpolation",
         "both": "substitute-global-layer{keep=2,diffusivity=constant},"
         "substitute-spatial-interpolation{exclude=stages.0}",
     },
