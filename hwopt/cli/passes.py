@@ -42,16 +42,16 @@ def show(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     """Show the options of the pass NAME, their defaults, and what it does."""
     options.load_plugins(plugins)
     from hwopt.passes import registry
-    from hwopt.passes.text import format_value
+    from hwopt.passes.text import format_value, parse_options
 
-    instance = registry.load(name)()
+    instance = parse_options(registry.load(name), "")
     if as_json:
         options.print_json({"name": name, "options": instance.options()})
         return
     click.echo(inspect.getdoc(registry.load(name)))
     click.echo("\nDefaults:")
     for option, value in instance.options().items():
-        click.echo(f"  {option}={format_value(value)}")
+        click.echo(f"  {option}={value if isinstance(value, str) else format_value(value)}")
 
 
 @command.command("apply", help=f"Apply PASSES to MODEL. {options.MODEL_HELP}")

@@ -61,9 +61,9 @@ class LatencyBudget(Term):
     training every group of channels is measured at several widths. After the first epoch, and every
     few epochs from then on, what is left of the network is condensed, compiled and measured; the
     budget of the round is corrected by how far the last prediction was off; the most important
-    widths that fit are found (``allocate``), and the multiplier says at which price they are; the
-    group sparsity of a channel that is not becomes as strong as takes its norm to zero until the
-    next measurement. The last round measures before it shrinks, and chooses again until the budget
+    widths that fit are found (``allocate``), and the multiplier is the price that belongs to them;
+    the group sparsity of a channel that is to go becomes as strong as takes its norm to zero until
+    the next measurement. The last round measures before it shrinks, and chooses again until the budget
     is met. From then on the widths stay, and the training goes on. Channels that a layer or group
     normalization counts stay, for the statistics are of all of them, and so do groups without a
     layer of their own.
