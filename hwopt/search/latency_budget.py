@@ -63,10 +63,10 @@ class LatencyBudget(Term):
     budget of the round is corrected by how far the last prediction was off; the most important
     widths that fit are found (``allocate``), and the multiplier is the price that belongs to them;
     the group sparsity of a channel that is to go becomes as strong as takes its norm to zero until
-    the next measurement. The last round measures before it shrinks, and chooses again until the budget
-    is met. From then on the widths stay, and the training goes on. Channels that a layer or group
-    normalization counts stay, for the statistics are of all of them, and so do groups without a
-    layer of their own.
+    the next measurement. The last round measures before it shrinks, and chooses again until the
+    budget is met. From then on the widths stay, and the training goes on. Channels that a layer or
+    group normalization counts stay, for the statistics are of all of them, and so do groups without
+    a layer of their own.
 
     Worth is the logarithm of the share of a group's importance that is left; the importance of a
     channel is the squared product of weights and gradients, summed over what makes, scales and
