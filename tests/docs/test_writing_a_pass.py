@@ -26,4 +26,4 @@ def test_the_code_of_the_page_runs(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert "keep_last=True" in result.stdout
+    assert "keep_last=true" in result.stdout
