@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +20,9 @@ import torch
 from torch import Tensor, nn
 
 import hwopt
-from benchmarks.peers import FLOAT32
 from benchmarks.records import Records, measured_on
-from hwopt import peers, targets
-from hwopt.compiler import measure
+from benchmarks.side_by_side import medians_ms
+from hwopt import targets
 from hwopt.graph.binary import sign
 from hwopt.report import markdown
 from hwopt.targets.peak import measure_peak
@@ -72,13 +69,7 @@ def run(size: int, channels: int, net: str, threads: int) -> dict[str, Any]:
     np.testing.assert_allclose(artifacts["binary"](x.numpy()), expected, rtol=1e-6)
     inputs = (x.numpy(),)
     peaks = [measure_peak(target).binary_gops]
-    calls: dict[str, Any] = {name: functools.partial(a, *inputs) for name, a in artifacts.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        for peer in filter(peers.available, FLOAT32):
-            path = Path(folder) / peer
-            calls[peer] = peers.make(peer, graphs["float32"], inputs, threads, path)
-        latencies = measure(calls, threads=threads, runs=200)
-    medians = {name: latency.median_ms for name, latency in latencies.items()}
+    medians = medians_ms(artifacts, graphs["float32"], inputs, threads, runs=200)
     operations = 2 * sum(k.macs * k.calls for k in artifacts["binary"].manifest.kernels if k.binary)
     # The clock is not always the same, so neither is the limit: the higher one is taken.
     peaks.append(measure_peak(target).binary_gops)

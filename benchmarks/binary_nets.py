@@ -9,19 +9,16 @@ Weights are random: the time does not depend on them.
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 import hwopt
-from benchmarks.peers import FLOAT32
 from benchmarks.records import Records, measured_on
-from hwopt import models, peers, targets
-from hwopt.compiler import measure
+from benchmarks.side_by_side import medians_ms
+from hwopt import models, targets
 from hwopt.compiler.profile import profile
 from hwopt.report import markdown
 from hwopt.targets.peak import measure_peak
@@ -46,13 +43,8 @@ def run(net: str, shape: tuple[int, ...], threads: int) -> dict[str, Any]:
     for name, artifact in artifacts.items():
         expected = graphs[name].to_torch().eval()(x).detach().numpy()
         np.testing.assert_allclose(artifact(*inputs), expected, rtol=0, atol=1e-4)
-    calls: dict[str, Any] = {name: functools.partial(a, *inputs) for name, a in artifacts.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        for peer in filter(peers.available, FLOAT32):
-            calls[peer] = peers.make(peer, dense, inputs, threads, Path(folder) / peer)
-        latencies = measure(calls, threads=threads, runs=300)
     return {
-        "median_ms": {name: latency.median_ms for name, latency in latencies.items()},
+        "median_ms": medians_ms(artifacts, dense, inputs, threads, runs=300),
         "kernels": _kernels(artifacts["binary"], measure_peak(target)),
     }
 

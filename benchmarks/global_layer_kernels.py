@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +19,9 @@ import torch
 from torch import Tensor, nn
 
 import hwopt
-from benchmarks.peers import FLOAT32
 from benchmarks.records import Records, measured_on
-from hwopt import peers, targets
-from hwopt.compiler import measure
+from benchmarks.side_by_side import FLOAT32, medians_ms
+from hwopt import targets
 from hwopt.layers import GlobalLayer, advection_diffusion
 from hwopt.report import markdown
 
@@ -84,15 +81,9 @@ def run(size: int, channels: int, kind: str, threads: int) -> dict[str, Any]:
     arrays = tuple(x.numpy() for x in inputs)
     expected = net.double()(*(x.double() for x in inputs)).detach().numpy()
     np.testing.assert_allclose(artifact(*arrays), expected, rtol=1e-4, atol=1e-5)
-    calls: dict[str, Any] = {"hwopt": functools.partial(artifact, *arrays)}
-    with tempfile.TemporaryDirectory() as folder:
-        for peer in filter(peers.available, FLOAT32):
-            calls[peer] = peers.make(peer, graph, arrays, threads, Path(folder) / peer)
-        latencies = measure(calls, threads=threads, runs=200)
-    kernels = sum(kernel.calls for kernel in artifact.manifest.kernels)
     return {
-        "median_ms": {name: latency.median_ms for name, latency in latencies.items()},
-        "kernels": kernels,
+        "median_ms": medians_ms({"hwopt": artifact}, graph, arrays, threads, runs=200),
+        "kernels": sum(kernel.calls for kernel in artifact.manifest.kernels),
     }
 
 

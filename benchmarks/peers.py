@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import Records, measured_on
+from benchmarks.side_by_side import FLOAT32
 from hwopt.report import markdown
 
 NETS = ("resnet8", "ds_cnn", "mobilenet_v1_025", "mobilenet_v1", "resnet18")
-FLOAT32 = ("onnxruntime", "openvino", "executorch", "torch", "torch.compile")
 SLOW_TO_MAKE = ("torch.compile-max-autotune", "tvm")
 LOWER_PRECISION = ("openvino-bf16", "openvino-int8", "onnxruntime-int8")
 #: ONNX Runtime and ExecuTorch have no switch that holds them to an instruction set.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 import hwopt
-from benchmarks.peers import FLOAT32
 from benchmarks.records import TRAINING_THREADS, Records, kept_graph, mean_and_spread, measured_on
-from hwopt import data, models, passes, peers, targets, train
-from hwopt.compiler import measure
+from benchmarks.side_by_side import medians_ms
+from hwopt import data, models, passes, targets, train
 from hwopt.compiler.profile import profile
 from hwopt.report import markdown
 from hwopt.targets.peak import measure_peak
@@ -127,26 +125,20 @@ def latency(net: str, threads: int) -> dict[str, Any]:
     """Measure all variants of a net side by side; the weights are random."""
     base = network(net, 0)
     target = targets.get("host", threads=threads)
-    calls: dict[str, Any] = {}
-    profiles = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for variant, text in VARIANTS[net].items():
-            graph = hwopt.apply(base, text) if text else base
-            artifact = hwopt.compile(graph, target=target, output=Path(folder) / variant)
-            inputs = artifact.random_inputs(0)
-            calls[variant] = functools.partial(artifact, *inputs)
-            profiles[variant] = [
-                [kernel.name, kernel.calls, round(kernel.us, 2)]
-                for kernel in profile(artifact, measure_peak(target), runs=200)
-            ]
-        for peer in filter(peers.available, FLOAT32):
-            path = Path(folder) / peer
-            calls[peer] = peers.make(peer, base, inputs, threads, path)
-        latencies = measure(calls, threads=threads, runs=500)
-    return {
-        "median_ms": {name: found.median_ms for name, found in latencies.items()},
-        "kernels": profiles,
+    artifacts = {
+        variant: hwopt.compile(hwopt.apply(base, text) if text else base, target=target)
+        for variant, text in VARIANTS[net].items()
     }
+    inputs = artifacts["original"].random_inputs(0)
+    median_ms = medians_ms(artifacts, base, inputs, threads, runs=500)
+    profiles = {
+        variant: [
+            [kernel.name, kernel.calls, round(kernel.us, 2)]
+            for kernel in profile(artifact, measure_peak(target), runs=200)
+        ]
+        for variant, artifact in artifacts.items()
+    }
+    return {"median_ms": median_ms, "kernels": profiles}
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
