@@ -102,17 +102,23 @@ def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> N
 
 def _check_budget(variant: Variant, training: Training, where: str) -> None:
     """Refuse what would fail after the model was trained only."""
+    from hwopt.search.latency_budget import check_options
+
     budget = variant.budget
     assert budget is not None
     if variant.rounds > 1 or variant.binary:
         raise HwoptError(f"{where}: budget goes with neither rounds nor binary")
-    if (budget.ms is None) == (budget.share is None):
-        raise HwoptError(f"{where}: budget takes either ms or share")
-    if training.epochs < budget.every + 2:
-        raise HwoptError(
-            f"{where}: {training.epochs} epochs of fine_tune leave no round of {budget.every} for "
-            "the budget after the first epoch, and one at the end: train longer"
+    try:
+        check_options(
+            training.epochs,
+            budget.ms,
+            budget.share,
+            budget.every,
+            budget.settled,
+            budget.widths,
         )
+    except HwoptError as error:
+        raise HwoptError(f"{where}: fine_tune: {error}") from None
 
 
 def _check_binary(binary: Binary, variant: Variant, training: Training, where: str) -> None:

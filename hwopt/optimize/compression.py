@@ -16,6 +16,7 @@ from hwopt.graph import Graph
 from hwopt.optimize.recipe import Budget, Recipe, Training, Variant
 from hwopt.optimize.terms import make_terms, with_real_weights
 from hwopt.optimize.workspace import STEPS, Workspace, digest
+from hwopt.search.latency_budget import limit_ms
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +152,7 @@ class Compression:
             small.save(folder)
             assert context.latency is not None
             dense_ms, latency_ms = context.latency([graph, small])
-            budget_ms = budget.limit_ms(dense_ms)
+            budget_ms = limit_ms(dense_ms, budget.ms, budget.share)
             verdict = "inside" if latency_ms <= budget_ms else "missed"
             note = f"budget: {latency_ms:.4g} of {budget_ms:.4g} ms: {verdict}"
             return {"notes": [*(f"{passed}: {note}" for passed, note in context.notes), note]}

@@ -80,13 +80,6 @@ class Budget(_Strict):
     multiple: PositiveInt = 1
     minimum: PositiveInt = 1
 
-    def limit_ms(self, latency_ms: float) -> float:
-        """Return the budget of a network that takes ``latency_ms``."""
-        if self.ms is not None:
-            return self.ms
-        assert self.share is not None
-        return self.share * latency_ms
-
 
 class Training(_Strict):
     """Arguments of ``hwopt.train.fit``; see there."""

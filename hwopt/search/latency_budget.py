@@ -54,6 +54,44 @@ _STATE = (
 )
 
 
+def check_options(
+    epochs: int,
+    budget_ms: float | None,
+    share: float | None,
+    every: int,
+    settled: float,
+    widths: int,
+) -> None:
+    """Refuse what :class:`LatencyBudget` cannot do; its arguments.
+
+    Raises:
+        HwoptError: if an option is out of range.
+    """
+    if (budget_ms is None) == (share is None) or not (budget_ms or share or 0) > 0:
+        raise HwoptError(
+            "a latency budget takes either ms or a share of the latency, above 0, not "
+            f"{budget_ms} ms and a share of {share}"
+        )
+    if not 0 < settled < 1 or every < 1 or widths < 2:
+        raise HwoptError(
+            "a latency budget takes settled in (0, 1), every of 1 or more and widths of 2 or more, "
+            f"not {settled}, {every} and {widths}"
+        )
+    if epochs < every + 2:
+        raise HwoptError(
+            f"{epochs} epochs leave no round of {every} for the latency budget after the first "
+            "epoch, and one epoch at the end: train longer, or measure more often"
+        )
+
+
+def limit_ms(latency_ms: float, budget_ms: float | None, share: float | None) -> float:
+    """Return the budget, which may be a share of ``latency_ms``, in ms."""
+    if share is None:
+        assert budget_ms is not None
+        return budget_ms
+    return share * latency_ms
+
+
 class LatencyBudget(Term):
     """Train until the network, without the channels that became zero, is within a budget.
 
@@ -123,27 +161,11 @@ class LatencyBudget(Term):
         multiple: int = 1,
         minimum: int = 1,
     ) -> None:
-        given = share if budget_ms is None else budget_ms
-        if given is None or (share is not None and budget_ms is not None) or not given > 0:
-            raise HwoptError(
-                "LatencyBudget: give a positive budget_ms, or a positive share, not "
-                f"budget_ms={budget_ms} and share={share}"
-            )
-        if not 0 < settled < 1 or every < 1 or widths < 2:
-            raise HwoptError(
-                "LatencyBudget: settled must be in (0, 1), every at least 1 and widths at least 2, "
-                f"not {settled}, {every} and {widths}"
-            )
-        if epochs < every + 2:
-            raise HwoptError(
-                f"LatencyBudget: {epochs} epochs leave no round of {every} after the first epoch, "
-                "and one epoch at the end: train longer, or measure more often"
-            )
+        check_options(epochs, budget_ms, share, every, settled, widths)
         self.rounds = max(every, math.floor(settled * epochs) - 1) // every
         self.graph, self.latency = graph, latency
         self._budget = f"{budget_ms} ms" if share is None else f"{share} of the latency"
-        self._given = given
-        self._is_share = share is not None
+        self._given_ms, self._given_share = budget_ms, share
         self.epochs, self.every, self.widths = epochs, every, widths
         # What shrank to zero is no constant that another layer would have to take over.
         self._pruning = PruneChannels(
@@ -239,7 +261,7 @@ class LatencyBudget(Term):
                 "reasons"
             )
         (self.dense_ms,) = self.latency([self.graph])
-        self.budget_ms = self._given * (self.dense_ms if self._is_share else 1.0)
+        self.budget_ms = limit_ms(self.dense_ms, self._given_ms, self._given_share)
         self.measured_ms = self.dense_ms
 
     def _begin_round(self, number: int, share: float) -> None:

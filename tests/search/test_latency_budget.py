@@ -108,10 +108,10 @@ def test_a_killed_training_goes_on_bit_for_bit(graph, digits, latency, tmp_path)
 
 def test_what_cannot_be_is_said_in_one_sentence(graph, latency):
     for options, message in (
-        ({}, "give a positive budget_ms, or a positive share"),
-        ({"share": 0.5, "budget_ms": 1.0}, "give a positive budget_ms, or a positive share"),
-        ({"share": 0.5, "settled": 1.0}, r"settled must be in \(0, 1\)"),
-        ({"share": 0.5, "every": 5}, "no round of 5 after the first epoch"),
+        ({}, "takes either ms or a share of the latency"),
+        ({"share": 0.5, "budget_ms": 1.0}, "takes either ms or a share of the latency"),
+        ({"share": 0.5, "settled": 1.0}, r"settled in \(0, 1\)"),
+        ({"share": 0.5, "every": 5}, "no round of 5 for the latency budget"),
     ):
         with pytest.raises(HwoptError, match=message):
             LatencyBudget(graph, latency, 6, **options)
