@@ -9,6 +9,7 @@ Listing and describing models does not import torch; creating one does.
 (3, 32, 32)
 """
 
-from hwopt.models.registry import ModelInfo, create, info, names
+from hwopt.models.entries import ModelInfo
+from hwopt.models.registry import create, info, names
 
 __all__ = ["ModelInfo", "create", "info", "names"]

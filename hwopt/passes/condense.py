@@ -9,7 +9,8 @@ import numpy as np
 
 from hwopt.passes.base import Context, Note, Pass, PassResult
 from hwopt.passes.channels import Kept, find_groups, label_channels
-from hwopt.passes.channels.constants import Carry, Constants, carry
+from hwopt.passes.channels.carry import Carry, carry
+from hwopt.passes.channels.constants import Constants
 from hwopt.passes.channels.labels import ChannelLabels, Labels
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.layers import OUTPUT_AXIS

@@ -12,7 +12,7 @@ import numpy as np
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
 from hwopt.passes.channels import ChannelGroup, ChannelLabels, Kept, find_groups, label_channels
-from hwopt.passes.channels.constants import Carry, carry
+from hwopt.passes.channels.carry import Carry, carry
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
 from hwopt.passes.layers import check_share, notes_on_unknown

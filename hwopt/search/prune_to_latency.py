@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
-from hwopt.passes.channels.constants import Carry
+from hwopt.passes.channels.carry import Carry
 from hwopt.passes.channels.scores import Criterion
 from hwopt.passes.prune_channels import PruneChannels, Ranking
 from hwopt.passes.rounds import between

@@ -3,27 +3,24 @@
 A channel is removed by holding it at a constant: its bias, the mean that the batch norm behind it
 knows (so that it puts out its shift), or the shift of a normalization over channels. The constants
 are followed through the graph by running every operator on them, with NaN in place of what depends
-on the input. Where a layer reads them, what they add to its output is known and goes into its bias.
+on the input. Where a layer reads them, what they add to its output is known.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from hwopt.graph import Batch, Node, Operand, Operands, Parameter, Value
+from hwopt.graph import Node, Operand, Operands, Parameter, Value
 from hwopt.graph.module import Operation
-from hwopt.passes.base import Note
 from hwopt.passes.channels.labels import Kept
 from hwopt.passes.layers import OUTPUT_AXIS
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
-
-Carry = Literal["bias", "exact", "drop"]
 
 _NORMS_OVER_CHANNELS = ("layer_norm", "group_norm")
 
@@ -162,87 +159,6 @@ class Constants:
         return torch.full(spec.at(), torch.nan if dtype.is_floating_point else 0, dtype=dtype)
 
 
-def carry(result: Graph, kept: Kept, how: Carry) -> list[Note]:
-    """Add to layers of ``result`` what removed channels gave them; return notes on what is lost.
-
-    Args:
-        result: the graph without the channels; changed in place.
-        kept: which channels went.
-        how: ``bias`` adds the mean over all positions to the bias, ``exact`` adds a map where the
-            positions differ, as they do at zero padding; ``drop`` does nothing.
-    """
-    if how == "drop":
-        return []
-    constants = Constants.of(kept)
-    notes = []
-    for node in kept.labels.graph.nodes():
-        if constants.contracted(node):
-            message = "what removed channels add to this product is lost"
-            notes.append(Note(node.name, message, changed=False))
-        if node.op not in OUTPUT_AXIS or node.name in kept.labels.separate:
-            continue
-        if not any(True for _ in node.values()):
-            continue  # it reads a parameter
-        if node.name not in result or not constants.removed(node.input).any():
-            continue
-        with torch.no_grad():
-            added, complete = constants.added(node)
-        if not complete:
-            message = "removed channels that it reads are no constants; they count as zero"
-            notes.append(Note(node.name, message, changed=False))
-        if added.any():
-            notes += _add(result, kept, node, added, how)
-    return notes
-
-
-def _add(result: Graph, kept: Kept, node: Node, added: torch.Tensor, how: Carry) -> list[Note]:
-    value = Value(node.name)
-    axis = added.dim() - 1 if node.op == "linear" else _channel_axis(kept, node)
-    labels = np.broadcast_to(kept.labels.values[value], kept.labels.shape(value))
-    stays = kept.of(labels).any(axis=_others(added.dim(), axis))
-    added = added.index_select(axis, torch.from_numpy(np.flatnonzero(stays)))
-    mean = added.mean(_others(added.dim(), axis)) if added.dim() > 1 else added
-    shape = [-1 if d == axis else 1 for d in range(added.dim())]
-    difference = (added - mean.reshape(shape)).abs().max().item()
-    is_map = difference > 1e-6 * max(1.0, added.abs().max().item())
-    # A map fits the batch only where that is a dimension by itself.
-    sizes = [d for d in node.output.shape if isinstance(d, Batch)]
-    if is_map and how == "exact" and all(size.multiple == 1 for size in sizes):
-        _add_map(result, node, added)
-        return []
-    _add_to_bias(result, result.node(node.name), mean)
-    if not is_map:
-        return []
-    message = f"what removed channels add differs by up to {difference:.2g} between positions"
-    return [Note(node.name, f"{message}; constants=exact keeps that", changed=False)]
-
-
-def _add_to_bias(result: Graph, node: Node, added: torch.Tensor) -> None:
-    """Add to the bias; without one, to the mean of a batch norm behind, or to a new bias."""
-    bias = node.parameter("bias")
-    after = _batch_norm_behind(result, node)
-    if bias is not None and len(result.parameter_users(bias)) == 1:
-        result.set_mask(bias, None)
-        result.set_parameter(bias, result.parameter(bias) + added)
-    elif bias is None and after is not None:
-        result.set_parameter(after, result.parameter(after) - added)
-    else:
-        name = result.unique_name(f"{node.name}.bias")
-        old = 0 if bias is None else result.parameter(bias)
-        result.set_parameter(name, old + added, trainable=True)
-        result.replace_node(node.with_operands(bias=Parameter(name)))
-
-
-def _add_map(result: Graph, node: Node, added: torch.Tensor) -> None:
-    parameter = result.unique_name(f"{node.name}.constants")
-    result.set_parameter(parameter, added, trainable=False)
-    value, name = Value(node.name), result.unique_name(f"{node.name}.add_constants")
-    operands: dict[str, Operands] = {"self": value, "other": Parameter(parameter)}
-    total = result.add_node(name, "add", operands)
-    result.replace_uses(value, total)
-    result.replace_node(result.node(name).with_operands(self=value))  # it alone reads the layer
-
-
 def _produced(graph: Graph, node: Node) -> torch.Tensor:
     """Return the constant of every channel that a layer makes, shape (channels,)."""
     weight_name, bias_name = node.parameter("weight"), node.parameter("bias")
@@ -252,7 +168,7 @@ def _produced(graph: Graph, node: Node) -> torch.Tensor:
         return weight.mean(0)
     axis = OUTPUT_AXIS[node.op]
     bias = weight.new_zeros(weight.shape[axis]) if bias_name is None else graph.parameter(bias_name)
-    behind = _batch_norm_behind(graph, node)
+    behind = batch_norm_behind(graph, node)
     if behind is None:
         return bias
     # With weights of zero the output is the bias for certain, whatever the batch norm has seen.
@@ -260,7 +176,7 @@ def _produced(graph: Graph, node: Node) -> torch.Tensor:
     return torch.where(is_zero, bias, graph.parameter(behind))
 
 
-def _batch_norm_behind(graph: Graph, node: Node) -> str | None:
+def batch_norm_behind(graph: Graph, node: Node) -> str | None:
     """Return the running mean of the batch norm that alone reads a node, or None."""
     users = graph.users(node.name)
     if len(users) != 1 or users[0].op != "batch_norm" or Value(node.name) in graph.outputs.values():
@@ -297,13 +213,3 @@ def _feeds_softmax(graph: Graph, node: Node) -> bool:
         or (user.op in ("mul", "div", "add", "clone", "contiguous") and _feeds_softmax(graph, user))
         for user in users
     )
-
-
-def _channel_axis(kept: Kept, node: Node) -> int:
-    weight = node.parameter("weight")
-    assert weight is not None
-    return len(node.output.shape) - (kept.labels.graph.parameter(weight).dim() - 1)
-
-
-def _others(rank: int, axis: int) -> tuple[int, ...]:
-    return tuple(d for d in range(rank) if d != axis)
