@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tvm import relax, topi
 
-from hwopt.compiler import spatial_operators
+from hwopt.compiler import cond, spatial_operators
 from hwopt.compiler.fx_arguments import arguments
 
 Converter = Callable[[Any, Any], Any]
@@ -29,6 +29,7 @@ def converters() -> dict[str, Converter]:
         "layer_norm.default": _layer_norm,
         "scaled_dot_product_attention.default": _attention,
         "var.dim": _variance,
+        **cond.converters(),
         **spatial_operators.converters(),
     }
 

@@ -73,7 +73,7 @@ def build(
         kernels = unscheduled(mod)
         choices = choose(kernels, progress=progress)
         # 5. One function that calls the kernels, and machine code.
-        model = follow(mod["main"])
+        model = follow(mod)
         functions = {name: choice.func for name, choice in choices.items()}
         functions[INFERENCE] = model.function()
         library = build_library(functions, target, database.folder / LIBRARIES)

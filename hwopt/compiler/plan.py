@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -43,12 +44,26 @@ class Value(BaseModel):
         return memory[start : start + self.bytes].view(self.dtype).reshape(self.shape)
 
 
+class Condition(NamedTuple):
+    """A bool value, one a row, and which of the two must be in one row at least."""
+
+    predicate: int
+    holds: bool
+
+
 class Call(BaseModel):
-    """One call of a kernel: its name, and the positions of the values it reads, then writes."""
+    """One call of a kernel.
+
+    Attributes:
+        kernel: its name.
+        arguments: the positions of the values it reads, then writes.
+        when: the conditions, all of them, under which it runs at all.
+    """
 
     model_config = ConfigDict(extra="forbid")
     kernel: str
     arguments: tuple[int, ...]
+    when: tuple[Condition, ...] = ()
 
 
 class Plan(BaseModel):
@@ -70,7 +85,8 @@ class Plan(BaseModel):
     @model_validator(mode="after")
     def _positions_exist(self) -> Plan:
         used = {*self.inputs, *self.constants, *self.outputs}
-        used.update(number for call in self.calls for number in call.arguments)
+        for call in self.calls:
+            used.update(call.arguments, (asked.predicate for asked in call.when))
         if not used <= set(range(len(self.values))):
             raise ValueError("it names values that are not there")
         return self
@@ -80,6 +96,16 @@ class Plan(BaseModel):
         """Those of the outputs that a kernel writes, each once."""
         given = {*self.inputs, *self.constants}
         return tuple(dict.fromkeys(n for n in self.outputs if n not in given))
+
+    @property
+    def written(self) -> tuple[tuple[int, ...], ...]:
+        """The values that each call writes: those that are not there before."""
+        there = {*self.inputs, *self.constants}
+        found = []
+        for call in self.calls:
+            found.append(tuple(n for n in dict.fromkeys(call.arguments) if n not in there))
+            there.update(call.arguments)
+        return tuple(found)
 
     @property
     def parameters(self) -> tuple[int, ...]:
@@ -97,7 +123,11 @@ class Plan(BaseModel):
     def workspace(self) -> Placement:
         """Find a place for every value that stays inside: the lowest where none needed then is."""
         given = {*self.parameters, *self.constants}
-        last_use = {n: i for i, call in enumerate(self.calls) for n in call.arguments}
+        last_use = {
+            number: i
+            for i, call in enumerate(self.calls)
+            for number in (*call.arguments, *(asked.predicate for asked in call.when))
+        }
         places: dict[int, int] = {}
         live: list[tuple[int, int, int]] = []  # start, end and value, by start
         size = ALIGNMENT

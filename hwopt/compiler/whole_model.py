@@ -7,6 +7,7 @@ planned at compile time, and the constants and all memory come from outside, as 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import tvm
 from tvm import relax, tirx
 from tvm.ir.expr import GenericConst
 
+from hwopt.compiler.cond import choices
+from hwopt.compiler.conditions import with_conditions
 from hwopt.compiler.merge_kernels import is_kernel_call
 from hwopt.compiler.plan import INFERENCE, Call, Plan, Value, pack
 from hwopt.errors import HwoptError
@@ -41,13 +44,28 @@ class WholeModel:
             memory = tirx.decl_buffer((placement.bytes,), "uint8")
             parameters.append(memory)
             first.update({n: memory[start] for n, start in placement.places.items()})
-        calls = []
-        for call in plan.calls:
-            tensors = [_tensor(first[n], plan.values[n]) for n in call.arguments]
-            calls.append(tirx.Evaluate(tirx.call_cpacked(call.kernel, *tensors)))
-        body = tirx.stmt_seq(*calls) if calls else tirx.Evaluate(0)
+        parts = []
+        for when, calls in itertools.groupby(plan.calls, key=lambda call: call.when):
+            body = tirx.stmt_seq(*(_run(call, first, plan) for call in calls))
+            for asked in reversed(when):
+                rows = plan.values[asked.predicate].shape[0]
+                body = tirx.IfThenElse(_any(first[asked.predicate], rows, asked.holds), body, None)
+            parts.append(body)
+        body = tirx.stmt_seq(*parts) if parts else tirx.Evaluate(0)
         func = tirx.PrimFunc(parameters, body)
         return func.with_attr({"global_symbol": INFERENCE, tvm_build.SCHEDULED: True})
+
+
+def _run(call: Call, first: dict[int, Any], plan: Plan) -> Any:
+    tensors = [_tensor(first[n], plan.values[n]) for n in call.arguments]
+    return tirx.Evaluate(tirx.call_cpacked(call.kernel, *tensors))
+
+
+def _any(first: Any, rows: int, holds: bool) -> Any:
+    """Return whether a predicate holds, or does not, in one of its rows at least."""
+    (start,) = first.indices
+    values = [tirx.Cast("bool", first.source[start + i]) for i in range(rows)]
+    return tirx.any(*(value if holds else tirx.Not(value) for value in values))
 
 
 def _tensor(first: Any, value: Value) -> Any:
@@ -57,13 +75,14 @@ def _tensor(first: Any, value: Value) -> Any:
     return tirx.tvm_stack_make_array(tirx.address_of(first), sizes, 0, rank, value.dtype, 0)
 
 
-def follow(main: relax.Function) -> WholeModel:
-    """Read the kernel calls off a Relax function.
+def follow(mod: tvm.IRModule) -> WholeModel:
+    """Read the kernel calls off the function ``main`` of a module of kernels.
 
     Raises:
         HwoptError: if it does anything but call kernels.
     """
-    return _Follower().follow(main)
+    model = _Follower().follow(mod["main"])
+    return dataclasses.replace(model, plan=with_conditions(model.plan, choices(mod)))
 
 
 class _Follower:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.graph import advection_diffusion, anchors, binary, mac_counts
+from hwopt.graph import advection_diffusion, anchors, binary, cond, mac_counts
 from hwopt.graph.operator_table import MAC_COUNTS, NAMED
 from hwopt.graph.types import Node, Operands
 
@@ -185,6 +185,7 @@ for _operator, _plain, _macs in (
         mac_counts.advection_diffusion,
     ),
     (anchors.OPERATOR, anchors.interpolate_anchors, mac_counts.interpolate_anchors),
+    (cond.OPERATOR, cond.cond, mac_counts.none),
 ):
     _target = str(_operator._opoverload)
     _DECOMPOSITIONS[_operator._opoverload] = _plain

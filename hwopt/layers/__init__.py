@@ -2,6 +2,7 @@
 
 from hwopt.graph.advection_diffusion import OPERATOR as advection_diffusion
 from hwopt.graph.anchors import OPERATOR as interpolate_anchors
+from hwopt.graph.cond import OPERATOR as cond
 from hwopt.layers.global_layer import GlobalLayer
 from hwopt.layers.spatial_interpolation import AnchorMix, SpatialInterpolation
 
@@ -10,5 +11,6 @@ __all__ = [
     "GlobalLayer",
     "SpatialInterpolation",
     "advection_diffusion",
+    "cond",
     "interpolate_anchors",
 ]

@@ -1,0 +1,93 @@
+"""What is computed only where it is asked for, in compiled models."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hwopt
+from hwopt.layers import cond
+
+
+class Routed(nn.Module):
+    """A small convolutional network that asks a larger one about every other image or so."""
+
+    def __init__(self, shares):
+        super().__init__()
+        self.shares = shares
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2), nn.ReLU())
+        self.small = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+        channels = 8 if shares else 1
+        self.large = nn.Sequential(
+            *(nn.Conv2d(channels, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3)),
+        )
+
+    def forward(self, x):
+        features = self.stem(x)
+        given = self.small(features)
+        asks = given[:, 0] > self.small[2].bias[0]
+        return cond(asks, self.large(features if self.shares else x), given), asks
+
+
+@pytest.fixture(params=[False, True], ids=["input", "features"])
+def routed(request):
+    torch.manual_seed(0)
+    model = Routed(request.param).eval()
+    with torch.no_grad():
+        model.small[2].weight -= model.small[2].weight.mean(1, keepdim=True)
+    return model
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_artefact_equals_the_model_on_both_ways(routed, batch):
+    graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
+    artifact = hwopt.compile(graph, torch.zeros(batch, 1, 16, 16), trials=0)
+    x = torch.randn(60, 1, 16, 16)
+    expected, asks = (result.detach() for result in routed.double()(x.double()))
+    assert 5 < asks.sum() < 55
+    found, routes = zip(*(artifact(part) for part in x.split(batch)), strict=True)
+    assert torch.equal(torch.cat(routes), asks)
+    np.testing.assert_allclose(torch.cat(found), expected, rtol=0, atol=1e-5)
+
+
+def test_the_large_network_runs_only_if_it_is_asked(routed):
+    graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
+    artifact = hwopt.compile(graph, trials=0)
+    macs = {kernel.name: kernel.macs for kernel in artifact.manifest.kernels}
+    conditional = sum(macs[call.kernel] for call in artifact.manifest.plan.calls if call.when)
+    assert conditional > 0.9 * artifact.manifest.macs
+    inputs = {}
+    for x in torch.randn(40, 1, 1, 16, 16):
+        inputs[bool(routed(x)[1])] = x.numpy()
+    fast, slow = (artifact.benchmark([inputs[asked]], runs=40) for asked in (False, True))
+    assert fast.median_ms < 0.7 * slow.median_ms
+
+
+def test_conditions_survive_saving(routed, tmp_path):
+    graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
+    artifact = hwopt.compile(graph, trials=0, output=tmp_path / "artifact")
+    again = hwopt.load(tmp_path / "artifact")
+    assert again.manifest.plan == artifact.manifest.plan
+    assert any(call.when for call in again.manifest.plan.calls)
+
+
+def test_choices_within_a_choice():
+    class Nested(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 3) for _ in range(4))
+
+        def forward(self, x):
+            first, second, third, fourth = (layer(x) for layer in self.layers)
+            inner = cond(second[:, 0] > 0, third, fourth)
+            return cond(first[:, 0] > 0, inner, first)
+
+    torch.manual_seed(0)
+    model = Nested()
+    artifact = hwopt.compile(hwopt.import_model(model, torch.randn(1, 4)), trials=0)
+    depths = {len(call.when) for call in artifact.manifest.plan.calls}
+    assert depths == {0, 1, 2}
+    x = torch.randn(50, 4)
+    found = torch.cat([artifact(row[None]) for row in x])
+    np.testing.assert_allclose(found, model(x).detach(), rtol=0, atol=1e-6)
