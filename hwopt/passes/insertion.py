@@ -1,4 +1,4 @@
-"""Put a torch module into a graph, as nodes."""
+"""Put a graph or a torch module into a graph, as nodes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,20 @@ def insert_module(
     (dtype,) = dtypes
     module = module.to(dtype)
     examples = [torch.zeros(graph.spec(value).at(2), dtype=dtype) for value in inputs]
-    part = import_model(module, examples)
+    return insert_graph(graph, name, import_model(module, examples), *inputs)
+
+
+def insert_graph(graph: Graph, name: str, part: Graph, *inputs: Value) -> Value:
+    """Add the nodes and parameters of another graph in place and return the value of its result.
+
+    They have their names in that graph behind ``name`` and a dot.
+
+    Args:
+        graph: with specifications of the inputs.
+        name: none of the graph's nodes may begin with it and a dot.
+        part: has one output.
+        inputs: what it reads, in the order of its inputs.
+    """
     named: dict[str, Value] = dict(zip(part.inputs, inputs, strict=True))
 
     def moved(operand: Operand) -> Operand:
@@ -49,8 +62,13 @@ def insert_module(
         return named.get(operand.node) or Value(f"{name}.{operand.node}", operand.output)
 
     for parameter, tensor in part.parameters.items():
-        trainable = part.is_trainable(parameter)
-        graph.set_parameter(f"{name}.{parameter}", tensor, trainable=trainable)
+        graph.set_parameter(
+            f"{name}.{parameter}",
+            tensor,
+            trainable=part.is_trainable(parameter),
+            mask=part.masks.get(parameter),
+        )
+        graph.set_codebook(f"{name}.{parameter}", parameter in part.codebooks)
     for node in part.nodes():
         graph.add_node(f"{name}.{node.name}", node.op, node.mapped(moved).operands, node.attributes)
     (output,) = part.outputs.values()

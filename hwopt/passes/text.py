@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from hwopt.passes.base import Pass
 
 _PASS = re.compile(r"\s*([A-Za-z0-9][\w-]*)\s*(?:\{([^{}]*)\})?\s*(,|$)")
-_WORD = re.compile(r"\w[\w./-]*")
+#: A name, or a path.
+_WORD = re.compile(r"[\w./~][\w./~-]*")
 
 
 def format_pass(instance: Pass) -> str:
@@ -106,7 +107,9 @@ def format_value(value: Any) -> str:
         )
         return f"[{','.join(entries)}]"
     if isinstance(value, str) and not _WORD.fullmatch(value):
-        raise HwoptError(f"{value!r} cannot stand in the text of a pass: use letters, digits, ._/-")
+        raise HwoptError(
+            f"{value!r} cannot stand in the text of a pass: use letters, digits, ._/~-"
+        )
     return str(value)
 
 
