@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from hwopt.errors import HwoptError
 from hwopt.graph import Value
 from hwopt.graph.types import Operands
-from hwopt.train.teacher import Place, TeacherTerm
+from hwopt.train.readings import Place
+from hwopt.train.teacher import TeacherTerm
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hwopt.errors import HwoptError, check_choice
+from hwopt.train.readings import last_linear
 from hwopt.train.teacher import TeacherTerm
 
 Form = Literal["cross-correlation", "cosine", "kl", "mse"]
@@ -85,7 +86,7 @@ class SelfDistillation(TeacherTerm):
     ) -> None:
         check_choice("form of distillation", form, get_args(Form))
         if form != "kl" and layer is None:
-            layer = _last_linear(teacher)
+            layer = last_linear(teacher)
         places = [] if layer is None or form == "kl" or share == 0 else [(layer, "input")]
         super().__init__(teacher, places, share)
         self.form, self.layer = form, layer
@@ -111,20 +112,3 @@ def _standardized(features: Tensor) -> Tensor:
     """Subtract the batch's mean and divide by the norm; what is constant becomes zero."""
     centred = features - features.mean(0)
     return centred / centred.norm(dim=0).clamp(min=1e-12)
-
-
-def _last_linear(model: nn.Module) -> str:
-    from hwopt.graph.module import GraphModule, Operation
-
-    order = list(model.named_modules())
-    if isinstance(model, GraphModule):
-        order = [(operation.name, operation) for operation in model.operations]
-    names = [
-        name
-        for name, module in order
-        if isinstance(module, nn.Linear)
-        or (isinstance(module, Operation) and module.extra_repr() == "linear")
-    ]
-    if not names:
-        raise HwoptError("the model has no linear layer: name the layer to distil at")
-    return names[-1]
