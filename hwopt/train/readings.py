@@ -36,7 +36,7 @@ class Readings:
         layers = dict(model.named_modules())
         missing = [layer for layer, _ in places if layer not in layers]
         if missing:
-            raise HwoptError(f"the model has no layer {missing[0]!r} to distil at")
+            raise HwoptError(f"the model has no layer {missing[0]!r} to read")
         self._read: dict[Place, Tensor] = {}
         self._hooks = [
             layers[place[0]].register_forward_pre_hook(self._keep(place)) for place in places
