@@ -152,9 +152,9 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         f"ResNet-8 on Fashion-MNIST, {IMAGES:,} images, {EPOCHS} epochs, batches of 128; VCSG "
         "chooses its own and computes three gradients a sample, the others one. SGD, AdamW and "
         "ALI-G+ have a weight decay of 5e-4, the others none. One number a method, the learning "
-        "rate or its maximum, chosen on {HELD_OUT:,} held-out images; test accuracy in percent, mean ± "
-        f"standard deviation over seeds {', '.join(map(str, SEEDS))}, and the difference in points "
-        "to SGD with the schedule that is better on the held-out images."
+        f"rate or its maximum, chosen on {HELD_OUT:,} held-out images; test accuracy in percent, "
+        f"mean ± standard deviation over seeds {', '.join(map(str, SEEDS))}, and the difference in "
+        "points to SGD with the schedule that is better on the held-out images."
     )
     runs = [run for run in runs if (run["images"], run["epochs"]) == (IMAGES, EPOCHS)]
     for net in NETS:
