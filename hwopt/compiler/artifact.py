@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwopt.compiler.grouping import predict
 from hwopt.compiler.latency import Latency, measure
 from hwopt.compiler.manifest import (
     CONSTANTS_FILE,
@@ -75,12 +76,49 @@ class Artifact:
         self._set_inputs(inputs)
         use_threads(self.manifest.target.threads)
         self._inference(*self._parameters)
-        arrays: list[Any] = [array.copy() for array in self._outputs]
-        if not isinstance(inputs[0], np.ndarray):
-            import torch
+        return _like(inputs[0], [array.copy() for array in self._outputs])
 
-            arrays = [torch.from_numpy(array) for array in arrays]
-        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+    @property
+    def asked(self) -> np.ndarray | None:
+        """Which rows of the last call were hard, bool (N,); None if the model has one way only.
+
+        Of choices within a choice this is the first one.
+        """
+        predicates = self.manifest.plan.predicates
+        return self._arrays[predicates[0]].copy() if predicates else None
+
+    def predict(self, *inputs: Any) -> Any:
+        """Run the model for any number of rows.
+
+        With two ways (the pass ``route``) the easy one runs for all, batch by batch, and the hard
+        one for groups of the rows that ask for it.
+
+        Args:
+            inputs: arrays or tensors (n, ...) of equal n, at least 1.
+
+        Raises:
+            HwoptError: if shapes or dtypes are wrong, or an input or output has no rows.
+
+        >>> import hwopt, torch
+        >>> artifact = hwopt.compile(torch.nn.Linear(4, 2), torch.randn(2, 4), trials=0)
+        >>> artifact.predict(np.zeros((5, 4), np.float32)).shape
+        (5, 2)
+        """
+        given = self._as_arrays(inputs)
+        for array, (_, spec, dtype) in zip(given, self._inputs, strict=True):
+            fits = array.shape[1:] == spec.shape[1:] and len(array) == len(given[0]) > 0
+            if not fits or array.dtype != dtype:
+                raise HwoptError(
+                    f"input {spec.name!r} must be {spec.dtype} of shape [n, "
+                    f"{', '.join(map(str, spec.shape[1:]))}] with the same n for all inputs, at "
+                    f"least 1, not {array.dtype} {list(array.shape)}"
+                )
+        use_threads(self.manifest.target.threads)
+
+        def run(name: str) -> None:
+            self._library[name](*self._parameters)
+
+        return _like(inputs[0], predict(self.manifest.plan, self._arrays, run, given))
 
     def graph(self) -> Graph:
         """Return the graph that was compiled, with its weights."""
@@ -102,17 +140,24 @@ class Artifact:
             for spec in self.manifest.inputs
         )
 
-    def _set_inputs(self, inputs: Sequence[Any]) -> None:
-        """Copy the inputs to where the kernels read them."""
+    def _as_arrays(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """Return the inputs as numpy arrays; their number is right then."""
         if len(inputs) != len(self._inputs):
             wanted = ", ".join(spec.name for _, spec, _ in self._inputs)
             message = f"the model takes {len(self._inputs)} inputs ({wanted}), not {len(inputs)}"
             raise HwoptError(message)
-        for (array, spec, dtype), value in zip(self._inputs, inputs, strict=True):
-            given = value if isinstance(value, np.ndarray) else _as_numpy(spec, value)
-            if given.shape != array.shape or given.dtype != dtype:
-                raise _misfit(spec, given)
-            array[...] = given
+        return [
+            value if isinstance(value, np.ndarray) else _as_numpy(spec, value)
+            for (_, spec, _), value in zip(self._inputs, inputs, strict=True)
+        ]
+
+    def _set_inputs(self, inputs: Sequence[Any]) -> None:
+        """Copy the inputs to where the kernels read them."""
+        given = self._as_arrays(inputs)
+        for (array, spec, dtype), value in zip(self._inputs, given, strict=True):
+            if value.shape != array.shape or value.dtype != dtype:
+                raise _misfit(spec, value)
+            array[...] = value
 
     def kernel_calls(self, inputs: Sequence[Any]) -> Iterator[tuple[str, Callable[[], None]]]:
         """Yield the name and the call of each kernel of an inference, to be called in this order.
@@ -189,6 +234,15 @@ def _misfit(spec: TensorDescription, given: np.ndarray) -> HwoptError:
         message = f"input {spec.name!r} must have the shape {list(spec.shape)}"
         return HwoptError(f"{message}, not {list(given.shape)}")
     return HwoptError(f"input {spec.name!r} must be {spec.dtype}, not {given.dtype}: convert it")
+
+
+def _like(given: Any, arrays: list[Any]) -> Any:
+    """Return one array, or a tuple of several, as torch tensors if a tensor was given."""
+    if not isinstance(given, np.ndarray):
+        import torch
+
+        arrays = [torch.from_numpy(array) for array in arrays]
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
 def _as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:

@@ -22,7 +22,8 @@ def with_conditions(plan: Plan, choices: frozenset[str]) -> Plan:
     found: list[tuple[Call, tuple[int, ...]]] = []
     for call, written in reversed(list(zip(plan.calls, plan.written, strict=True))):
         when = _common([path for value in written for path in needs.get(value, ())])
-        found.append((call.model_copy(update={"when": when}), written))
+        changes = {"when": when, "chooses": call.kernel in choices}
+        found.append((call.model_copy(update=changes), written))
         for value, path in _reads(call, call.kernel in choices):
             if value not in written:
                 needs.setdefault(value, []).append((*when, *path))

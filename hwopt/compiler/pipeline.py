@@ -18,7 +18,6 @@ from hwopt.compiler.binary_layers import binary_layers
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.move_constants import move_constants
-from hwopt.compiler.plan import INFERENCE
 from hwopt.compiler.relax_operators import is_own
 from hwopt.compiler.whole_model import WholeModel, follow
 from hwopt.targets import Target, templates, tuner, tvm_build
@@ -75,7 +74,7 @@ def build(
         # 5. One function that calls the kernels, and machine code.
         model = follow(mod)
         functions = {name: choice.func for name, choice in choices.items()}
-        functions[INFERENCE] = model.function()
+        functions |= model.functions()
         library = build_library(functions, target, database.folder / LIBRARIES)
     calls = collections.Counter(call.kernel for call in model.plan.calls)
     reports = tuple(

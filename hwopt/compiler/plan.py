@@ -58,12 +58,14 @@ class Call(BaseModel):
         kernel: its name.
         arguments: the positions of the values it reads, then writes.
         when: the conditions, all of them, under which it runs at all.
+        chooses: whether it reads a predicate and two results, and writes one of these.
     """
 
     model_config = ConfigDict(extra="forbid")
     kernel: str
     arguments: tuple[int, ...]
     when: tuple[Condition, ...] = ()
+    chooses: bool = False
 
 
 class Plan(BaseModel):
@@ -108,6 +110,12 @@ class Plan(BaseModel):
         return tuple(found)
 
     @property
+    def predicates(self) -> tuple[int, ...]:
+        """The values that conditions ask for, each once, in the order in which they are known."""
+        asked = (condition.predicate for call in self.calls for condition in call.when)
+        return tuple(dict.fromkeys(asked))
+
+    @property
     def parameters(self) -> tuple[int, ...]:
         """The values that stand by themselves; all others are parts of two pieces of memory."""
         return (*self.inputs, *self.results)
@@ -123,11 +131,9 @@ class Plan(BaseModel):
     def workspace(self) -> Placement:
         """Find a place for every value that stays inside: the lowest where none needed then is."""
         given = {*self.parameters, *self.constants}
-        last_use = {
-            number: i
-            for i, call in enumerate(self.calls)
-            for number in (*call.arguments, *(asked.predicate for asked in call.when))
-        }
+        last_use = {n: i for i, call in enumerate(self.calls) for n in call.arguments}
+        # They are read after an inference, too: which way did it take?
+        last_use |= dict.fromkeys(self.predicates, len(self.calls))
         places: dict[int, int] = {}
         live: list[tuple[int, int, int]] = []  # start, end and value, by start
         size = ALIGNMENT

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tvm.ir.expr import GenericConst
 
 from hwopt.compiler.cond import choices
 from hwopt.compiler.conditions import with_conditions
+from hwopt.compiler.grouping import EASY, HARD, Grouping
 from hwopt.compiler.merge_kernels import is_kernel_call
 from hwopt.compiler.plan import INFERENCE, Call, Plan, Value, pack
 from hwopt.errors import HwoptError
@@ -30,8 +32,15 @@ class WholeModel:
     plan: Plan
     constants: np.ndarray
 
-    def function(self) -> tirx.PrimFunc:
-        """Return the function of ``plan.parameters``, packed constants and a workspace."""
+    def functions(self) -> dict[str, tirx.PrimFunc]:
+        """Return functions of ``plan.parameters``, packed constants and a workspace, by name."""
+        calls = {INFERENCE: self.plan.calls}
+        grouping = Grouping.of(self.plan)
+        if grouping is not None:
+            calls |= {EASY: grouping.easy, HARD: grouping.hard}
+        return {name: self._function(name, those) for name, those in calls.items()}
+
+    def _function(self, name: str, those: Sequence[Call]) -> tirx.PrimFunc:
         plan = self.plan
         parameters = [
             tirx.decl_buffer(plan.values[n].shape, plan.values[n].dtype) for n in plan.parameters
@@ -45,7 +54,7 @@ class WholeModel:
             parameters.append(memory)
             first.update({n: memory[start] for n, start in placement.places.items()})
         parts = []
-        for when, calls in itertools.groupby(plan.calls, key=lambda call: call.when):
+        for when, calls in itertools.groupby(those, key=lambda call: call.when):
             body = tirx.stmt_seq(*(_run(call, first, plan) for call in calls))
             for asked in reversed(when):
                 rows = plan.values[asked.predicate].shape[0]
@@ -53,7 +62,7 @@ class WholeModel:
             parts.append(body)
         body = tirx.stmt_seq(*parts) if parts else tirx.Evaluate(0)
         func = tirx.PrimFunc(parameters, body)
-        return func.with_attr({"global_symbol": INFERENCE, tvm_build.SCHEDULED: True})
+        return func.with_attr({"global_symbol": name, tvm_build.SCHEDULED: True})
 
 
 def _run(call: Call, first: dict[int, Any], plan: Plan) -> Any:

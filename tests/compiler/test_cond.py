@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import hwopt
+from hwopt.errors import HwoptError
 from hwopt.layers import cond
 
 
@@ -14,7 +15,7 @@ class Routed(nn.Module):
 
     def __init__(self, shares):
         super().__init__()
-        self.shares = shares
+        self.shares, self.threshold = shares, 0.0
         self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, stride=2), nn.ReLU())
         self.small = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
         channels = 8 if shares else 1
@@ -26,7 +27,7 @@ class Routed(nn.Module):
     def forward(self, x):
         features = self.stem(x)
         given = self.small(features)
-        asks = given[:, 0] > self.small[2].bias[0]
+        asks = given[:, 0] > self.threshold
         return cond(asks, self.large(features if self.shares else x), given), asks
 
 
@@ -34,9 +35,13 @@ class Routed(nn.Module):
 def routed(request):
     torch.manual_seed(0)
     model = Routed(request.param).eval()
-    with torch.no_grad():
-        model.small[2].weight -= model.small[2].weight.mean(1, keepdim=True)
+    model.threshold = float(scores(model, torch.randn(60, 1, 16, 16)).median())
     return model
+
+
+def scores(model, x):
+    with torch.no_grad():
+        return model.small(model.stem(x))[:, 0]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -91,3 +96,45 @@ def test_choices_within_a_choice():
     x = torch.randn(50, 4)
     found = torch.cat([artifact(row[None]) for row in x])
     np.testing.assert_allclose(found, model(x).detach(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_many_inputs_are_answered_in_groups(routed, batch, share):
+    """Easy and hard ones come mixed, and their number is no multiple of the batch."""
+    x = torch.randn(42, 1, 16, 16)
+    found = scores(routed, x)
+    routed.threshold = {0.0: 99.0, 0.3: float(found.quantile(0.7)), 1.0: -99.0}[share]
+    assert (found > routed.threshold).double().mean().item() == pytest.approx(share, abs=0.02)
+
+    class Answer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.routed = routed
+
+        def forward(self, x):
+            return self.routed(x)[0]
+
+    model = Answer()
+    graph = hwopt.import_model(model, torch.randn(1, 1, 16, 16))
+    artifact = hwopt.compile(graph, torch.zeros(batch, 1, 16, 16), trials=0)
+    found = artifact.predict(x)
+    assert torch.is_tensor(found)
+    expected = model.double()(x.double()).detach()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    # A call afterwards is not disturbed.
+    again = artifact(x[:batch])
+    np.testing.assert_allclose(again, expected[:batch], rtol=0, atol=1e-4)
+    assert artifact.asked.shape == (batch,)
+
+
+def test_rows_without_a_choice_are_answered_by_batches():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    artifact = hwopt.compile(model, torch.zeros(4, 4), trials=0)
+    x = torch.randn(10, 4)
+    np.testing.assert_allclose(artifact.predict(x), model(x).detach(), rtol=0, atol=1e-5)
+    assert artifact.asked is None
+    with pytest.raises(HwoptError, match=r"of shape \[n, 4\] .* not float32 \[10, 3\]"):
+        artifact.predict(x[:, :3])
+    with pytest.raises(HwoptError, match="at least 1"):
+        artifact.predict(x[:0])
