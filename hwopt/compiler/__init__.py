@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler.artifact import Artifact, load
+from hwopt.compiler.data_latency import DataLatency
 from hwopt.compiler.latency import Latency, measure
 from hwopt.compiler.manifest import record_figures
 
 if TYPE_CHECKING:
     from hwopt.compiler.compile_model import compile
 
-__all__ = ["Artifact", "Latency", "compile", "load", "measure", "record_figures"]
+__all__ = ["Artifact", "DataLatency", "Latency", "compile", "load", "measure", "record_figures"]
 
 
 def __getattr__(name: str) -> Any:

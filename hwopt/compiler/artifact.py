@@ -7,10 +7,11 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from hwopt.compiler.data_latency import DataLatency, measure_over
 from hwopt.compiler.grouping import predict
 from hwopt.compiler.latency import Latency, measure
 from hwopt.compiler.manifest import (
@@ -26,6 +27,8 @@ from hwopt.targets.runtime import load_runtime
 from hwopt.targets.threads import use_threads
 
 if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
     from hwopt.graph import Graph
 
 
@@ -171,24 +174,42 @@ class Artifact:
             arguments = [tensors[number] for number in call.arguments]
             yield call.kernel, functools.partial(self._library[call.kernel], *arguments)
 
+    @overload
     def benchmark(
-        self, inputs: Sequence[Any] | None = None, *, runs: int = 200, warmup: int = 20
-    ) -> Latency:
+        self, data: Sequence[Any] | None = None, *, runs: int | None = None, warmup: int = 20
+    ) -> Latency: ...
+
+    @overload
+    def benchmark(
+        self, data: Dataset[Any], *, runs: int | None = None, warmup: int = 20
+    ) -> DataLatency: ...
+
+    def benchmark(
+        self,
+        data: Sequence[Any] | Dataset[Any] | None = None,
+        *,
+        runs: int | None = None,
+        warmup: int = 20,
+    ) -> Latency | DataLatency:
         """Measure whole calls, the copy of the input and the output included.
 
         Args:
-            inputs: what to call it with; random by default.
-            runs: measured calls.
+            data: the inputs, a tuple or a list, of all calls; random by default. Or a torch data
+                set, of which every call takes the next batch: see
+                :func:`hwopt.compiler.data_latency.measure_over`.
+            runs: measured calls; None is 200, and all batches of a data set.
             warmup: calls before them.
 
         Raises:
             HwoptError: if ``runs`` is less than 1, or the inputs do not fit.
         """
-        if runs < 1:
+        if runs is not None and runs < 1:
             raise HwoptError(f"runs must be 1 or more, not {runs}")
-        given = tuple(inputs) if inputs is not None else self.random_inputs()
+        if data is not None and not isinstance(data, tuple | list):
+            return measure_over(self, _in_turn(data), runs, warmup)
+        given = self.random_inputs() if data is None else tuple(data)
         calls = {"artifact": lambda: self(*given)}
-        return measure(calls, threads=self.threads, runs=runs, warmup=warmup)["artifact"]
+        return measure(calls, threads=self.threads, runs=runs or 200, warmup=warmup)["artifact"]
 
 
 def _load_library(path: Path) -> Any:
@@ -226,6 +247,10 @@ def _check_machine(folder: Path, manifest: Manifest) -> None:
     if not supports(target.isa):
         message = f"artefact {folder} needs {target.isa}, which this machine does not have"
         raise HwoptError(f"{message}: compile for a target that it supports")
+
+
+def _in_turn(data: Any) -> Iterator[Any]:
+    return (data[place] for place in range(len(data)))
 
 
 def _misfit(spec: TensorDescription, given: np.ndarray) -> HwoptError:

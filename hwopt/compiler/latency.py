@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def measure(
                 start = time.perf_counter()
                 call()
                 samples[name].append((time.perf_counter() - start) * 1e3)
-    return {name: _latency(values, warmup, threads) for name, values in samples.items()}
+    return {name: distribution(values, warmup, threads) for name, values in samples.items()}
 
 
 def _wait_until_idle() -> None:
@@ -94,6 +94,7 @@ def _wait_until_idle() -> None:
             return
 
 
-def _latency(samples: list[float], warmup: int, threads: int) -> Latency:
+def distribution(samples: Sequence[float], warmup: int, threads: int) -> Latency:
+    """Return the latency of calls that took so many ms."""
     low, median, high = (float(value) for value in np.percentile(samples, [10, 50, 90]))
     return Latency(median, low, high, len(samples), warmup, threads)

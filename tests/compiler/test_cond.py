@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import hwopt
 from hwopt.errors import HwoptError
@@ -56,6 +57,7 @@ def test_an_artefact_equals_the_model_on_both_ways(routed, batch):
     np.testing.assert_allclose(torch.cat(found), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.alone
 def test_the_large_network_runs_only_if_it_is_asked(routed):
     graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
     artifact = hwopt.compile(graph, trials=0)
@@ -128,12 +130,32 @@ def test_many_inputs_are_answered_in_groups(routed, batch, share):
     assert artifact.asked.shape == (batch,)
 
 
+@pytest.mark.alone
+def test_latency_over_data_tells_easy_from_hard_inputs(routed):
+    graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
+    artifact = hwopt.compile(graph, trials=0)
+    x = torch.randn(60, 1, 16, 16)
+    data = TensorDataset(x, torch.zeros(60))
+    found = artifact.benchmark(data)
+    hard = (scores(routed, x) > routed.threshold).numpy()
+    assert found.coverage == pytest.approx(1 - hard.mean())
+    assert (found.all.runs, found.hard.runs) == (60, hard.sum())
+    assert found.easy.median_ms < 0.7 * found.hard.median_ms
+    assert found.easy.p10_ms <= found.mean_ms <= found.p99_ms
+    assert "% easy" in str(found) and "hard: " in str(found)
+    assert artifact.benchmark(data, runs=7).all.runs == 7
+    with pytest.raises(HwoptError, match="not enough inputs"):
+        artifact.benchmark(TensorDataset(x[:0]))
+
+
 def test_rows_without_a_choice_are_answered_by_batches():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     artifact = hwopt.compile(model, torch.zeros(4, 4), trials=0)
     x = torch.randn(10, 4)
     np.testing.assert_allclose(artifact.predict(x), model(x).detach(), rtol=0, atol=1e-5)
     assert artifact.asked is None
+    latency = artifact.benchmark(TensorDataset(x))
+    assert (latency.all.runs, latency.coverage, latency.hard) == (2, 1.0, None)
     with pytest.raises(HwoptError, match=r"of shape \[n, 4\] .* not float32 \[10, 3\]"):
         artifact.predict(x[:, :3])
     with pytest.raises(HwoptError, match="at least 1"):

@@ -1,0 +1,101 @@
+"""Latency over real inputs, of which some take a longer way than others."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwopt.compiler.latency import Latency, distribution
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.compiler.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class DataLatency:
+    """The distribution of the wall time of calls with one batch after the other of a data set.
+
+    Attributes:
+        mean_ms, p99_ms: over all calls, in milliseconds.
+        all: of all calls; so ``all.runs`` is their number.
+        easy, hard: of the calls in which no row was hard, and of the others; None where there was
+            none.
+        coverage: the share of rows that were easy; 1 for a model with one way only.
+    """
+
+    mean_ms: float
+    p99_ms: float
+    all: Latency
+    easy: Latency | None
+    hard: Latency | None
+    coverage: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dictionary."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"mean {self.mean_ms:.3f} ms, 99 % within {self.p99_ms:.3f} ms, "
+            f"{100 * self.coverage:.1f} % easy",
+            f"all: {self.all}",
+        ]
+        lines += [f"easy: {self.easy}"] if self.easy else []
+        lines += [f"hard: {self.hard}"] if self.hard else []
+        return "\n".join(lines)
+
+
+def measure_over(
+    artifact: Artifact, data: Iterable[Any], runs: int | None = None, warmup: int = 20
+) -> DataLatency:
+    """Time one call for every batch of a data set, one after the other.
+
+    Args:
+        artifact: with one input.
+        data: pairs of an input (without the dimension of the batch) and anything else, or inputs;
+            tensors or arrays. What does not fill a batch at the end is left out.
+        runs: the most calls; None is all that there are.
+        warmup: calls before, with the first batches.
+
+    Raises:
+        HwoptError: if there is no whole batch, or the inputs do not fit.
+    """
+    batches = list(itertools.islice(_batches(artifact, data), runs))
+    if not batches:
+        raise HwoptError("the data has not enough inputs for one call of the model")
+    for batch in itertools.islice(itertools.cycle(batches), warmup):
+        artifact(batch)
+    times, asked = [], []
+    for batch in batches:
+        start = time.perf_counter()
+        artifact(batch)
+        times.append((time.perf_counter() - start) * 1e3)
+        asked.append(artifact.asked)
+    hard_rows = [np.zeros(1, bool) if rows is None else rows for rows in asked]
+    is_hard = np.array([rows.any() for rows in hard_rows])
+
+    def part(chosen: np.ndarray) -> Latency | None:
+        found = [t for t, wanted in zip(times, chosen, strict=True) if wanted]
+        return distribution(found, warmup, artifact.threads) if found else None
+
+    return DataLatency(
+        mean_ms=float(np.mean(times)),
+        p99_ms=float(np.percentile(times, 99)),
+        all=distribution(times, warmup, artifact.threads),
+        easy=part(~is_hard),
+        hard=part(is_hard),
+        coverage=1 - float(np.mean(np.concatenate(hard_rows))),
+    )
+
+
+def _batches(artifact: Artifact, data: Iterable[Any]) -> Iterator[np.ndarray]:
+    rows = artifact.manifest.inputs[0].shape[0]
+    inputs = (np.asarray(one[0] if isinstance(one, tuple) else one) for one in data)
+    while len(batch := list(itertools.islice(inputs, rows))) == rows:
+        yield np.stack(batch)
