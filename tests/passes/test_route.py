@@ -9,7 +9,7 @@ import hwopt
 from hwopt import models, passes
 from hwopt.errors import HwoptError
 from hwopt.passes.route import Route, cut_points
-from hwopt.passes.routing import Routing, with_parts, with_threshold
+from hwopt.passes.routing import Routing, split, with_parts, with_threshold
 
 SHAPE = (1, 28, 28)
 
@@ -124,6 +124,25 @@ def test_an_artefact_takes_the_same_way(small, large):
     conditional = {call.kernel for call in artifact.manifest.plan.calls if call.when}
     macs = sum(k.macs * k.calls for k in artifact.manifest.kernels if k.name in conditional)
     assert macs > 0.9 * large.macs()
+
+
+@pytest.mark.parametrize("text", ["route{cut=stages.0.relu2}", "route{expert=EXPERT}"])
+def test_two_machines_give_what_one_does(text, small, folder):
+    routed = hwopt.apply(small, text.replace("EXPERT", str(folder)))
+    *_, score = outputs(with_parts(routed), images(12))
+    routed = with_threshold(routed, float(score.median()))
+    here, there = split(routed)
+    assert here.macs() + there.macs() == routed.macs()
+    assert here.num_parameters() + there.num_parameters() == routed.num_parameters()
+    first, second = (hwopt.compile(half, trials=0) for half in (here, there))
+    hard = 0
+    for x in images(12).split(1):
+        answer, asks, *handed = first(x)
+        if asks:
+            answer = second(*(handed or [x]))
+            hard += 1
+        torch.testing.assert_close(answer, outputs(routed, x), rtol=0, atol=1e-5)
+    assert hard == 6
 
 
 @pytest.mark.parametrize(
