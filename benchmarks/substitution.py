@@ -179,7 +179,10 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         yield f"`{net}`{f' ({options})' if options else ''}"
         yield markdown(titles, rows)
         if of_net:
-            yield f"Where the time of `{net}` goes: profiles, in µs."
+            yield (
+                f"Where the time of `{net}` goes: profiles, in µs; kernels are timed one by one, so "
+                "their sum is not the latency."
+            )
             yield markdown(["threads", "variant", *PARTS, "all"], list(profiled(of_net)))
     latency_of = f" Latency: {measured_on(timed)}" if timed else " Latency is not measured yet."
     yield f"Trained: {measured_on(runs)}{latency_of}"
