@@ -180,8 +180,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         yield markdown(titles, rows)
         if of_net:
             yield (
-                f"Where the time of `{net}` goes: profiles, in µs; kernels are timed one by one, so "
-                "their sum is not the latency."
+                f"Where the time of `{net}` goes: profiles, in µs; kernels are timed one by one, "
+                "so their sum is not the latency."
             )
             yield markdown(["threads", "variant", *PARTS, "all"], list(profiled(of_net)))
     latency_of = f" Latency: {measured_on(timed)}" if timed else " Latency is not measured yet."
