@@ -12,6 +12,7 @@ import hwopt
 from hwopt import passes
 from hwopt.graph import Node
 from hwopt.passes import Pass, PassError, PassResult
+from hwopt.passes.route import Route
 from hwopt.testing import check_pass, example_graphs
 
 #: A pass that needs other options on small networks, and why.
@@ -25,8 +26,9 @@ OPTIONS = {
 }
 #: The example networks have no empty channels, no dead code, no constants and no layers alike.
 NOTHING_TO_DO = {"condense", "eliminate-dead-code", "fold-constants", "fuse-layers"}
-#: Their own tests below: in small networks latency does not depend on widths, and none is binary.
-OWN_TEST = {"prune-to-latency", "freeze-binary"}
+#: Their own tests below: in small networks latency does not depend on widths, and none is binary;
+#: a place to cut has another name in each.
+OWN_TEST = {"prune-to-latency", "freeze-binary", "route"}
 
 
 @pytest.mark.slow
@@ -52,6 +54,15 @@ def test_a_pass_on_binary_layers_conforms():
     graphs = {name: hwopt.apply(graph, text) for name, graph in example_graphs().items()}
     lines = check_pass("freeze-binary", graphs)
     assert any(line.endswith(": modified") for line in lines)
+
+
+def test_routing_conforms():
+    # No gradient goes through the decision: a learned router has a training of its own.
+    lines = []
+    for name, graph in example_graphs().items():
+        for instance in Route(router="entropy").candidates(graph, passes.Context()):
+            lines += check_pass(str(instance), {name: graph})
+    assert len(lines) >= 3 and all(line.endswith(": modified") for line in lines)
 
 
 def weaker(graph):
