@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import networkx
-from torch import nn
+from torch import Tensor, nn
 
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph, Node, Value
@@ -26,10 +26,10 @@ class Route(Pass):
 
     A router gives every input a score; where it is above the threshold the expert answers, and only
     there does an artefact run it. With ``expert`` the network itself is the small one. Without it
-    the network is the large one, and gets an exit at ``cut``: a mean over the image and a linear
-    layer. What is new must be trained (``hwopt.train``), and the threshold be chosen on images that
-    were not trained on (``hwopt.search.thresholds``). Source: Kag et al. 2023 (Efficient edge
-    inference by selective query).
+    the network is the large one, and gets an exit at ``cut``: a mean over the image, or over tokens
+    (N, tokens, features), and a linear layer. What is new must be trained (``hwopt.train.hybrid``),
+    and the threshold be chosen on images that were not trained on (``hwopt.search.routes``).
+    Source: Kag et al. 2023 (Efficient edge inference by selective query).
 
     Options:
         expert: the folder of a saved graph, or of an artefact.
@@ -66,14 +66,14 @@ class Route(Pass):
         result = graph.copy()
         large = _answer(graph)
         features, classes = Value(result.node(self.cut).name), graph.spec(large).at()[1]
-        channels = graph.spec(features).at()[1]
-        pooled = [nn.AdaptiveAvgPool2d(1)] if len(graph.spec(features).shape) == 4 else []
+        shape = graph.spec(features).at()
+        if len(shape) not in (2, 3, 4):
+            raise HwoptError(
+                f"pass {self.name}: an exit reads images, tokens or features, not the "
+                f"{graph.spec(features)} of {self.cut}"
+            )
         small = insert_module(
-            result,
-            EXIT,
-            lambda: nn.Sequential(*pooled, nn.Flatten(), nn.Linear(channels, classes)),
-            features,
-            seed=context.seed,
+            result, EXIT, lambda: _exit(shape, classes), features, seed=context.seed
         )
         return self._routed(result, small, large, context, [Note(EXIT, f"behind {self.cut}", True)])
 
@@ -155,6 +155,19 @@ def cut_points(graph: Graph) -> list[str]:
             found.append(name)
         name = before[name]
     return found[::-1]
+
+
+class _MeanOfTokens(nn.Module):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens.mean(1)
+
+
+def _exit(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return a mean over the image, or over tokens, and a linear layer."""
+    if len(shape) == 4:
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[1], classes))
+    tokens = [_MeanOfTokens()] if len(shape) == 3 else []
+    return nn.Sequential(*tokens, nn.Linear(shape[-1], classes))
 
 
 def _input(graph: Graph) -> Value:
