@@ -16,6 +16,7 @@ from hwopt.errors import HwoptError
 from hwopt.graph import Graph, Value
 from hwopt.graph.cleanup import remove_unused
 from hwopt.passes.routing import Routing, with_parts
+from hwopt.train.evaluation import Loss
 from hwopt.train.loop import fit
 
 
@@ -80,16 +81,16 @@ def fit_routed(
     only_router: bool = False,
     **training: Any,
 ) -> Graph:
-    """Return a routed graph with its small network and its learned router trained.
+    """Return a routed graph with its small network and, if it learns, its router trained.
 
     The expert is evaluated once on all samples and stays as it is, with all that it reads of the
     small network. With augmentation its answers
-    are still those to the samples as they are. A router that is not learned is given nothing here:
-    train the small network by itself.
+    are still those to the samples as they are. With a router that does not learn the small network
+    has its cross entropy alone: so an exit is trained.
 
     Args:
-        graph: what the pass ``route`` returns, with ``router=learned``; the small network should be
-            trained already.
+        graph: what the pass ``route`` returns; the two networks should be trained already, but for
+            an exit.
         data: of a :class:`hwopt.data.DataSet` the ``train`` split is used. A router learns more
             from samples that the small network was not trained on.
         coverage, strength: see :func:`routing_loss`.
@@ -97,26 +98,28 @@ def fit_routed(
         training: arguments of :func:`hwopt.train.fit`, but its loss, label smoothing and terms.
 
     Raises:
-        HwoptError: if the graph is not routed, or its router has nothing to learn.
+        HwoptError: if the graph is not routed, or nothing would learn.
     """
     routing = Routing.of(graph)
     dataset = data.train if isinstance(data, DataSet) else data
-    learned = [n for n in graph.parameters if n.startswith("router.") and graph.is_trainable(n)]
-    if not learned:
+    learns = any(n.startswith("router.") and graph.is_trainable(n) for n in graph.parameters)
+    if only_router and not learns:
         raise HwoptError(
             f"the router of {graph.name} has nothing to learn: route with router=learned"
         )
     parts = with_parts(graph)
-    large = expert_answers(parts, dataset)
     module = _SmallAndScore(parts, only_router)
-    loss = functools.partial(
-        _loss,
-        threshold=routing.threshold,
-        coverage=coverage,
-        strength=strength,
-        with_small=not only_router,
-    )
-    fit(module, WithAnswers(dataset, large), loss=loss, label_smoothing=0.0, **training)
+    loss: Loss = _loss_of_small
+    if learns:
+        dataset = WithAnswers(dataset, expert_answers(parts, dataset))
+        loss = functools.partial(
+            _loss,
+            threshold=routing.threshold,
+            coverage=coverage,
+            strength=strength,
+            with_small=not only_router,
+        )
+    fit(module, dataset, loss=loss, label_smoothing=0.0, **training)
     trained = graph.copy()
     for name, tensor in module.network.state_dict().items():
         trained.set_parameter(name, tensor.detach().clone())
@@ -186,6 +189,10 @@ class _SmallAndScore(nn.Module):
         """Return (N, classes + 1)."""
         small, score = self.network(inputs)
         return torch.cat([small, score[:, None]], 1)
+
+
+def _loss_of_small(outputs: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs[:, :-1], labels)
 
 
 def _loss(outputs: Tensor, targets: Tensor, **options: Any) -> Tensor:
