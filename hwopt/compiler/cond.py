@@ -10,6 +10,8 @@ from torch import fx
 from tvm import relax, te, tirx
 from tvm.ir.op import register_op_attr
 
+from hwopt.compiler.fx_arguments import arguments
+
 _NAME = "relax.hwopt.cond"
 #: TVM's pattern of kernels that are merged with no other.
 _OPAQUE = 8
@@ -22,7 +24,7 @@ def converters() -> dict[str, Callable[[Any, Any], relax.Var]]:
 
 
 def _convert(node: fx.Node, importer: Any) -> relax.Var:
-    operands = [importer.env[operand] for operand in node.args]
+    operands = [importer.env[operand] for operand in arguments(node).values()]
     return importer.block_builder.emit(relax.Call(tvm.ir.Op.get(_NAME), operands))
 
 

@@ -98,6 +98,8 @@ class Compression:
         training = self.recipe.fine_tune if variant.changes and variant.fine_tune else None
         sources = [_own_source(type(one)) for one in passes.parse(variant.passes)]
         depends_on: list[Any] = [base_key, variant.passes, sources, self.target.float_lanes]
+        files = [file for one in passes.parse(variant.passes) for file in one.files]
+        depends_on += [sha256(file) for file in files if file.exists()]
         if _measures(variant) or variant.budget:
             depends_on += [self.target.fingerprint(), self.recipe.trials]
         if training is not None and variant.rounds > 1:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from hwopt.errors import check_choice
@@ -129,6 +130,11 @@ class Pass:
     def needs_latency(self) -> bool:
         """Whether ``context.latency`` must be there."""
         return False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that options name: a job does its work again when what is in them changes."""
+        return ()
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the transformed graph; ``graph`` itself is never changed."""

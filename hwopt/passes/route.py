@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph, Node, Value
+from hwopt.graph.storage import GRAPH_FILE
 from hwopt.layers import Doubt, Entropy, Router
 from hwopt.passes.base import Context, Note, Pass, PassResult
 from hwopt.passes.insertion import insert_graph, insert_module
@@ -52,6 +53,11 @@ class Route(Pass):
     width: int = 48
     threshold: float = 0.0
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The expert's graph, which has the hash of its weights."""
+        return (Path(self.expert) / GRAPH_FILE,) if self.expert else ()
+
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with a router."""
         if ANSWER in graph:
@@ -63,6 +69,7 @@ class Route(Pass):
                 f"pass {self.name}: give an expert, the folder of a saved graph, or a cut, such as "
                 f"{', '.join(cut_points(graph)) or 'a node'}"
             )
+        _check_names(graph)
         result = graph.copy()
         large = _answer(graph)
         features, classes = Value(result.node(self.cut).name), graph.spec(large).at()[1]
@@ -83,6 +90,7 @@ class Route(Pass):
         Raises:
             HwoptError: if the expert reads or returns something else than the graph.
         """
+        _check_names(graph)
         result = graph.copy()
         small = _answer(graph)
         read = Value(graph.node(self.cut).name) if self.cut else _input(graph)
@@ -168,6 +176,17 @@ def _exit(shape: tuple[int, ...], classes: int) -> nn.Module:
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[1], classes))
     tokens = [_MeanOfTokens()] if len(shape) == 3 else []
     return nn.Sequential(*tokens, nn.Linear(shape[-1], classes))
+
+
+def _check_names(graph: Graph) -> None:
+    """Refuse a graph of which a part already has a name that the pass gives."""
+    taken = {node.name.partition(".")[0] for node in graph.nodes()} | {*graph.inputs}
+    for name in (EXPERT, EXIT, ROUTER):
+        if name in taken:
+            raise HwoptError(
+                f"{graph.name} has a part {name!r}, a name that the pass route gives: rename it in "
+                "the model"
+            )
 
 
 def _input(graph: Graph) -> Value:

@@ -15,6 +15,7 @@ from hwopt.data import DataSet, batch, batches
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph, Value
 from hwopt.graph.cleanup import remove_unused
+from hwopt.passes.route import ROUTER
 from hwopt.passes.routing import Routing, with_parts
 from hwopt.train.evaluation import Loss
 from hwopt.train.loop import fit
@@ -102,7 +103,7 @@ def fit_routed(
     """
     routing = Routing.of(graph)
     dataset = data.train if isinstance(data, DataSet) else data
-    learns = any(n.startswith("router.") and graph.is_trainable(n) for n in graph.parameters)
+    learns = any(n.startswith(f"{ROUTER}.") and graph.is_trainable(n) for n in graph.parameters)
     if only_router and not learns:
         raise HwoptError(
             f"the router of {graph.name} has nothing to learn: route with router=learned"
@@ -171,7 +172,7 @@ class _SmallAndScore(nn.Module):
         del cheap.outputs["large"]
         remove_unused(cheap)
         if only_router:
-            fixed |= {node.name for node in cheap.nodes() if not node.name.startswith("router.")}
+            fixed |= {node.name for node in cheap.nodes() if not node.name.startswith(f"{ROUTER}.")}
         self.network = cheap.to_torch()
         self._fixed = [one for one in self.network.operations if one.name in fixed]
         read = {name for n in cheap.nodes() if n.name in fixed for _, name in n.parameters()}

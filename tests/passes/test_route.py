@@ -160,6 +160,20 @@ def test_what_cannot_be_is_said_in_one_sentence(text, message, small):
         hwopt.apply(small, text)
 
 
+def test_names_that_are_taken_are_refused(small):
+    model = nn.Sequential()
+    model.add_module("expert", nn.Linear(4, 8))
+    model.add_module("last", nn.Linear(8, 3))
+    graph = hwopt.import_model(model, torch.zeros(1, 4))
+    with pytest.raises(HwoptError, match="has a part 'expert', a name that the pass route gives"):
+        hwopt.apply(graph, "route{cut=expert,router=entropy}")
+
+
+def test_a_job_knows_the_file_of_the_expert(folder):
+    assert Route(expert=str(folder)).files == (folder / "graph.json",)
+    assert folder.joinpath("graph.json").exists() and Route(cut="stem").files == ()
+
+
 def test_an_expert_must_fit(small):
     other = models.create("resnet8", input_shape=(3, 32, 32))
     expert = hwopt.import_model(other, torch.zeros(1, 3, 32, 32))
