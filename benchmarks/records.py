@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -69,10 +69,15 @@ class Records:
 
     def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
         """Return the run with this key; None if it is new."""
-        for known in self.read():
-            if all(known.get(name) == value for name, value in key.items()):
-                return known
-        return None
+        return next(iter(self.find_all(key)), None)
+
+    def find_all(self, key: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return all runs with this key, or with this part of one."""
+        return [
+            known
+            for known in self.read()
+            if all(known.get(name) == value for name, value in key.items())
+        ]
 
     def _append(self, key: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
         record = {**key, **machine(), "commit": commit(), **figures}
