@@ -12,7 +12,6 @@ import hwopt
 from benchmarks.records import TRAINING_THREADS, kept_graph
 from hwopt import data, models, passes, train
 from hwopt.passes.route import Route
-from hwopt.passes.routing import with_parts
 from hwopt.train.hybrid import fit_routed
 
 SHAPE = (1, 28, 28)
@@ -91,16 +90,3 @@ def routed(router: str, seed: int) -> hwopt.Graph:
         return fit_routed(graph, of_routers(), seed=seed, **ROUTING, **TRAINING)
 
     return kept_graph(FOLDER / f"{router}-{'-'.join(map(str, BUDGET['epochs']))}-{seed}", trained)
-
-
-def answers(graph: hwopt.Graph, images: Dataset[Any]) -> tuple[Any, Any, Any, Any]:
-    """Return small answers, large answers, scores and labels of all images, as arrays."""
-    module = with_parts(graph).to_torch().eval()
-    found = []
-    with torch.no_grad():
-        for inputs, labels in data.batches(images, 500):
-            found.append((*module(inputs), labels))
-    small_answers, large, score, labels = (
-        torch.cat(part).numpy() for part in zip(*found, strict=True)
-    )
-    return small_answers, large, score, labels

@@ -21,13 +21,14 @@ from torch.utils.data import Dataset, Subset
 
 import hwopt
 from benchmarks.records import Records, mean_and_spread, measured_on
-from benchmarks.routed_nets import BUDGET, ROUTERS, answers, expert, routed, small
+from benchmarks.routed_nets import BUDGET, ROUTERS, expert, routed, small
 from hwopt import data, targets
 from hwopt.passes.routing import Routing, with_threshold
 from hwopt.report import markdown
 from hwopt.report.plots import curves, png
 from hwopt.search.routes import choose_point, route_points
 from hwopt.train import evaluate
+from hwopt.train.hybrid import answers
 
 SEEDS = (0, 1, 2)
 COVERAGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

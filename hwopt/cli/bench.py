@@ -33,30 +33,37 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Time every kernel beside the machine's limits, and name the largest losses.",
 )
+@click.option(
+    "--data",
+    "data_name",
+    help="Measure over the test images of a data set: of a routed model some take longer.",
+)
 @options.json_option
 def command(
     artifacts: tuple[Path, ...],
     runs: int,
     peer_names: tuple[str, ...],
     with_profile: bool,
+    data_name: str | None,
     as_json: bool,
 ) -> None:
-    """Measure ARTIFACTS in one run, alternating; ratios are to the first one."""
+    """Measure ARTIFACTS in one run, alternating; ratios are to the first one.
+
+    With --data one after the other, each over the same images.
+    """
     import functools
     import tempfile
 
-    import hwopt
     from hwopt.compiler import measure
     from hwopt.report import largest_losses, print_table, profile_table
 
-    loaded = {str(path): hwopt.load(path) for path in artifacts}
+    loaded = _loaded(artifacts)
     threads = next(iter(loaded.values())).threads
-    for name, artifact in loaded.items():
-        if artifact.threads != threads:
-            message = (
-                f"{name} runs with {artifact.threads} threads and {artifacts[0]} with {threads}"
-            )
-            raise HwoptError(f"{message}: measure artefacts side by side only with equal threads")
+    if data_name is not None:
+        if peer_names or with_profile:
+            raise HwoptError("--data goes with neither --peer nor --profile")
+        _over_data(loaded, data_name, runs, as_json)
+        return
     with tempfile.TemporaryDirectory() as folder:
         calls: dict[str, peers.Call] = {}
         for name, artifact in loaded.items():
@@ -86,6 +93,33 @@ def command(
         print_table(profile_table(kernels))
         for loss in largest_losses(kernels):
             click.echo(loss)
+
+
+def _loaded(artifacts: tuple[Path, ...]) -> dict[str, Artifact]:
+    import hwopt
+
+    loaded = {str(path): hwopt.load(path) for path in artifacts}
+    threads = next(iter(loaded.values())).threads
+    for name, artifact in loaded.items():
+        if artifact.threads != threads:
+            message = (
+                f"{name} runs with {artifact.threads} threads and {artifacts[0]} with {threads}"
+            )
+            raise HwoptError(f"{message}: measure artefacts side by side only with equal threads")
+    return loaded
+
+
+def _over_data(loaded: dict[str, Artifact], data_name: str, runs: int, as_json: bool) -> None:
+    """Print the latency of every artefact over the test images of a data set."""
+    from hwopt import data
+
+    images = data.load(data_name).test
+    found = {name: artifact.benchmark(images, runs=runs) for name, artifact in loaded.items()}
+    if as_json:
+        options.print_json({name: latency.to_json() for name, latency in found.items()})
+        return
+    for name, latency in found.items():
+        click.echo(f"{name}: {latency}")
 
 
 def _profile(artifact: Artifact) -> tuple[KernelProfile, ...]:

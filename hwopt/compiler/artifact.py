@@ -82,6 +82,11 @@ class Artifact:
         return _like(inputs[0], [array.copy() for array in self._outputs])
 
     @property
+    def has_ways(self) -> bool:
+        """Whether inputs decide what runs."""
+        return bool(self.manifest.plan.predicates)
+
+    @property
     def asked(self) -> np.ndarray | None:
         """Which rows of the last call were hard, bool (N,); None if the model has one way only.
 

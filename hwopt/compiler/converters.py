@@ -26,7 +26,9 @@ def converters() -> dict[str, Converter]:
         "rsub.Scalar": _subtracted_from,
         "_unsafe_view.default": _reshape,
         "group_norm.default": _group_norm,
+        "index.Tensor": _index,
         "layer_norm.default": _layer_norm,
+        "select.int": _select,
         "scaled_dot_product_attention.default": _attention,
         "var.dim": _variance,
         **cond.converters(),
@@ -140,6 +142,43 @@ def _subtracted_from(node: Any, importer: Any) -> relax.Var:
     if alpha != 1:
         x = emit(relax.op.multiply(x, relax.const(alpha, dtype)))
     return emit(relax.op.subtract(relax.const(number, dtype), x))
+
+
+def _select(node: Any, importer: Any) -> relax.Var:
+    """Convert ``select``; TVM's own converter reads at a place it does not check, -1 included."""
+    given = arguments(node)
+    x, axis, index = importer.env[given["self"]], given["dim"], given["index"]
+    begin = index % node.args[0].meta["val"].shape[axis]
+    part = relax.op.strided_slice(x, [axis], [begin], [begin + 1])
+    return importer.block_builder.emit(relax.op.squeeze(importer.block_builder.emit(part), [axis]))
+
+
+def _index(node: Any, importer: Any) -> relax.Var:
+    """Convert indexing by tensors.
+
+    TVM's own converter does not count back from the end, and takes every pair of two indices.
+    """
+    emit, op = importer.block_builder.emit, relax.op
+    shape, after = node.args[0].meta["val"].shape, len(node.meta["val"].shape)
+    axes = [axis for axis, one in enumerate(node.args[1]) if one is not None]
+    others = [axis for axis in range(len(shape)) if axis not in axes]
+    places = []
+    for axis in axes:
+        given = node.args[1][axis]
+        place, kind = importer.env[given], str(given.meta["val"].dtype).removeprefix("torch.")
+        size, zero = relax.const(shape[axis], kind), relax.const(0, kind)
+        places.append(emit(op.where(op.less(place, zero), op.add(place, size), place)))
+    if len(axes) == 1:
+        return emit(op.take(importer.env[node.args[0]], places[0], axes[0]))
+    first = emit(op.permute_dims(importer.env[node.args[0]], [*axes, *others]))
+    found = emit(op.index_tensor(first, places))
+    if axes != list(range(axes[0], axes[-1] + 1)):
+        return found
+    # Where neighbouring axes are indexed, the result has them in their place.
+    indexed = after - len(others)
+    rest = list(range(indexed, after))
+    order = [*rest[: axes[0]], *range(indexed), *rest[axes[0] :]]
+    return emit(op.permute_dims(found, order))
 
 
 def _reshape(node: Any, importer: Any) -> relax.Var:

@@ -22,19 +22,23 @@ class DataLatency:
     """The distribution of the wall time of calls with one batch after the other of a data set.
 
     Attributes:
-        mean_ms, p99_ms: over all calls, in milliseconds.
+        p99_ms: the 99th percentile of all calls, in milliseconds.
         all: of all calls; so ``all.runs`` is their number.
         easy, hard: of the calls in which no row was hard, and of the others; None where there was
             none.
         coverage: the share of rows that were easy; 1 for a model with one way only.
     """
 
-    mean_ms: float
     p99_ms: float
     all: Latency
     easy: Latency | None
     hard: Latency | None
     coverage: float
+
+    @property
+    def mean_ms(self) -> float:
+        """The mean of all calls, in milliseconds."""
+        return self.all.mean_ms
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary."""
@@ -85,7 +89,6 @@ def measure_over(
         return distribution(found, warmup, artifact.threads) if found else None
 
     return DataLatency(
-        mean_ms=float(np.mean(times)),
         p99_ms=float(np.percentile(times, 99)),
         all=distribution(times, warmup, artifact.threads),
         easy=part(~is_hard),

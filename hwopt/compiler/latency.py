@@ -23,6 +23,7 @@ class Latency:
 
     Attributes:
         median_ms, p10_ms, p90_ms: the median and the 10th and 90th percentile.
+        mean_ms: the mean, for calls that differ in what they do.
         runs: measured calls.
         warmup: calls before them that were not measured.
         threads: threads that the callee was told to use.
@@ -31,6 +32,7 @@ class Latency:
     median_ms: float
     p10_ms: float
     p90_ms: float
+    mean_ms: float
     runs: int
     warmup: int
     threads: int
@@ -97,4 +99,4 @@ def _wait_until_idle() -> None:
 def distribution(samples: Sequence[float], warmup: int, threads: int) -> Latency:
     """Return the latency of calls that took so many ms."""
     low, median, high = (float(value) for value in np.percentile(samples, [10, 50, 90]))
-    return Latency(median, low, high, len(samples), warmup, threads)
+    return Latency(median, low, high, float(np.mean(samples)), len(samples), warmup, threads)

@@ -86,7 +86,7 @@ class Router(nn.Module):
             self.features(features.flatten(1)),
         )
         score: Tensor = self.last(self.score(torch.cat(parts, 1)))
-        return score[:, 0]
+        return score.squeeze(1)
 
 
 def _block(width: int, wanted: int) -> nn.Sequential:

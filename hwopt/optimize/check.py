@@ -9,8 +9,10 @@ import numpy as np
 from hwopt import data
 from hwopt.errors import HwoptError
 from hwopt.passes.layers import BINARY
+from hwopt.passes.routing import Routing, is_routed, with_parts
 
 if TYPE_CHECKING:
+    import torch
     from torch.utils.data import Dataset
 
     from hwopt.compiler import Artifact
@@ -31,7 +33,8 @@ def check(artifact: Artifact, graph: Graph, samples: Dataset[Any], most: int) ->
         ``samples``, ``max_difference`` of any output, and ``same_label``: of how many samples the
         largest output is the same one. It is another only where two are equal up to rounding.
         With binary layers also ``turned``: in how many samples a sign was turned by rounding;
-        these are left out of ``max_difference``.
+        with a router ``tied``: how many have the threshold as their score, up to rounding. Both are
+        left out of ``max_difference``.
 
     Raises:
         HwoptError: if they differ by more than rounding.
@@ -48,16 +51,28 @@ def check(artifact: Artifact, graph: Graph, samples: Dataset[Any], most: int) ->
     same = int((expected.argmax(1) == got.argmax(1)).sum())
     tolerance = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     result = {"samples": count, "same_label": same}
+    counted = np.ones(count, bool)
+    if is_routed(graph):
+        counted = ~_tied(graph, inputs)
+        result["tied"] = int((~counted).sum())
     if any(node.op in BINARY.values() for node in graph.nodes()):
         # What is no number was not made by a sign.
-        turned = np.isfinite(differences) & (differences > tolerance)
+        turned = counted & np.isfinite(differences) & (differences > tolerance)
         result["turned"] = int(turned.sum())
         if result["turned"] <= TURNED * count:
-            differences = differences[~turned]
-    difference = float(differences.max())
+            counted &= ~turned
+    difference = float(differences[counted].max(initial=0.0))
     if not difference <= tolerance:
         raise HwoptError(
             f"the artefact differs from torch by {difference:.2e} ({same} of {count} labels are "
             "the same): please report this as a bug"
         )
     return {**result, "max_difference": difference}
+
+
+def _tied(graph: Graph, inputs: torch.Tensor) -> np.ndarray:
+    """Return which samples may go either way: their score is the threshold up to rounding."""
+    score = with_parts(graph).to_torch().eval()(inputs)[2].detach().numpy()
+    distance = np.abs(score - Routing.of(graph).threshold)
+    tied: np.ndarray = distance <= TOLERANCE * np.maximum(1, np.abs(score))
+    return tied

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwopt import passes, peers
 from hwopt.errors import HwoptError, unknown_name
+from hwopt.optimize.routed import trains_routing
+from hwopt.passes.route import Route
 
 if TYPE_CHECKING:
-    from hwopt.optimize.recipe import Binary, Recipe, Training, Variant
+    from hwopt.optimize.recipe import Binary, Recipe, Routing, Training, Variant
 
 #: Samples of a data set that is not loaded yet.
 _MANY = 1_000_000
@@ -82,6 +85,12 @@ def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> N
         passes.parse(variant.passes)
     except HwoptError as error:
         raise HwoptError(f"{where}: variant {name}: {error}") from None
+    for one in passes.parse(variant.passes):
+        if isinstance(one, Route) and (one.router == "learned" or not one.expert):
+            raise HwoptError(
+                f"{where}: variant {name}: what {one.name} adds must be trained: make it a key of "
+                "the variant, beside its passes"
+            )
     trains = variant.changes and variant.fine_tune and recipe.fine_tune is not None
     if variant.is_of_training and not trains:
         raise HwoptError(
@@ -96,8 +105,41 @@ def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> N
         )
     if variant.budget and recipe.fine_tune:
         _check_budget(variant, recipe.fine_tune, f"{where}: variant {name}")
+    if variant.route:
+        _check_route(name, variant.route, recipe, f"{where}: variant {name}: route")
     if variant.binary and recipe.fine_tune:
         _check_binary(variant.binary, variant, recipe.fine_tune, f"{where}: variant {name}")
+
+
+def _check_route(name: str, route: Routing, recipe: Recipe, where: str) -> None:
+    """Refuse what would fail after the networks were trained only."""
+    names = list(recipe.variants)
+    before = names[: names.index(name)]
+    if not route.expert and not route.cut:
+        raise HwoptError(f"{where} needs an expert, or a cut where the network gets an exit")
+    if route.expert in names and route.expert not in before:
+        raise HwoptError(f"{where}: the expert {route.expert} must come before {name}")
+    if route.expert and route.expert not in before and not Path(route.expert).is_dir():
+        raise HwoptError(
+            f"{where}: the expert {route.expert!r} is no folder, and of the variants before it "
+            + (f"there are {', '.join(before)}" if before else "there is none")
+        )
+    wishes = route.model_dump(include={"coverage", "accuracy", "mean_ms"}, exclude_none=True)
+    if len(wishes) > 1:
+        raise HwoptError(f"{where} is for {' and '.join(wishes)}: keep one")
+    of_learned = sorted(route.model_fields_set & {"width", "strength", "only_router"})
+    if route.router != "learned" and of_learned:
+        option = of_learned[0]
+        raise HwoptError(f"{where}: {option} is of the learned router, not of {route.router}")
+    if not trains_routing(route):
+        return
+    if recipe.fine_tune is None:
+        raise HwoptError(f"{where} has something to train, which fine_tune must describe")
+    if recipe.fine_tune.optimizer in ("alig", "alig-plus", "borat"):
+        raise HwoptError(
+            f"{where}: {recipe.fine_tune.optimizer} needs the cross entropy alone, which the "
+            "training of a router is not: choose sgd, adamw or vcsg"
+        )
 
 
 def _check_budget(variant: Variant, training: Training, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,15 @@ from hwopt.models.source import load_graph, source_kind
 from hwopt.optimize.check import check
 from hwopt.optimize.compression import Compression
 from hwopt.optimize.recipe import Recipe, Variant
-from hwopt.optimize.results import MEASURED, compare, sparse_notes
+from hwopt.optimize.results import MEASURED, compare, routed_notes, sparse_notes
 from hwopt.optimize.terms import make_terms
 from hwopt.optimize.workspace import Workspace
+from hwopt.passes.routing import is_routed
 from hwopt.train.cpu import set_threads
+from hwopt.train.hybrid import coverage_of
 
 if TYPE_CHECKING:
+    from hwopt.compiler import Artifact
     from hwopt.data import DataSet
     from hwopt.targets.progress import Progress
 
@@ -86,7 +90,12 @@ class Job:
             "threads": self.target.threads,
             "data": self.data.name,
             "baseline": self.recipe.baseline,
-            "notes": [*self._notes(), *measured["failures"], *sparse_notes(table)],
+            "notes": [
+                *self._notes(),
+                *measured["failures"],
+                *sparse_notes(table),
+                *routed_notes(table),
+            ],
             "variants": table,
         }
         write_json(self.work.path(RESULTS_FILE), results)
@@ -111,7 +120,8 @@ class Job:
         if recipe.train is None:
             return Graph.load(folder), key
         terms = make_terms(recipe.train, graph, self.compression.samples)
-        return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms)
+        trained = self.work.path("graphs", "train")
+        return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms, trained)
 
     def _import(self) -> Graph:
         recipe = self.recipe
@@ -155,7 +165,8 @@ class Job:
     def _accuracy(self, graph: Graph) -> dict[str, Any]:
         with set_threads(self.target.threads):
             result = train.evaluate(graph.to_torch(), self.data.test)
-        return {"accuracy": result.accuracy, "test_samples": result.samples}
+            easy = {"easy": coverage_of(graph, self.data.test)} if is_routed(graph) else {}
+        return {"accuracy": result.accuracy, "test_samples": result.samples, **easy}
 
     def _compile(self, name: str, graph: Graph) -> dict[str, Any]:
         artifact = compile_model(
@@ -189,6 +200,9 @@ class Job:
         failures: list[str] = []
         for name in self.recipe.variants:
             artifact = load(self.work.path("artifacts", name))
+            if artifact.has_ways:
+                calls[name] = self._over_samples(artifact)
+                continue  # peers would compute both ways
             inputs = artifact.random_inputs(self.recipe.seed)
             calls[name] = functools.partial(artifact, *inputs)
             for peer in filter(peers.available, self.recipe.peers):
@@ -203,6 +217,12 @@ class Job:
             "latencies": {name: latency.to_json() for name, latency in latencies.items()},
             "failures": failures,
         }
+
+    def _over_samples(self, artifact: Artifact) -> Callable[[], object]:
+        """Return a call with one test sample after the other."""
+        samples, _ = next(data.batches(self.data.test, self.recipe.runs))
+        turns = itertools.cycle(samples.numpy()[:, None])
+        return lambda: artifact(next(turns))
 
 
 def _masked_share(graph: Graph) -> float:

@@ -81,6 +81,31 @@ class Budget(_Strict):
     minimum: PositiveInt = 1
 
 
+class Routing(_Strict):
+    """What the pass ``route`` makes of a variant, which then answers easy inputs only.
+
+    Options of the pass, and of ``hwopt.train.hybrid.fit_routed``. ``expert`` is a variant that
+    comes before, or the folder of a graph or an artefact. The threshold is chosen on the validation
+    split for one wish: a least ``coverage`` (0.7 if there is no wish), a least ``accuracy``, or a
+    most expected latency ``mean_ms``.
+    """
+
+    expert: str = ""
+    cut: str = ""
+    router: Literal["learned", "entropy", "doubt"] = "learned"
+    width: PositiveInt = 48
+    strength: float = Field(default=1.0, ge=0)
+    only_router: bool = False
+    coverage: float | None = Field(default=None, ge=0, le=1)
+    accuracy: float | None = Field(default=None, ge=0, le=1)
+    mean_ms: float | None = Field(default=None, gt=0)
+
+    def wish(self) -> dict[str, float]:
+        """Return the wishes for the threshold by name; there must be one."""
+        found = self.model_dump(include={"coverage", "accuracy", "mean_ms"}, exclude_none=True)
+        return found or {"coverage": 0.7}
+
+
 class Training(_Strict):
     """Arguments of ``hwopt.train.fit``; see there."""
 
@@ -121,6 +146,7 @@ class Variant(_Strict):
         align: stay near to its weights.
         binary: train the weights of binary layers to +1 and -1, and freeze them.
         budget: lose channels while training, until the measured latency is within a budget.
+        route: ask an expert about what is hard.
     """
 
     passes: str = ""
@@ -131,6 +157,7 @@ class Variant(_Strict):
     align: Alignment | None = None
     binary: Binary | None = None
     budget: Budget | None = None
+    route: Routing | None = None
 
     @property
     def changes(self) -> bool:

@@ -15,8 +15,10 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Put the facts of each variant and its latencies together; ratios are of medians.
 
+    Those of a routed variant are of means: some of its calls are long.
+
     Args:
-        variants: passes, accuracy, sizes, ... by name.
+        variants: passes, accuracy, sizes, ... by name; ``easy`` makes it a routed one.
         latencies: ``Latency.to_json`` of ``NAME`` and of ``NAME/PEER``, all of one run.
         recipe: names the baseline and the peers; those that were not measured are left out.
 
@@ -26,14 +28,14 @@ def compare(
     >>> table["dense"]["ratio_to_baseline"], table["dense"]["peers"]["torch"]["ratio"]
     (1.0, 0.5)
     """
-    baseline = latencies[recipe.baseline]["median_ms"]
     table = {}
     for name, facts in variants.items():
-        median = latencies[name]["median_ms"]
+        of = "mean_ms" if "easy" in facts else "median_ms"
+        baseline, own = latencies[recipe.baseline][of], latencies[name][of]
         beside = {
             peer: {
                 "latency": latencies[f"{name}/{peer}"],
-                "ratio": median / latencies[f"{name}/{peer}"]["median_ms"],
+                "ratio": own / latencies[f"{name}/{peer}"][of],
             }
             for peer in recipe.peers
             if f"{name}/{peer}" in latencies
@@ -41,7 +43,7 @@ def compare(
         table[name] = {
             **facts,
             "latency": latencies[name],
-            "ratio_to_baseline": median / baseline,
+            "ratio_to_baseline": own / baseline,
             "peers": beside,
         }
     return table
@@ -60,4 +62,18 @@ def sparse_notes(table: dict[str, dict[str, Any]]) -> list[str]:
         "zeros alone make nothing faster (condense removes channels that are empty)"
         for name, facts in table.items()
         if facts.get("zeros_masked")
+    ]
+
+
+def routed_notes(table: dict[str, dict[str, Any]]) -> list[str]:
+    """Say of every routed variant what its latency is of.
+
+    >>> routed_notes({"routed": {"easy": 0.7, "latency": {"mean_ms": 0.1, "runs": 500}}})
+    ['routed: 70 % of the test samples are easy; 0.100 ms is the mean over 500 of them']
+    """
+    return [
+        f"{name}: {100 * facts['easy']:.0f} % of the test samples are easy; "
+        f"{facts['latency']['mean_ms']:.3f} ms is the mean over {facts['latency']['runs']} of them"
+        for name, facts in table.items()
+        if "easy" in facts
     ]

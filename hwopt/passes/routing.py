@@ -34,12 +34,17 @@ class Routing:
         Raises:
             HwoptError: if the graph is not routed.
         """
-        if ANSWER not in graph:
+        if not is_routed(graph):
             raise HwoptError(f"{graph.name} has no router: apply the pass route first")
         answer, asks = graph.node(ANSWER), graph.node(ASKS)
         large, small = (answer.operands[side] for side in ("then", "otherwise"))
         assert isinstance(large, Value) and isinstance(small, Value)
         return cls(small, large, asks.input, float(asks.attributes["other"]))
+
+
+def is_routed(graph: Graph) -> bool:
+    """Return whether the pass ``route`` was applied to a graph."""
+    return ANSWER in graph
 
 
 def with_threshold(graph: Graph, threshold: float) -> Graph:

@@ -21,10 +21,11 @@ def accuracy_against_latency(results: dict[str, Any]) -> Figure:
         points = {"hwopt": facts["latency"]}
         points |= {peer: entry["latency"] for peer, entry in facts["peers"].items()}
         for runtime, latency in points.items():
-            median = latency["median_ms"]
-            span = [[median - latency["p10_ms"]], [latency["p90_ms"] - median]]
+            typical = latency["mean_ms" if "easy" in facts else "median_ms"]
+            # A mean may lie beyond a percentile.
+            span = [[max(0, typical - latency["p10_ms"])], [max(0, latency["p90_ms"] - typical)]]
             axes.errorbar(
-                median,
+                typical,
                 accuracy,
                 xerr=span,
                 fmt=_MARKERS.get(runtime, "o"),

@@ -101,5 +101,9 @@ def choose_point(
         fitting = [point for point in points if point.accuracy >= value]
         best = min(fitting, key=lambda point: point.mean_ms, default=None)
     if best is None:
-        raise HwoptError(f"no threshold gives {name}={value:g} on these samples")
+        reached = (getattr(point, name) for point in points)
+        nearest = min(reached) if name == "mean_ms" else max(reached)
+        raise HwoptError(
+            f"no threshold gives {name}={value:g} on these samples: the nearest is {nearest:.4g}"
+        )
     return best

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import networkx
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -109,10 +110,10 @@ def fit_routed(
             f"the router of {graph.name} has nothing to learn: route with router=learned"
         )
     parts = with_parts(graph)
-    module = _SmallAndScore(parts, only_router)
-    loss: Loss = _loss_of_small
+    module = _Cheap(parts, only_router, learns)
+    loss: Loss = functional.cross_entropy
     if learns:
-        dataset = WithAnswers(dataset, expert_answers(parts, dataset))
+        dataset = WithAnswers(dataset, torch.from_numpy(answers(graph, dataset)[1]))
         loss = functools.partial(
             _loss,
             threshold=routing.threshold,
@@ -127,11 +128,26 @@ def fit_routed(
     return trained
 
 
-def expert_answers(parts: Graph, dataset: Dataset[Any]) -> Tensor:
-    """Return the large answers of a graph with parts to a data set, (n, classes)."""
-    module = parts.to_torch().eval()
+def answers(
+    graph: Graph, dataset: Dataset[Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what a routed graph's parts say of all samples, and the labels.
+
+    Returns:
+        The small answers and the large ones, float32 (n, classes), the scores, float32 (n,), and
+        the labels, int64 (n,): what :func:`hwopt.search.routes.route_points` takes.
+    """
+    module = with_parts(graph).to_torch().eval()
     with torch.no_grad():
-        return torch.cat([module(inputs)[1] for inputs, _ in batches(dataset, 500)])
+        found = [(*module(inputs), labels) for inputs, labels in batches(dataset, 500)]
+    small, large, score, labels = (torch.cat(part).numpy() for part in zip(*found, strict=True))
+    return small, large, score, labels
+
+
+def coverage_of(graph: Graph, dataset: Dataset[Any]) -> float:
+    """Return the share of samples that a routed graph finds easy."""
+    score = answers(graph, dataset)[2]
+    return float((score <= Routing.of(graph).threshold).mean())
 
 
 class WithAnswers(Dataset[Any]):
@@ -155,16 +171,18 @@ class WithAnswers(Dataset[Any]):
         return inputs, torch.cat([labels[:, None].float(), self.answers[indices]], 1)
 
 
-class _SmallAndScore(nn.Module):
-    """Puts the score behind the small logits, and trains what the expert does not read.
+class _Cheap(nn.Module):
+    """Trains what the expert does not read: the small network and the router.
 
     Args:
         parts: of a routed graph; see :func:`hwopt.passes.routing.with_parts`.
         only_router: leave the small network as it is.
+        with_score: put the score behind the small logits.
     """
 
-    def __init__(self, parts: Graph, only_router: bool) -> None:
+    def __init__(self, parts: Graph, only_router: bool, with_score: bool) -> None:
         super().__init__()
+        self.with_score = with_score
         large = parts.outputs["large"]
         assert isinstance(large, Value)
         fixed = networkx.ancestors(parts.to_networkx(), large.node)
@@ -179,7 +197,7 @@ class _SmallAndScore(nn.Module):
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name not in read)
 
-    def train(self, mode: bool = True) -> _SmallAndScore:
+    def train(self, mode: bool = True) -> _Cheap:
         """Leave the statistics of what is fixed as they are, too."""
         super().train(mode)
         for operation in self._fixed:
@@ -187,13 +205,9 @@ class _SmallAndScore(nn.Module):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return (N, classes + 1)."""
+        """Return (N, classes), or (N, classes + 1) with the score."""
         small, score = self.network(inputs)
-        return torch.cat([small, score[:, None]], 1)
-
-
-def _loss_of_small(outputs: Tensor, labels: Tensor) -> Tensor:
-    return functional.cross_entropy(outputs[:, :-1], labels)
+        return torch.cat([small, score[:, None]], 1) if self.with_score else small
 
 
 def _loss(outputs: Tensor, targets: Tensor, **options: Any) -> Tensor:

@@ -94,6 +94,18 @@ def test_bench_profiles_the_kernels(artifact):
     assert all(kernel["us"] > 0 for kernel in entry["kernels"])
 
 
+def test_bench_over_the_images_of_a_data_set(tmp_path):
+    artifact = tmp_path / "digits.artifact"
+    hwopt("compile", "resnet8", "--input-shape", "1x28x28", "--trials", 0, "--output", artifact)
+    printed = hwopt("bench", artifact, "--data", "digits", "--runs", 30).stdout
+    assert "99 % within" in printed and "100.0 % easy" in printed and "30 runs" in printed
+    (found,) = json.loads(
+        hwopt("bench", artifact, "--data", "digits", "--runs", 30, "--json").stdout
+    ).values()
+    assert found["all"]["runs"] == 30 and found["coverage"] == 1
+    assert "neither --peer nor" in refused("bench", artifact, "--data", "digits", "--profile")
+
+
 def test_run_refuses_wrong_input(artifact, tmp_path):
     np.save(tmp_path / "shape.npy", np.zeros((1, 1, 8, 8), "float32"))
     np.save(tmp_path / "dtype.npy", np.zeros((1, 1, 16, 16), "float64"))

@@ -51,6 +51,15 @@ FLOAT_MASK = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
         lambda x: (x @ x.transpose(-2, -1)).softmax(-1) @ x,
         lambda x: 5 - x,
         lambda x: torch.rsub(x, 3, alpha=2),
+        lambda x: x[:, -1] + x.select(1, 2),
+        lambda x: x[:, [0, -1]],
+        lambda x: x[:, [0, -1], [2, -3]],
+        lambda x: x[:, [0, -1], :, [[2], [-3]]],
+        lambda x: x[[1], [3]] * x[torch.arange(2)[:, None], [0, 1, 2]],
+        lambda x: x.narrow(2, -3, 2),
+        lambda x: x[..., -2:],
+        lambda x: torch.gather(x, 3, torch.zeros(2, 4, 6, 1, dtype=torch.int64)),
+        lambda x: x.index_select(2, torch.tensor([5, 0])),
     ],
 )
 def test_compiled_equals_torch(function):

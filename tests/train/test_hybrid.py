@@ -9,9 +9,8 @@ import hwopt
 from hwopt import data, models, passes, train
 from hwopt.errors import HwoptError
 from hwopt.passes.route import Route
-from hwopt.passes.routing import with_parts
 from hwopt.search.routes import choose_point, route_points
-from hwopt.train.hybrid import fit_routed, routing_loss, would_help
+from hwopt.train.hybrid import answers, fit_routed, routing_loss, would_help
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +29,6 @@ def trained(digits, width, epochs):
 def routed(digits):
     small, large = trained(digits, 2, 3), trained(digits, 8, 6)
     return Route(width=16).joined(small, large, passes.Context()).graph
-
-
-def parts(graph, dataset):
-    inputs, labels = next(data.batches(dataset, 1000))
-    with torch.no_grad():
-        found = with_parts(graph).to_torch().eval()(inputs)
-    return (*(part.numpy() for part in found), labels.numpy())
 
 
 def test_the_expert_should_be_asked_where_it_alone_is_right():
@@ -75,7 +67,7 @@ def test_training_keeps_the_expert_and_improves_the_router(routed, digits):
         assert not (changed and name.startswith("expert.")), name
     accuracies = []
     for graph in (routed, after):
-        small, large, score, labels = parts(graph, digits.validation)
+        small, large, score, labels = answers(graph, digits.validation)
         points = route_points(small, large, score, labels)
         accuracies.append(choose_point(points, coverage=0.7).accuracy)
     assert accuracies[1] > accuracies[0]
@@ -103,7 +95,7 @@ def test_an_exit_leaves_the_trunk_to_the_expert(digits):
         if not torch.equal(tensor, after.parameter(name))
     }
     assert {name.partition(".")[0] for name in changed} == {"exit", "router"}
-    large = [parts(one, digits.test)[1] for one in (graph, after)]
+    large = [answers(one, digits.test)[1] for one in (graph, after)]
     assert np.array_equal(*large)
 
 
@@ -113,7 +105,7 @@ def test_an_exit_with_a_router_that_does_not_learn(digits):
     after = fit_routed(graph, digits, epochs=8, learning_rate=1.0, batch_size=64, progress=False)
     rights = []
     for one in (graph, after):
-        small, _, _, labels = parts(one, digits.test)
+        small, _, _, labels = answers(one, digits.test)
         rights.append((small.argmax(1) == labels).mean())
     assert rights[0] < 0.3 and rights[1] > 0.5
     with pytest.raises(HwoptError, match="has nothing to learn: route with router=learned"):
