@@ -163,7 +163,9 @@ def _check_compiled(given: Pass, graph: Graph) -> None:
         got = compile(graph, trials=0, output=Path(folder) / "artifact")(*inputs)
     pairs = zip(expected, got, strict=True) if isinstance(got, tuple) else [(expected, got)]
     for torch_output, output in pairs:
-        difference = (torch_output - torch.as_tensor(output)).abs().max().item()
+        # As numbers: a bool has no difference.
+        torch_output, output = torch_output.double(), torch.as_tensor(output).double()
+        difference = (torch_output - output).abs().max().item()
         if not difference <= _TOLERANCE * max(1.0, torch_output.abs().max().item()):
             raise PassError(f"pass {given.name}: compiled, the outputs differ by {difference:.3g}")
 

@@ -137,7 +137,7 @@ class Compression:
             seed=self.recipe.seed,
         )
 
-    def running(self, training: Training) -> dict[str, Any]:
+    def fit_arguments(self, training: Training) -> dict[str, Any]:
         """Return arguments of ``fit``: those of the recipe, and what is the same in all."""
         return {
             "seed": self.recipe.seed,
@@ -168,7 +168,7 @@ class Compression:
                 self.training_data,
                 checkpoint=checkpoint,
                 terms=terms,
-                **self.running(training),
+                **self.fit_arguments(training),
             )
             seconds = round(time.perf_counter() - start, 1)
             graph.with_weights_of(module).save(folder)

@@ -24,7 +24,7 @@ from hwopt.optimize.terms import make_terms
 from hwopt.optimize.workspace import Workspace
 from hwopt.passes.routing import is_routed
 from hwopt.train.cpu import set_threads
-from hwopt.train.hybrid import coverage_of
+from hwopt.train.routed_parts import coverage_of
 
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact

@@ -11,7 +11,8 @@ from hwopt.passes import Context, PassResult
 from hwopt.passes.route import Route
 from hwopt.passes.routing import with_threshold
 from hwopt.search.routes import choose_point, route_points
-from hwopt.train.hybrid import answers, fit_routed
+from hwopt.train.hybrid import fit_routed
+from hwopt.train.routed_parts import answers
 
 if TYPE_CHECKING:
     from hwopt.data import DataSet

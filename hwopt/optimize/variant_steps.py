@@ -28,14 +28,19 @@ class VariantSteps:
     """Makes a variant; every step keeps its graph in a folder, the last one under the name.
 
     Args:
-        job: trains, and says what passes may ask for.
+        compression: trains, and says what passes may ask for.
         name: of the variant.
         variant: from the recipe.
     """
 
-    def __init__(self, job: Compression, name: str, variant: Variant) -> None:
-        self.job, self.name, self.variant, self.work = job, name, variant, job.work
-        fine_tune = job.recipe.fine_tune
+    def __init__(self, compression: Compression, name: str, variant: Variant) -> None:
+        self.compression, self.name, self.variant, self.work = (
+            compression,
+            name,
+            variant,
+            compression.work,
+        )
+        fine_tune = compression.recipe.fine_tune
         self.training = fine_tune if variant.changes and variant.fine_tune else None
         self.last = self._last()
 
@@ -70,7 +75,7 @@ class VariantSteps:
 
     def _depends_on(self, base_key: str) -> list[Any]:
         parsed = passes.parse(self.variant.passes)
-        target = self.job.target
+        target = self.compression.target
         depends_on: list[Any] = [
             base_key,
             self.variant.passes,
@@ -79,7 +84,7 @@ class VariantSteps:
             *(sha256(file) for one in parsed for file in one.files if file.exists()),
         ]
         if measures(self.variant) or self.variant.budget:
-            depends_on += [target.fingerprint(), self.job.recipe.trials]
+            depends_on += [target.fingerprint(), self.compression.recipe.trials]
         return depends_on
 
     def _at_once(self, base: Graph, depends_on: list[Any]) -> Made:
@@ -87,7 +92,7 @@ class VariantSteps:
         folder = self._folder("passes")
 
         def transform() -> dict[str, Any]:
-            context = self.job.context()
+            context = self.compression.context()
             passes.apply(base, self.variant.passes, context).save(folder)
             return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
 
@@ -109,29 +114,33 @@ class VariantSteps:
     def _fit(
         self, step: str, graph: Graph, training: Training, key: str, variant: Variant, base: Graph
     ) -> tuple[Graph, str]:
-        latency = self.job.context().latency
-        terms = make_terms(training, graph, self.job.samples, variant, base, latency)
-        return self.job.fit(f"{self.name}.{step}", graph, training, key, terms, self._folder(step))
+        latency = self.compression.context().latency
+        terms = make_terms(training, graph, self.compression.samples, variant, base, latency)
+        return self.compression.fit(
+            f"{self.name}.{step}", graph, training, key, terms, self._folder(step)
+        )
 
     def _in_rounds(self, base: Graph, depends_on: list[Any]) -> Made:
         """Apply the passes bit by bit, and train after each round."""
         folder, variant, training = self._folder("rounds"), self.variant, self.training
         assert training is not None
         of_rounds = variant.model_dump(exclude={"route"})
-        depends_on = [*depends_on, of_rounds, training.model_dump(), self.job.samples]
+        depends_on = [*depends_on, of_rounds, training.model_dump(), self.compression.samples]
 
         def rounds() -> dict[str, Any]:
-            context = self.job.context()
+            context = self.compression.context()
             graph = train.fit_in_rounds(
                 base,
-                self.job.training_data,
+                self.compression.training_data,
                 variant.passes,
                 rounds=variant.rounds,
                 growth=variant.growth,
-                terms=lambda graph: make_terms(training, graph, self.job.samples, variant, base),
+                terms=lambda graph: make_terms(
+                    training, graph, self.compression.samples, variant, base
+                ),
                 context=context,
                 folder=self.work.path("checkpoints", f"{self.name}-{digest(depends_on)}"),
-                **self.job.running(training),
+                **self.compression.fit_arguments(training),
             )
             graph.save(folder)
             return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
@@ -156,7 +165,7 @@ class VariantSteps:
         assert budget is not None
 
         def condense() -> dict[str, Any]:
-            context = self.job.context()
+            context = self.compression.context()
             small = passes.apply(graph, "condense", context)
             small.save(folder)
             assert context.latency is not None
@@ -178,7 +187,7 @@ class VariantSteps:
         made: dict[str, tuple[Graph, str]],
     ) -> Made:
         """Let an expert answer what is hard."""
-        folder, training = self._folder("route"), self.job.recipe.fine_tune
+        folder, training = self._folder("route"), self.compression.recipe.fine_tune
         expert: Graph | None
         if route.expert in made:
             expert, of_expert = made[route.expert]
@@ -190,14 +199,14 @@ class VariantSteps:
             assert training is not None
             depends_on.append(training.arguments())
         if route.mean_ms:
-            depends_on += [self.job.target.fingerprint(), self.job.recipe.trials]
+            depends_on += [self.compression.target.fingerprint(), self.compression.recipe.trials]
         checkpoint = self.work.path(
             "checkpoints", f"{self.name}.route-{digest(depends_on)}.safetensors"
         )
 
         def join() -> dict[str, Any]:
-            options = {} if training is None else self.job.running(training)
-            data, context = self.job.data, self.job.context()
+            options = {} if training is None else self.compression.fit_arguments(training)
+            data, context = self.compression.data, self.compression.context()
             try:
                 result, notes = routed(graph, expert, route, data, context, checkpoint, options)
             except HwoptError as error:

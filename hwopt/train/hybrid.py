@@ -1,4 +1,4 @@
-"""Training of routed networks: the small one and the router, for an expert that stays as it is."""
+"""Training of routed networks: the small one with its router, and the expert."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import functools
 from typing import Any
 
 import networkx
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from hwopt.data import DataSet, batch, batches
+from hwopt.data import DataSet
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph, Value
-from hwopt.graph.cleanup import remove_unused
 from hwopt.passes.route import ROUTER
 from hwopt.passes.routing import Routing, with_parts
 from hwopt.train.evaluation import Loss
 from hwopt.train.loop import fit
+from hwopt.train.routed_parts import Part, WithAnswers, answers
 
 
 def would_help(small: Tensor, large: Tensor, labels: Tensor) -> Tensor:
@@ -110,7 +109,10 @@ def fit_routed(
             f"the router of {graph.name} has nothing to learn: route with router=learned"
         )
     parts = with_parts(graph)
-    module = _Cheap(parts, only_router, learns)
+    fixed = _needed_for(parts, "large")
+    if only_router:
+        fixed |= {node.name for node in parts.nodes() if not node.name.startswith(f"{ROUTER}.")}
+    module = Part(parts, ("small", "score") if learns else ("small",), fixed)
     loss: Loss = functional.cross_entropy
     if learns:
         dataset = WithAnswers(dataset, torch.from_numpy(answers(graph, dataset)[1]))
@@ -122,94 +124,47 @@ def fit_routed(
             with_small=not only_router,
         )
     fit(module, dataset, loss=loss, label_smoothing=0.0, **training)
-    trained = graph.copy()
-    for name, tensor in module.network.state_dict().items():
-        trained.set_parameter(name, tensor.detach().clone())
-    return trained
+    return module.trained(graph)
 
 
-def answers(
-    graph: Graph, dataset: Dataset[Any]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return what a routed graph's parts say of all samples, and the labels.
+def fit_expert(graph: Graph, data: DataSet | Dataset[Any], **training: Any) -> Graph:
+    """Return a routed graph with its expert trained for what it is asked about.
 
-    Returns:
-        The small answers and the large ones, float32 (n, classes), the scores, float32 (n,), and
-        the labels, int64 (n,): what :func:`hwopt.search.routes.route_points` takes.
-    """
-    module = with_parts(graph).to_torch().eval()
-    with torch.no_grad():
-        found = [(*module(inputs), labels) for inputs, labels in batches(dataset, 500)]
-    small, large, score, labels = (torch.cat(part).numpy() for part in zip(*found, strict=True))
-    return small, large, score, labels
-
-
-def coverage_of(graph: Graph, dataset: Dataset[Any]) -> float:
-    """Return the share of samples that a routed graph finds easy."""
-    score = answers(graph, dataset)[2]
-    return float((score <= Routing.of(graph).threshold).mean())
-
-
-class WithAnswers(Dataset[Any]):
-    """A data set whose targets are the label and the expert's logits: float32 (1 + classes,)."""
-
-    def __init__(self, dataset: Dataset[Any], answers: Tensor) -> None:
-        self.dataset, self.answers = dataset, answers
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.answers)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return one sample."""
-        inputs, targets = self.batch(torch.tensor([index]))
-        return inputs[0], targets[0]
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the samples at ``indices``."""
-        inputs, labels = batch(self.dataset, indices)
-        return inputs, torch.cat([labels[:, None].float(), self.answers[indices]], 1)
-
-
-class _Cheap(nn.Module):
-    """Trains what the expert does not read: the small network and the router.
+    It learns the mean of (1 + r) times its cross entropy, r whether the router asks. The small
+    network and the router stay as they are, with what the expert reads of them. In turns with
+    :func:`fit_routed` all three adapt to each other. Source: Kag et al. 2023 (Efficient edge
+    inference by selective query).
 
     Args:
-        parts: of a routed graph; see :func:`hwopt.passes.routing.with_parts`.
-        only_router: leave the small network as it is.
-        with_score: put the score behind the small logits.
+        graph: what :func:`fit_routed` returns.
+        data: of a :class:`hwopt.data.DataSet` the ``train`` split is used.
+        training: arguments of :func:`hwopt.train.fit`, but its loss, label smoothing and terms.
+
+    Raises:
+        HwoptError: if the graph is not routed.
     """
+    routing = Routing.of(graph)
+    dataset = data.train if isinstance(data, DataSet) else data
+    asked = torch.from_numpy(answers(graph, dataset)[2] > routing.threshold)
+    parts = with_parts(graph)
+    module = Part(parts, ("large",), _needed_for(parts, "small") | _needed_for(parts, "score"))
+    targets = WithAnswers(dataset, asked[:, None].float())
+    fit(module, targets, loss=_loss_of_expert, label_smoothing=0.0, **training)
+    return module.trained(graph)
 
-    def __init__(self, parts: Graph, only_router: bool, with_score: bool) -> None:
-        super().__init__()
-        self.with_score = with_score
-        large = parts.outputs["large"]
-        assert isinstance(large, Value)
-        fixed = networkx.ancestors(parts.to_networkx(), large.node)
-        cheap = parts.copy()
-        del cheap.outputs["large"]
-        remove_unused(cheap)
-        if only_router:
-            fixed |= {node.name for node in cheap.nodes() if not node.name.startswith(f"{ROUTER}.")}
-        self.network = cheap.to_torch()
-        self._fixed = [one for one in self.network.operations if one.name in fixed]
-        read = {name for n in cheap.nodes() if n.name in fixed for _, name in n.parameters()}
-        for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(name not in read)
 
-    def train(self, mode: bool = True) -> _Cheap:
-        """Leave the statistics of what is fixed as they are, too."""
-        super().train(mode)
-        for operation in self._fixed:
-            operation.train(False)
-        return self
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return (N, classes), or (N, classes + 1) with the score."""
-        small, score = self.network(inputs)
-        return torch.cat([small, score[:, None]], 1) if self.with_score else small
+def _needed_for(parts: Graph, output: str) -> set[str]:
+    """Return the nodes that an output depends on."""
+    value = parts.outputs[output]
+    assert isinstance(value, Value)
+    return {value.node, *networkx.ancestors(parts.to_networkx(), value.node)}
 
 
 def _loss(outputs: Tensor, targets: Tensor, **options: Any) -> Tensor:
     labels, large = targets[:, 0].long(), targets[:, 1:]
     return routing_loss(outputs[:, :-1], large, outputs[:, -1], labels, **options)
+
+
+def _loss_of_expert(large: Tensor, targets: Tensor) -> Tensor:
+    labels, asked = targets[:, 0].long(), targets[:, 1]
+    return ((1 + asked) * functional.cross_entropy(large, labels, reduction="none")).mean()
