@@ -34,12 +34,8 @@ class VariantSteps:
     """
 
     def __init__(self, compression: Compression, name: str, variant: Variant) -> None:
-        self.compression, self.name, self.variant, self.work = (
-            compression,
-            name,
-            variant,
-            compression.work,
-        )
+        self.compression, self.work = compression, compression.work
+        self.name, self.variant = name, variant
         fine_tune = compression.recipe.fine_tune
         self.training = fine_tune if variant.changes and variant.fine_tune else None
         self.last = self._last()
