@@ -17,6 +17,7 @@ from hwopt.passes.prune_channels import PruneChannels
 from hwopt.search.allocate import fastest, lowest_price, priced
 from hwopt.search.latency_budget import LatencyBudget
 from tests.search.test_allocate import tables
+from tests.train.small_trainings import at_once_and_resumed, equal
 
 TRAINING = {"learning_rate": 0.1, "progress": False}
 
@@ -87,23 +88,14 @@ def test_what_cannot_be_reached_ends_as_fast_as_it_can(graph, digits, latency):
 
 
 def test_a_killed_training_goes_on_bit_for_bit(graph, digits, latency, tmp_path):
-    def once(checkpoint, on_epoch=None):
+    def once(checkpoint, on_epoch):
         term = LatencyBudget(graph, latency, 6, share=0.5, widths=8)
         module, _ = trained(graph, digits, term, checkpoint=checkpoint, on_epoch=on_epoch)
         return module, term
 
-    whole, first = once(tmp_path / "a.safetensors")
-
-    def stop(stats):
-        if stats.epoch == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        once(tmp_path / "b.safetensors", stop)
-    resumed, second = once(tmp_path / "b.safetensors")
+    (whole, first), (resumed, second) = at_once_and_resumed(once, tmp_path)
     assert (first.multiplier, first.measured_ms) == (second.multiplier, second.measured_ms)
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, other)
+    assert equal(whole, resumed)
 
 
 def test_what_cannot_be_is_said_in_one_sentence(graph, latency):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -27,6 +28,22 @@ def small_model(seed: int = 0) -> nn.Module:
         nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.Flatten(),
         nn.Linear(128, 3),
     )  # fmt: skip
+
+
+def at_once_and_resumed(run, folder, epoch=2):
+    """Return what a training gives at once, and what it gives stopped and resumed.
+
+    ``run`` takes the path of a checkpoint and what to call after every epoch.
+    """
+    at_once = run(folder / "at_once.safetensors", None)
+
+    def stop(stats):
+        if stats.epoch == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder / "stopped.safetensors", stop)
+    return at_once, run(folder / "stopped.safetensors", None)
 
 
 def equal(a: nn.Module, b: nn.Module) -> bool:

@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 from hwopt import train
 from hwopt.errors import HwoptError
 from hwopt.train.one_sided import OneSided, one_sided_loss
+from tests.train.small_trainings import at_once_and_resumed, equal
 
 
 def samples(count=512):
@@ -89,24 +90,15 @@ def test_a_higher_cost_answers_less_and_errs_less():
 
 
 def test_a_training_resumes_exactly(tmp_path):
-    def once(path, stop=None):
+    def once(checkpoint, on_epoch):
         model, term = network(), OneSided(3)
-        fit(model, term, checkpoint=path, on_epoch=stop)
+        fit(model, term, checkpoint=checkpoint, on_epoch=on_epoch)
         return model, term
 
-    whole, first = once(tmp_path / "a.safetensors")
-
-    def stop(stats):
-        if stats.epoch == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        once(tmp_path / "b.safetensors", stop)
-    resumed, second = once(tmp_path / "b.safetensors")
+    (whole, first), (resumed, second) = at_once_and_resumed(once, tmp_path)
     assert torch.equal(first.multipliers, second.multipliers)
     assert torch.equal(first.allowed, second.allowed)
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, other)
+    assert equal(whole, resumed)
 
 
 def test_what_cannot_be_is_said_in_one_sentence():

@@ -15,6 +15,7 @@ from hwopt.train.scaffolding import (
     most_probable,
     strength_at,
 )
+from tests.train.small_trainings import at_once_and_resumed, equal
 
 
 def samples(count=256):
@@ -120,22 +121,12 @@ def test_the_teacher_stays_and_the_guide_learns():
 
 
 def test_a_training_resumes_exactly(tmp_path):
-    def once(path, stop=None):
+    def once(checkpoint, on_epoch):
         model, term = network(8), Scaffolding(network(32, 1), epochs=4)
-        fit(model, term, checkpoint=path, on_epoch=stop)
+        fit(model, term, checkpoint=checkpoint, on_epoch=on_epoch)
         return model
 
-    whole = once(tmp_path / "a.safetensors")
-
-    def stop(stats):
-        if stats.epoch == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        once(tmp_path / "b.safetensors", stop)
-    resumed = once(tmp_path / "b.safetensors")
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, other)
+    assert equal(*at_once_and_resumed(once, tmp_path))
 
 
 def test_what_cannot_be_is_said_in_one_sentence():
