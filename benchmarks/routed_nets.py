@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,12 @@ def small(seed: int) -> hwopt.Graph:
         pruned = hwopt.apply(dense, f"{PRUNING},reestimate-batch-norm", context)
         return fitted(pruned, seed, SMALL_AFTER)
 
-    epochs = f"{SMALL['epochs']}-{SMALL_AFTER['epochs']}"
-    return kept_graph(FOLDER / f"small-{IMAGES}-{epochs}-{seed}", trained)
+    return kept_graph(FOLDER / f"small-{_named(PRUNING, SMALL, SMALL_AFTER)}-{seed}", trained)
 
 
 def expert(seed: int) -> hwopt.Graph:
     """Return the wide network; its first weights are of another seed than the small one's."""
-    folder = FOLDER / f"expert-{EXPERT_WIDTH}-{IMAGES}-{EXPERT['epochs']}-{seed}"
+    folder = FOLDER / f"expert-{_named(EXPERT_WIDTH, EXPERT)}-{seed}"
     first = untrained(EXPERT_WIDTH, 10 + seed)
     return kept_graph(folder, lambda: fitted(first, 10 + seed, EXPERT))
 
@@ -89,4 +89,10 @@ def routed(router: str, seed: int) -> hwopt.Graph:
         graph = one.joined(small(seed), expert(seed), passes.Context(seed=seed)).graph
         return fit_routed(graph, of_routers(), seed=seed, **ROUTING, **TRAINING)
 
-    return kept_graph(FOLDER / f"{router}-{'-'.join(map(str, BUDGET['epochs']))}-{seed}", trained)
+    name = _named(PRUNING, SMALL, SMALL_AFTER, EXPERT_WIDTH, EXPERT, ROUTING)
+    return kept_graph(FOLDER / f"{router}-{name}-{seed}", trained)
+
+
+def _named(*depends_on: Any) -> str:
+    """Return what stands for settings in the name of a folder."""
+    return f"{zlib.crc32(repr([IMAGES, TRAINING, *depends_on]).encode()):08x}"

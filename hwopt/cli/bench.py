@@ -110,11 +110,18 @@ def _loaded(artifacts: tuple[Path, ...]) -> dict[str, Artifact]:
 
 
 def _over_data(loaded: dict[str, Artifact], data_name: str, runs: int, as_json: bool) -> None:
-    """Print the latency of every artefact over the test images of a data set."""
+    """Print the latency of every artefact over test images of a data set, drawn at random."""
+    import numpy as np
+    from torch.utils.data import Subset
+
     from hwopt import data
 
-    images = data.load(data_name).test
-    found = {name: artifact.benchmark(images, runs=runs) for name, artifact in loaded.items()}
+    shape = next(iter(loaded.values())).manifest.inputs[0].shape
+    images = data.load(data_name, image_size=data.image_size(shape)).test
+    # Folders lie class by class.
+    order = np.random.default_rng(0).permutation(len(images))  # type: ignore[arg-type]
+    drawn = Subset(images, order.tolist())
+    found = {name: artifact.benchmark(drawn, runs=runs) for name, artifact in loaded.items()}
     if as_json:
         options.print_json({name: latency.to_json() for name, latency in found.items()})
         return

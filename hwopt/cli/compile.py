@@ -47,7 +47,7 @@ def command(
 
     chosen = targets.get(target, threads=threads)
     graph = options.load_model(model, input_shape, classes, model_options, seed)
-    context = options.pass_context(data, target, seed)
+    context = options.pass_context(graph, data, target, seed)
     graph = hwopt.apply(graph, passes, context)
     for name, note in context.notes:
         click.echo(f"{name}: {note}", err=True)

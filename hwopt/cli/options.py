@@ -85,13 +85,14 @@ data_option = click.option(
 )
 
 
-def pass_context(data_set: str | None, target: str, seed: int) -> Context:
-    """Return what passes may ask for."""
+def pass_context(graph: Graph, data_set: str | None, target: str, seed: int) -> Context:
+    """Return what passes may ask for; images of a folder are resized to what the graph reads."""
     from hwopt import data, passes, targets
 
     batches = None
     if data_set is not None:
-        loaded = data.load(data_set)
+        shape = next(iter(graph.inputs.values())).at()
+        loaded = data.load(data_set, image_size=data.image_size(shape))
         batches = functools.partial(data.batches, loaded.train, passes.BATCH_SIZE, seed=seed)
     return passes.Context(batches=batches, vector_length=targets.get(target).float_lanes, seed=seed)
 

@@ -84,7 +84,7 @@ def apply_passes(
     if output is not None and output.is_file():
         raise HwoptError(f"{output} is a file: give a folder")
     graph = options.load_model(model, input_shape, classes, model_options, seed)
-    context = options.pass_context(data, target, seed)
+    context = options.pass_context(graph, data, target, seed)
     result = hwopt.apply(graph, passes, context)
     if output is not None:
         result.save(output)

@@ -255,6 +255,11 @@ def _check_machine(folder: Path, manifest: Manifest) -> None:
 
 
 def _in_turn(data: Any) -> Iterator[Any]:
+    if not hasattr(data, "__getitem__"):
+        raise HwoptError(
+            f"benchmark takes inputs or a torch data set, not {type(data).__name__}: of a hwopt "
+            "DataSet give a split, such as .test"
+        )
     return (data[place] for place in range(len(data)))
 
 

@@ -99,6 +99,6 @@ def measure_over(
 
 def _batches(artifact: Artifact, data: Iterable[Any]) -> Iterator[np.ndarray]:
     rows = artifact.manifest.inputs[0].shape[0]
-    inputs = (np.asarray(one[0] if isinstance(one, tuple) else one) for one in data)
+    inputs = (np.asarray(one[0] if isinstance(one, tuple | list) else one) for one in data)
     while len(batch := list(itertools.islice(inputs, rows))) == rows:
         yield np.stack(batch)

@@ -8,6 +8,6 @@
 
 from hwopt.data.batches import batch, batches
 from hwopt.data.dataset import DataSet, from_datasets
-from hwopt.data.loading import load, names
+from hwopt.data.loading import image_size, load, names
 
-__all__ = ["DataSet", "batch", "batches", "from_datasets", "load", "names"]
+__all__ = ["DataSet", "batch", "batches", "from_datasets", "image_size", "load", "names"]

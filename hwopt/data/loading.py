@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hwopt import files, references
@@ -15,6 +16,15 @@ _NAMES = ("digits", "fashion-mnist")
 def names() -> list[str]:
     """Return the names of the built-in data sets, sorted."""
     return list(_NAMES)
+
+
+def image_size(shape: Sequence[int]) -> tuple[int, int] | None:
+    """Return height and width of inputs (N, channels, height, width); None if they are no images.
+
+    >>> image_size((1, 3, 64, 48)), image_size((1, 10))
+    ((64, 48), None)
+    """
+    return (shape[2], shape[3]) if len(shape) == 4 else None
 
 
 def load(

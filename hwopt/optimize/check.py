@@ -72,7 +72,10 @@ def check(artifact: Artifact, graph: Graph, samples: Dataset[Any], most: int) ->
 
 def _tied(graph: Graph, inputs: torch.Tensor) -> np.ndarray:
     """Return which samples may go either way: their score is the threshold up to rounding."""
-    score = with_parts(graph).to_torch().eval()(inputs)[2].detach().numpy()
+    import torch
+
+    with torch.no_grad():
+        score = with_parts(graph).to_torch().eval()(inputs)[2].numpy()
     distance = np.abs(score - Routing.of(graph).threshold)
     tied: np.ndarray = distance <= TOLERANCE * np.maximum(1, np.abs(score))
     return tied

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hwopt import passes, peers
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.optimize.routed import trains_routing
+from hwopt.passes.abstain import Abstain
 from hwopt.passes.route import Route
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> N
     except HwoptError as error:
         raise HwoptError(f"{where}: variant {name}: {error}") from None
     for one in passes.parse(variant.passes):
+        if isinstance(one, Abstain):
+            raise HwoptError(
+                f"{where}: variant {name}: {one.name} adds an output, which a job cannot train or "
+                "evaluate: apply it to the graph that the job leaves"
+            )
         if isinstance(one, Route) and (one.router == "learned" or not one.expert):
             raise HwoptError(
                 f"{where}: variant {name}: what {one.name} adds must be trained: make it a key of "
@@ -131,10 +137,15 @@ def _check_route(name: str, route: Routing, recipe: Recipe, where: str) -> None:
     if route.router != "learned" and of_learned:
         option = of_learned[0]
         raise HwoptError(f"{where}: {option} is of the learned router, not of {route.router}")
+    if route.only_router and not route.expert:
+        raise HwoptError(f"{where}: with only_router the exit would not be trained: leave it out")
     if not trains_routing(route):
         return
     if recipe.fine_tune is None:
         raise HwoptError(f"{where} has something to train, which fine_tune must describe")
+    for term in ("penalty", "constraints"):
+        if getattr(recipe.fine_tune, term):
+            raise HwoptError(f"{where}: its training knows no {term}: leave it out of fine_tune")
     if recipe.fine_tune.optimizer in ("alig", "alig-plus", "borat"):
         raise HwoptError(
             f"{where}: {recipe.fine_tune.optimizer} needs the cross entropy alone, which the "

@@ -13,7 +13,7 @@ from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph
 from hwopt.optimize.recipe import Recipe, Training, Variant
-from hwopt.optimize.routed import join, saved_expert
+from hwopt.optimize.routed import expert_file, join, saved_expert
 from hwopt.optimize.terms import make_terms
 from hwopt.optimize.variant_steps import VariantSteps, measures
 from hwopt.optimize.workspace import STEPS, Workspace, digest
@@ -81,7 +81,10 @@ class Compression:
             if measures(variant) or not (variant.is_of_training or variant.route):
                 continue
             training = self.recipe.fine_tune
-            depends_on = [key, variant.model_dump(), training and training.model_dump()]
+            depends_on: list[Any] = [key, variant.model_dump(), training and training.model_dump()]
+            if variant.route is not None:
+                of_expert = self.recipe.variants.get(variant.route.expert)
+                depends_on += [of_expert and of_expert.model_dump(), expert_file(variant.route)]
             try:
                 self.work.step(
                     f"{name}.trainable", depends_on, functools.partial(self._check, graph, variant)
@@ -156,7 +159,7 @@ class Compression:
         folder: Path,
     ) -> tuple[Graph, str]:
         """Train a graph, known by ``key``; the result is kept in a folder."""
-        depends_on = [key, training.arguments(), *map(str, terms), self.samples]
+        depends_on = [key, training.arguments(), *map(str, terms), self.samples, folder.name]
         # The name holds what the training depends on: a checkpoint of another is not resumed.
         checkpoint = self.work.path("checkpoints", f"{step}-{digest(depends_on)}.safetensors")
 

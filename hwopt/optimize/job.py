@@ -56,8 +56,7 @@ class Job:
         self.work = Workspace(folder, report)
         self.tuning = tuning
         self.target = targets.get(recipe.target, threads=recipe.threads)
-        shape = recipe.input_shape or ()
-        size = (shape[1], shape[2]) if len(shape) == 3 else None
+        size = data.image_size((1, *(recipe.input_shape or ())))
         self.data: DataSet = data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
         self.compression = Compression(recipe, self.work, self.data, self.target, tuning, bars)
 
@@ -183,6 +182,7 @@ class Job:
             "parameters": manifest.parameters,
             "zeros_masked": _masked_share(artifact.graph()),
             "bytes": artifact.bytes(),
+            "has_ways": artifact.has_ways,
             "compile_seconds": manifest.compile_seconds,
             "kernels": [kernel.model_dump() for kernel in manifest.kernels],
         }
@@ -202,7 +202,8 @@ class Job:
             artifact = load(self.work.path("artifacts", name))
             if artifact.has_ways:
                 calls[name] = self._over_samples(artifact)
-                continue  # peers would compute both ways
+                failures += [f"{name}: peers are left out: they would compute both ways"]
+                continue
             inputs = artifact.random_inputs(self.recipe.seed)
             calls[name] = functools.partial(artifact, *inputs)
             for peer in filter(peers.available, self.recipe.peers):
@@ -220,7 +221,7 @@ class Job:
 
     def _over_samples(self, artifact: Artifact) -> Callable[[], object]:
         """Return a call with one test sample after the other."""
-        samples, _ = next(data.batches(self.data.test, self.recipe.runs))
+        samples, _ = next(data.batches(self.data.test, self.recipe.runs, seed=self.recipe.seed))
         turns = itertools.cycle(samples.numpy()[:, None])
         return lambda: artifact(next(turns))
 

@@ -20,6 +20,7 @@ from hwopt.optimize.recipe import (
     Distillation,
     Penalty,
     Recipe,
+    Routing,
     Training,
     Variant,
 )
@@ -113,6 +114,7 @@ def _fields(path: list[int | str]) -> list[str]:
         "align": Alignment,
         "binary": Binary,
         "budget": Budget,
+        "route": Routing,
     }
     if not path:
         return list(Recipe.model_fields)

@@ -15,10 +15,10 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Put the facts of each variant and its latencies together; ratios are of medians.
 
-    Those of a routed variant are of means: some of its calls are long.
+    They are of means where one of the two has ways for inputs to go: some of its calls are long.
 
     Args:
-        variants: passes, accuracy, sizes, ... by name; ``easy`` makes it a routed one.
+        variants: passes, accuracy, sizes, ... by name; ``has_ways`` of a routed one.
         latencies: ``Latency.to_json`` of ``NAME`` and of ``NAME/PEER``, all of one run.
         recipe: names the baseline and the peers; those that were not measured are left out.
 
@@ -30,7 +30,8 @@ def compare(
     """
     table = {}
     for name, facts in variants.items():
-        of = "mean_ms" if "easy" in facts else "median_ms"
+        has_ways = facts.get("has_ways") or variants[recipe.baseline].get("has_ways")
+        of = "mean_ms" if has_ways else "median_ms"
         baseline, own = latencies[recipe.baseline][of], latencies[name][of]
         beside = {
             peer: {
@@ -66,14 +67,16 @@ def sparse_notes(table: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def routed_notes(table: dict[str, dict[str, Any]]) -> list[str]:
-    """Say of every routed variant what its latency is of.
+    """Say of every variant with ways for inputs to go what its latency is of.
 
-    >>> routed_notes({"routed": {"easy": 0.7, "latency": {"mean_ms": 0.1, "runs": 500}}})
-    ['routed: 70 % of the test samples are easy; 0.100 ms is the mean over 500 of them']
+    >>> latency = {"mean_ms": 0.1, "runs": 500}
+    >>> routed_notes({"routed": {"has_ways": True, "easy": 0.7, "latency": latency}})
+    ['routed: 0.100 ms is the mean of 500 calls with test samples; 70 % of these are easy']
     """
     return [
-        f"{name}: {100 * facts['easy']:.0f} % of the test samples are easy; "
-        f"{facts['latency']['mean_ms']:.3f} ms is the mean over {facts['latency']['runs']} of them"
+        f"{name}: {facts['latency']['mean_ms']:.3f} ms is the mean of {facts['latency']['runs']} "
+        "calls with test samples"
+        + (f"; {100 * facts['easy']:.0f} % of these are easy" if "easy" in facts else "")
         for name, facts in table.items()
-        if "easy" in facts
+        if facts.get("has_ways")
     ]

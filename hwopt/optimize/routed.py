@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwopt.files import sha256
 from hwopt.graph import Graph
+from hwopt.graph.storage import GRAPH_FILE
 from hwopt.optimize.recipe import Routing
 from hwopt.passes import Context, PassResult
 from hwopt.passes.route import Route
@@ -31,10 +33,18 @@ def saved_expert(route: Routing) -> Graph | None:
     return Graph.load(Path(route.expert)) if route.expert else None
 
 
+def expert_file(route: Routing) -> str:
+    """Return the hash of the saved expert's graph, which has that of its weights; else nothing."""
+    file = Path(route.expert) / GRAPH_FILE
+    return sha256(file) if route.expert and file.exists() else ""
+
+
 def join(graph: Graph, expert: Graph | None, route: Routing, context: Context) -> PassResult:
     """Apply the pass ``route``."""
     one = Route(cut=route.cut, router=route.router, width=route.width)
-    return one.apply(graph, context) if expert is None else one.joined(graph, expert, context)
+    result = one.apply(graph, context) if expert is None else one.joined(graph, expert, context)
+    result.graph.history = (*result.graph.history, str(one))
+    return result
 
 
 def routed(

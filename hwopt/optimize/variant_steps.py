@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,8 @@ from hwopt import passes, train
 from hwopt.errors import HwoptError
 from hwopt.files import sha256
 from hwopt.graph import Graph
-from hwopt.graph.fingerprint import fingerprint
-from hwopt.optimize.recipe import Routing, Training, Variant
-from hwopt.optimize.routed import routed, saved_expert, trains_routing
+from hwopt.optimize.recipe import Budget, Routing, Training, Variant
+from hwopt.optimize.routed import expert_file, routed, saved_expert, trains_routing
 from hwopt.optimize.terms import make_terms, with_real_weights
 from hwopt.optimize.workspace import digest
 from hwopt.search.latency_budget import limit_ms
@@ -69,6 +70,21 @@ class VariantSteps:
     def _folder(self, step: str) -> Path:
         return self.work.path("graphs", self.name if step == self.last else f"{self.name}.{step}")
 
+    def _step(
+        self, step: str, depends_on: list[Any], compute: Callable[[], tuple[Graph, list[str]]]
+    ) -> Made:
+        """Do a step, from which come a graph and notes, if it is not done."""
+        folder = self._folder(step)
+
+        def save() -> dict[str, Any]:
+            graph, notes = compute()
+            graph.save(folder)
+            return {"notes": notes}
+
+        # With another last step the folder has another graph.
+        facts, key = self.work.step(f"{self.name}.{step}", [*depends_on, folder.name], save)
+        return facts, Graph.load(folder), key
+
     def _depends_on(self, base_key: str) -> list[Any]:
         parsed = passes.parse(self.variant.passes)
         target = self.compression.target
@@ -85,15 +101,8 @@ class VariantSteps:
 
     def _at_once(self, base: Graph, depends_on: list[Any]) -> Made:
         """Apply the passes, then train if the recipe asks for it."""
-        folder = self._folder("passes")
-
-        def transform() -> dict[str, Any]:
-            context = self.compression.context()
-            passes.apply(base, self.variant.passes, context).save(folder)
-            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
-
-        facts, key = self.work.step(f"{self.name}.passes", depends_on, transform)
-        graph = Graph.load(folder)
+        apply = functools.partial(self._passed, base, self.variant.passes)
+        facts, graph, key = self._step("passes", depends_on, apply)
         if self.training is None:
             return facts, graph, key
         if self.variant.binary is not None:
@@ -101,78 +110,64 @@ class VariantSteps:
             graph, key = self._fit("first-phase", graph, first, key, real, base)
         graph, key = self._fit("fine-tune", graph, self.training, key, self.variant, base)
         if self.variant.binary is not None:
-            graph, key = self._frozen(graph, key)
+            # Training left +1 and -1: one bit of each weight stays.
+            freeze = functools.partial(self._passed, graph, "freeze-binary")
+            _, graph, key = self._step("freeze", [key], freeze)
         if self.variant.budget is not None:
-            found, graph, key = self._condensed(graph, key)
+            condense = functools.partial(self._condensed, graph, self.variant.budget)
+            found, graph, key = self._step("condense", [key], condense)
             facts = _with_notes(facts, found)
         return facts, graph, key
+
+    def _passed(self, graph: Graph, text: str) -> tuple[Graph, list[str]]:
+        context = self.compression.context()
+        return passes.apply(graph, text, context), _noted(context)
 
     def _fit(
         self, step: str, graph: Graph, training: Training, key: str, variant: Variant, base: Graph
     ) -> tuple[Graph, str]:
-        latency = self.compression.context().latency
-        terms = make_terms(training, graph, self.compression.samples, variant, base, latency)
-        return self.compression.fit(
-            f"{self.name}.{step}", graph, training, key, terms, self._folder(step)
-        )
+        compression = self.compression
+        latency = compression.context().latency
+        terms = make_terms(training, graph, compression.samples, variant, base, latency)
+        folder = self._folder(step)
+        return compression.fit(f"{self.name}.{step}", graph, training, key, terms, folder)
 
     def _in_rounds(self, base: Graph, depends_on: list[Any]) -> Made:
         """Apply the passes bit by bit, and train after each round."""
-        folder, variant, training = self._folder("rounds"), self.variant, self.training
+        compression, variant, training = self.compression, self.variant, self.training
         assert training is not None
         of_rounds = variant.model_dump(exclude={"route"})
-        depends_on = [*depends_on, of_rounds, training.model_dump(), self.compression.samples]
+        depends_on = [*depends_on, of_rounds, training.model_dump(), compression.samples]
 
-        def rounds() -> dict[str, Any]:
-            context = self.compression.context()
+        def rounds() -> tuple[Graph, list[str]]:
+            context = compression.context()
             graph = train.fit_in_rounds(
                 base,
-                self.compression.training_data,
+                compression.training_data,
                 variant.passes,
                 rounds=variant.rounds,
                 growth=variant.growth,
-                terms=lambda graph: make_terms(
-                    training, graph, self.compression.samples, variant, base
-                ),
+                terms=lambda graph: make_terms(training, graph, compression.samples, variant, base),
                 context=context,
                 folder=self.work.path("checkpoints", f"{self.name}-{digest(depends_on)}"),
-                **self.compression.fit_arguments(training),
+                **compression.fit_arguments(training),
             )
-            graph.save(folder)
-            return {"notes": [f"{passed}: {note}" for passed, note in context.notes]}
+            return graph, _noted(context)
 
-        facts, key = self.work.step(f"{self.name}.rounds", depends_on, rounds)
-        return facts, Graph.load(folder), key
+        return self._step("rounds", depends_on, rounds)
 
-    def _frozen(self, graph: Graph, key: str) -> tuple[Graph, str]:
-        """Make one bit of each weight of the binary layers, which training left at +1 and -1."""
-        folder = self._folder("freeze")
-
-        def freeze() -> dict[str, Any]:
-            passes.apply(graph, "freeze-binary").save(folder)
-            return {}
-
-        _, key = self.work.step(f"{self.name}.freeze", [key], freeze)
-        return Graph.load(folder), key
-
-    def _condensed(self, graph: Graph, key: str) -> Made:
+    def _condensed(self, graph: Graph, budget: Budget) -> tuple[Graph, list[str]]:
         """Remove the channels that training left at zero, and say whether that is enough."""
-        folder, budget = self._folder("condense"), self.variant.budget
-        assert budget is not None
-
-        def condense() -> dict[str, Any]:
-            context = self.compression.context()
-            small = passes.apply(graph, "condense", context)
-            small.save(folder)
-            assert context.latency is not None
-            dense_ms, latency_ms = context.latency([graph, small])
-            budget_ms = limit_ms(dense_ms, budget.ms, budget.share)
-            verdict = "inside" if latency_ms <= budget_ms else "missed"
-            note = f"budget: {latency_ms:.4g} of {budget_ms:.4g} ms: {verdict}"
-            return {"notes": [*(f"{passed}: {note}" for passed, note in context.notes), note]}
-
-        facts, key = self.work.step(f"{self.name}.condense", [key], condense)
-        return facts, Graph.load(folder), key
+        context = self.compression.context()
+        small = passes.apply(graph, "condense", context)
+        assert context.latency is not None
+        dense_ms, latency_ms = context.latency([graph, small])
+        budget_ms = limit_ms(dense_ms, budget.ms, budget.share)
+        verdict = "inside" if latency_ms <= budget_ms else "missed"
+        return small, [
+            *_noted(context),
+            f"budget: {latency_ms:.4g} of {budget_ms:.4g} ms: {verdict}",
+        ]
 
     def _routed(
         self,
@@ -183,41 +178,43 @@ class VariantSteps:
         made: dict[str, tuple[Graph, str]],
     ) -> Made:
         """Let an expert answer what is hard."""
-        folder, training = self._folder("route"), self.compression.recipe.fine_tune
+        compression, training = self.compression, self.compression.recipe.fine_tune
         expert: Graph | None
         if route.expert in made:
             expert, of_expert = made[route.expert]
         else:
-            expert = saved_expert(route)
-            of_expert = "" if expert is None else fingerprint(expert)
+            expert, of_expert = saved_expert(route), expert_file(route)
         depends_on: list[Any] = [key, of_expert, route.model_dump()]
+        options = {}
         if trains_routing(route):
             assert training is not None
             depends_on.append(training.arguments())
+            options = compression.fit_arguments(training)
         if route.mean_ms:
-            depends_on += [self.compression.target.fingerprint(), self.compression.recipe.trials]
+            depends_on += [compression.target.fingerprint(), compression.recipe.trials]
         checkpoint = self.work.path(
             "checkpoints", f"{self.name}.route-{digest(depends_on)}.safetensors"
         )
 
-        def join() -> dict[str, Any]:
-            options = {} if training is None else self.compression.fit_arguments(training)
-            data, context = self.compression.data, self.compression.context()
+        def join() -> tuple[Graph, list[str]]:
+            data, context = compression.data, compression.context()
             try:
-                result, notes = routed(graph, expert, route, data, context, checkpoint, options)
+                return routed(graph, expert, route, data, context, checkpoint, options)
             except HwoptError as error:
                 raise HwoptError(f"variant {self.name}: route: {error}") from None
-            result.save(folder)
-            return {"notes": notes}
 
-        found, key = self.work.step(f"{self.name}.route", depends_on, join)
+        found, graph, key = self._step("route", depends_on, join)
         checkpoint.unlink(missing_ok=True)
-        return _with_notes(facts, found), Graph.load(folder), key
+        return _with_notes(facts, found), graph, key
 
 
 def measures(variant: Variant) -> bool:
     """Return whether passes of a variant measure latency."""
     return any(one.needs_latency for one in passes.parse(variant.passes))
+
+
+def _noted(context: passes.Context) -> list[str]:
+    return [f"{passed}: {note}" for passed, note in context.notes]
 
 
 def _with_notes(facts: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def accuracy_against_latency(results: dict[str, Any]) -> Figure:
         points = {"hwopt": facts["latency"]}
         points |= {peer: entry["latency"] for peer, entry in facts["peers"].items()}
         for runtime, latency in points.items():
-            typical = latency["mean_ms" if "easy" in facts else "median_ms"]
+            typical = latency["mean_ms" if facts.get("has_ways") else "median_ms"]
             # A mean may lie beyond a percentile.
             span = [[max(0, typical - latency["p10_ms"])], [max(0, latency["p90_ms"] - typical)]]
             axes.errorbar(

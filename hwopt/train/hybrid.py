@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from hwopt.data import DataSet
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph, Value
-from hwopt.passes.route import ROUTER
+from hwopt.passes.route import EXIT, ROUTER
 from hwopt.passes.routing import Routing, with_parts
 from hwopt.train.evaluation import Loss
 from hwopt.train.loop import fit
@@ -107,6 +107,10 @@ def fit_routed(
     if only_router and not learns:
         raise HwoptError(
             f"the router of {graph.name} has nothing to learn: route with router=learned"
+        )
+    if only_router and any(node.name.startswith(f"{EXIT}.") for node in graph.nodes()):
+        raise HwoptError(
+            f"{graph.name} has an exit, which must be trained, too: leave only_router out"
         )
     parts = with_parts(graph)
     fixed = _needed_for(parts, "large")

@@ -230,4 +230,7 @@ def _name(value: Any) -> str | None:
     """Return what stands for a choice in a checkpoint: its name."""
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, functools.partial):
+        options = ", ".join(f"{key}={value.keywords[key]}" for key in sorted(value.keywords))
+        return f"{_name(value.func)}({options})"
     return getattr(value, "__qualname__", type(value).__qualname__)

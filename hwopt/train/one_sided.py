@@ -95,10 +95,13 @@ class OneSided(Term):
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()
+        with torch.no_grad():
+            self.allowed.clamp_(min=0)
+            self.multipliers.clamp_(min=0)
 
     def note(self) -> str:
         """Return the means over the classes."""
-        allowed, multipliers = (x.detach().relu().mean() for x in (self.allowed, self.multipliers))
+        allowed, multipliers = (x.detach().mean() for x in (self.allowed, self.multipliers))
         return f"one-sided: allowed {allowed:.3g}, multiplier {multipliers:.3g}"
 
     def state(self) -> dict[str, Any]:
@@ -156,5 +159,6 @@ def one_sided_loss(
     # Beside a score of one there is nothing left: the logarithm stays finite.
     away = torch.log((1 - logarithms.exp()).clamp(min=_SMALL))
     wrong = -(others * away).sum(0) / (others.sum(0) + _ABSENT)
-    allowed, multipliers = allowed.relu(), multipliers.relu()
+    # At 0 the slope of a clamp is 1, that of relu 0: what is 0 may grow.
+    allowed, multipliers = allowed.clamp(min=0), multipliers.clamp(min=0)
     return (missed + multipliers * (wrong - allowed) + cost * allowed).sum()

@@ -109,8 +109,9 @@ class Scaffolding(TeacherTerm):
         normal = torch.log1p(among.sum(1) * guide).mean()
         hard = functional.cross_entropy(outputs, taught.argmax(1), reduction="none")
         errors = (outputs.argmax(1) != targets).sum()
-        left = left_out(guide, hard, errors, self.highest) - budget_at(self._epoch, self.epochs)
-        kept = strength_at(self._epoch, self.epochs) * left.clamp(min=0)
+        strength, budget = self._schedules()
+        left = left_out(guide, hard, errors, self.highest) - budget
+        kept = strength * left.clamp(min=0)
         return (1 - self.share) * loss + self.share * (taken + normal) + kept
 
     def after_step(self, learning_rate: float) -> None:
@@ -120,8 +121,8 @@ class Scaffolding(TeacherTerm):
 
     def note(self) -> str:
         """Return the schedules' numbers."""
-        budget = budget_at(self._epoch, self.epochs)
-        return f"budget {budget:.3g}, strength {strength_at(self._epoch, self.epochs):.3g}"
+        strength, budget = self._schedules()
+        return f"budget {budget:.3g}, strength {strength:.3g}"
 
     def state(self) -> dict[str, Any]:
         """Return the guide."""
@@ -144,6 +145,11 @@ class Scaffolding(TeacherTerm):
         """Stop listening."""
         super().finish()
         self._features.stop()
+
+    def _schedules(self) -> tuple[float, float]:
+        """Return strength and budget; the first epoch is their zeroth."""
+        epoch = self._epoch - 1
+        return strength_at(epoch, self.epochs), budget_at(epoch, self.epochs)
 
     def _make_guide(self, features: int) -> None:
         layers = [nn.Linear(features, self.width), nn.ReLU(), nn.Linear(self.width, self.width)]

@@ -18,6 +18,7 @@ from hwopt import data, train
 from hwopt.errors import HwoptError
 from hwopt.files import read_json
 from hwopt.graph import Graph
+from hwopt.graph.fingerprint import fingerprint
 from hwopt.optimize import Job, make_recipe
 
 RECIPE = {
@@ -113,6 +114,14 @@ def test_training_starts_from_the_pruned_weights_and_the_graphs_are_kept(finishe
     ]
     assert accuracies[1] == results["variants"]["half"]["accuracy"] > accuracies[0]
     assert not list((folder / "checkpoints").iterdir())
+
+
+def test_without_fine_tuning_the_graph_before_it_is_compiled(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    pruned = Graph.load(folder / "graphs" / "half.passes")
+    Job(make_recipe({**RECIPE, "fine_tune": None}), folder, bars=False).run()
+    assert fingerprint(Graph.load(folder / "graphs" / "half")) == fingerprint(pruned)
 
 
 def test_nan_in_training_is_one_clear_sentence(tmp_path):

@@ -73,8 +73,16 @@ def test_latency_is_the_mean_over_test_samples(finished):
     ratio = routed["latency"]["mean_ms"] / dense["latency"]["mean_ms"]
     assert routed["ratio_to_baseline"] == pytest.approx(ratio)
     assert routed["peers"] == {} and dense["peers"]
-    assert any(note.startswith("routed: ") and "are easy" in note for note in results["notes"])
+    notes = [note for note in results["notes"] if note.startswith("routed: ")]
+    assert "peers are left out" in notes[0] and "of these are easy" in notes[1]
     assert routed["check"]["tied"] < 10
+    assert routed["has_ways"] and not dense["has_ways"]
+
+
+def test_the_artefact_says_what_made_it(finished):
+    folder, _ = finished
+    made_by = hwopt.load(folder / "artifacts" / "routed").manifest.passes
+    assert "route{width=16}" in made_by
 
 
 def test_again_nothing_is_computed(finished):
@@ -102,6 +110,8 @@ def test_a_wish_that_nothing_fulfils_names_the_variant(finished):
         ({"expert": "dense", "coverage": 0.5, "mean_ms": 1}, "is for coverage and mean_ms"),
         ({"expert": "dense", "router": "doubt", "width": 9}, "width is of the learned router"),
         ({"expert": "dense", "coverage": 1.5}, "less than or equal to 1"),
+        ({"expert": "dense", "covrage": 0.7}, "unknown key 'covrage': did you mean 'coverage'"),
+        ({"cut": "stages.1", "only_router": True}, "the exit would not be trained"),
     ],
 )
 def test_what_could_not_be_done_is_refused_at_once(route, message):
@@ -115,6 +125,7 @@ def test_what_could_not_be_done_is_refused_at_once(route, message):
     [
         (None, "has something to train, which fine_tune must describe"),
         ({"optimizer": "alig", "schedule": "constant"}, "alig needs the cross entropy alone"),
+        ({"penalty": {"strength": 1}}, "its training knows no penalty"),
     ],
 )
 def test_what_could_not_be_trained_is_refused_at_once(fine_tune, message):
@@ -123,6 +134,18 @@ def test_what_could_not_be_trained_is_refused_at_once(fine_tune, message):
         fine_tune = {**fine_tune, "label_smoothing": 0.0}
     with pytest.raises(HwoptError, match=message):
         make_recipe(RECIPE | {"variants": variants, "fine_tune": fine_tune})
+
+
+@pytest.mark.parametrize(
+    ("passes", "message"),
+    [
+        ("abstain", "abstain adds an output"),
+        ("route{cut=stages.1,router=entropy}", "what route adds must be trained"),
+    ],
+)
+def test_passes_that_a_job_cannot_go_on_from(passes, message):
+    with pytest.raises(HwoptError, match=message):
+        make_recipe(RECIPE | {"variants": {"dense": passes}})
 
 
 def test_an_expert_that_does_not_fit_is_found_before_training(tmp_path):

@@ -74,6 +74,18 @@ def test_multipliers_go_up_where_more_is_wrong_than_allowed_and_down_elsewhere()
     assert torch.equal(term.multipliers > 0.5, wrong > 0.5)
 
 
+def test_multipliers_of_zero_go_up_and_none_goes_below():
+    term = OneSided(3, cost=0.3, multiplier_rate=0.01)
+    found = []
+
+    def note(_):
+        found.append((term.multipliers.detach().clone(), term.allowed.detach().clone()))
+
+    fit(network(), term, epochs=6, learning_rate=1e-6, on_epoch=note)
+    assert max(multipliers.max() for multipliers, _ in found) > 0
+    assert min(min(m.min(), a.min()) for m, a in found) >= 0
+
+
 def test_a_higher_cost_answers_less_and_errs_less():
     inputs, labels = samples().tensors
     figures = []
