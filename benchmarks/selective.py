@@ -30,16 +30,18 @@ SHAPE = (1, 28, 28)
 IMAGES, EPOCHS = 20_000, 10
 #: Of one-sided prediction: the two of the paper and one between.
 COSTS = (0.49, 1.0, 1.67)
+#: The authors' 1e-4 is meant for 70,000 steps; here are 1,560.
+MULTIPLIER_RATE = 5e-3
 METHODS = {"softmax response": (None,), "one-sided": COSTS}
 ERRORS = (0.02, 0.01, 0.005)
 COVERAGES = (1.0, 0.95, 0.9)
-BUDGET = {"images": IMAGES, "epochs": EPOCHS}
+BUDGET = {"images": IMAGES, "epochs": EPOCHS, "multiplier_rate": MULTIPLIER_RATE}
 FOLDER = Path("runs") / "selective"
 
 
 def scores(cost: float | None, seed: int) -> dict[str, torch.Tensor]:
     """Return the probabilities of a network on held-out and test images, kept in a file."""
-    path = FOLDER / f"{cost}-{IMAGES}-{EPOCHS}-{seed}.safetensors"
+    path = FOLDER / f"{cost}-{MULTIPLIER_RATE}-{IMAGES}-{EPOCHS}-{seed}.safetensors"
     if path.exists():
         return load_file(path)
     images = data.load("fashion-mnist")
@@ -52,7 +54,7 @@ def scores(cost: float | None, seed: int) -> dict[str, torch.Tensor]:
         learning_rate=0.1,
         label_smoothing=0.0,
         augment="flip",
-        terms=[] if cost is None else [OneSided(10, cost)],
+        terms=[] if cost is None else [OneSided(10, cost, multiplier_rate=MULTIPLIER_RATE)],
         seed=seed,
         threads=TRAINING_THREADS,
         progress=False,
