@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from hwopt.compiler.arrays import as_numpy, like, misfit
 from hwopt.compiler.data_latency import DataLatency, measure_over
 from hwopt.compiler.grouping import predict
 from hwopt.compiler.latency import Latency, measure
@@ -18,7 +19,6 @@ from hwopt.compiler.manifest import (
     CONSTANTS_FILE,
     LIBRARY_FILE,
     Manifest,
-    TensorDescription,
     read_manifest,
 )
 from hwopt.compiler.plan import INFERENCE, aligned, read_constants
@@ -79,7 +79,7 @@ class Artifact:
         self._set_inputs(inputs)
         use_threads(self.manifest.target.threads)
         self._inference(*self._parameters)
-        return _like(inputs[0], [array.copy() for array in self._outputs])
+        return like(inputs[0], [array.copy() for array in self._outputs])
 
     @property
     def has_ways(self) -> bool:
@@ -126,7 +126,7 @@ class Artifact:
         def run(name: str) -> None:
             self._library[name](*self._parameters)
 
-        return _like(inputs[0], predict(self.manifest.plan, self._arrays, run, given))
+        return like(inputs[0], predict(self.manifest.plan, self._arrays, run, given))
 
     def graph(self) -> Graph:
         """Return the graph that was compiled, with its weights."""
@@ -155,7 +155,7 @@ class Artifact:
             message = f"the model takes {len(self._inputs)} inputs ({wanted}), not {len(inputs)}"
             raise HwoptError(message)
         return [
-            value if isinstance(value, np.ndarray) else _as_numpy(spec, value)
+            value if isinstance(value, np.ndarray) else as_numpy(spec, value)
             for (_, spec, _), value in zip(self._inputs, inputs, strict=True)
         ]
 
@@ -164,7 +164,7 @@ class Artifact:
         given = self._as_arrays(inputs)
         for (array, spec, dtype), value in zip(self._inputs, given, strict=True):
             if value.shape != array.shape or value.dtype != dtype:
-                raise _misfit(spec, value)
+                raise misfit(spec, value)
             array[...] = value
 
     def kernel_calls(self, inputs: Sequence[Any]) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -211,7 +211,7 @@ class Artifact:
         if runs is not None and runs < 1:
             raise HwoptError(f"runs must be 1 or more, not {runs}")
         if data is not None and not isinstance(data, tuple | list):
-            return measure_over(self, _in_turn(data), runs, warmup)
+            return measure_over(self, data, runs, warmup)
         given = self.random_inputs() if data is None else tuple(data)
         calls = {"artifact": lambda: self(*given)}
         return measure(calls, threads=self.threads, runs=runs or 200, warmup=warmup)["artifact"]
@@ -252,38 +252,3 @@ def _check_machine(folder: Path, manifest: Manifest) -> None:
     if not supports(target.isa):
         message = f"artefact {folder} needs {target.isa}, which this machine does not have"
         raise HwoptError(f"{message}: compile for a target that it supports")
-
-
-def _in_turn(data: Any) -> Iterator[Any]:
-    if not hasattr(data, "__getitem__"):
-        raise HwoptError(
-            f"benchmark takes inputs or a torch data set, not {type(data).__name__}: of a hwopt "
-            "DataSet give a split, such as .test"
-        )
-    return (data[place] for place in range(len(data)))
-
-
-def _misfit(spec: TensorDescription, given: np.ndarray) -> HwoptError:
-    """Say what is wrong with an input."""
-    if given.shape != spec.shape:
-        message = f"input {spec.name!r} must have the shape {list(spec.shape)}"
-        return HwoptError(f"{message}, not {list(given.shape)}")
-    return HwoptError(f"input {spec.name!r} must be {spec.dtype}, not {given.dtype}: convert it")
-
-
-def _like(given: Any, arrays: list[Any]) -> Any:
-    """Return one array, or a tuple of several, as torch tensors if a tensor was given."""
-    if not isinstance(given, np.ndarray):
-        import torch
-
-        arrays = [torch.from_numpy(array) for array in arrays]
-    return arrays[0] if len(arrays) == 1 else tuple(arrays)
-
-
-def _as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
-    try:
-        return value.detach().cpu().numpy()
-    except (AttributeError, TypeError):
-        kind = getattr(value, "dtype", type(value).__name__)
-        message = f"input {spec.name!r} must be a numpy array or a torch tensor, not {kind}"
-        raise HwoptError(message) from None

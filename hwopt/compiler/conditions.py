@@ -60,10 +60,13 @@ def _ordered(calls: Sequence[tuple[Call, tuple[int, ...]]]) -> Iterator[Call]:
     """
     left = list(calls)
     while left:
+        # What asks for a call may have stood behind it.
+        to_come = {value for _, written in left for value in written}
         missing: set[int] = set()
         ready = []
         for call, written in left:
-            if not missing & {*call.arguments, *(asked.predicate for asked in call.when)}:
+            predicates = {asked.predicate for asked in call.when}
+            if not missing & {*call.arguments} and not to_come & predicates:
                 ready.append((call, written))
             missing.update(written)
         chosen = min(ready, key=lambda entry: len(entry[0].when))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from hwopt.compiler.latency import Latency, distribution
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
     from hwopt.compiler.artifact import Artifact
 
 
@@ -56,14 +58,17 @@ class DataLatency:
 
 
 def measure_over(
-    artifact: Artifact, data: Iterable[Any], runs: int | None = None, warmup: int = 20
+    artifact: Artifact,
+    data: Sequence[Any] | Dataset[Any],
+    runs: int | None = None,
+    warmup: int = 20,
 ) -> DataLatency:
     """Time one call for every batch of a data set, one after the other.
 
     Args:
         artifact: with one input.
-        data: pairs of an input (without the dimension of the batch) and anything else, or inputs;
-            tensors or arrays. What does not fill a batch at the end is left out.
+        data: its items are pairs of an input (without the dimension of the batch) and anything
+            else, or inputs; tensors or arrays. What does not fill a batch at the end is left out.
         runs: the most calls; None is all that there are.
         warmup: calls before, with the first batches.
 
@@ -97,8 +102,14 @@ def measure_over(
     )
 
 
-def _batches(artifact: Artifact, data: Iterable[Any]) -> Iterator[np.ndarray]:
+def _batches(artifact: Artifact, data: Sequence[Any] | Dataset[Any]) -> Iterator[np.ndarray]:
+    if not hasattr(data, "__getitem__"):
+        raise HwoptError(
+            f"benchmark takes inputs or a torch data set, not {type(data).__name__}: of a hwopt "
+            "DataSet give a split, such as .test"
+        )
     rows = artifact.manifest.inputs[0].shape[0]
-    inputs = (np.asarray(one[0] if isinstance(one, tuple | list) else one) for one in data)
+    items = (data[place] for place in range(len(data)))  # type: ignore[arg-type]
+    inputs = (np.asarray(one[0] if isinstance(one, tuple | list) else one) for one in items)
     while len(batch := list(itertools.islice(inputs, rows))) == rows:
         yield np.stack(batch)

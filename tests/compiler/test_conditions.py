@@ -60,6 +60,13 @@ def test_choices_within_a_choice():
     assert when[6] == (outer, inner) and when[5] == (outer, Condition(4, False))
 
 
+def test_a_call_waits_for_what_asks_for_it():
+    # 2 is asked for by 4, which stands behind it, and which needs 3, which is asked for by 1.
+    calls = [kernel(0, 2), kernel(0, 3), cond(1, 0, 3, 4), cond(4, 0, 2, 5)]
+    found = with_conditions(plan(6, calls, outputs=(5,), inputs=(0, 1)), CHOICES)
+    assert [call.arguments[-1] for call in found.calls] == [3, 4, 2, 5]
+
+
 @st.composite
 def plans(draw):
     """Chains of sums and choices; kernels read what is there."""

@@ -1,0 +1,41 @@
+"""What goes into an artefact and comes out of it: numpy arrays, or torch tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwopt.compiler.manifest import TensorDescription
+from hwopt.errors import HwoptError
+
+
+def misfit(spec: TensorDescription, given: np.ndarray) -> HwoptError:
+    """Say what is wrong with an input."""
+    if given.shape != spec.shape:
+        message = f"input {spec.name!r} must have the shape {list(spec.shape)}"
+        return HwoptError(f"{message}, not {list(given.shape)}")
+    return HwoptError(f"input {spec.name!r} must be {spec.dtype}, not {given.dtype}: convert it")
+
+
+def like(given: Any, arrays: list[Any]) -> Any:
+    """Return one array, or a tuple of several, as torch tensors if a tensor was given."""
+    if not isinstance(given, np.ndarray):
+        import torch
+
+        arrays = [torch.from_numpy(array) for array in arrays]
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
+    """Return a tensor as an array.
+
+    Raises:
+        HwoptError: if it is none.
+    """
+    try:
+        return value.detach().cpu().numpy()
+    except (AttributeError, TypeError):
+        kind = getattr(value, "dtype", type(value).__name__)
+        message = f"input {spec.name!r} must be a numpy array or a torch tensor, not {kind}"
+        raise HwoptError(message) from None
