@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     "data_name",
     help="Measure over the test images of a data set: of a routed model some take longer.",
 )
+@options.where_option
 @options.json_option
 def command(
     artifacts: tuple[Path, ...],
@@ -45,19 +46,21 @@ def command(
     peer_names: tuple[str, ...],
     with_profile: bool,
     data_name: str | None,
+    target: str | None,
     as_json: bool,
 ) -> None:
     """Measure ARTIFACTS in one run, alternating; ratios are to the first one.
 
     With --data one after the other, each over the same images.
     """
-    import functools
     import tempfile
 
     from hwopt.compiler import measure
     from hwopt.report import largest_losses, print_table, profile_table
 
-    loaded = _loaded(artifacts)
+    loaded = _loaded(artifacts, target)
+    if (peer_names or with_profile) and any(a.is_remote for a in loaded.values()):
+        raise HwoptError("--peer and --profile measure on this machine, not on a board")
     threads = next(iter(loaded.values())).threads
     if data_name is not None:
         if peer_names or with_profile:
@@ -68,7 +71,7 @@ def command(
         calls: dict[str, peers.Call] = {}
         for name, artifact in loaded.items():
             inputs = artifact.random_inputs()
-            calls[name] = functools.partial(artifact, *inputs)
+            calls[name] = artifact.call(*inputs)
             for peer in peer_names:
                 where = Path(folder) / Path(name).name
                 calls[f"{name}, {peer}"] = peers.make(
@@ -95,10 +98,10 @@ def command(
             click.echo(loss)
 
 
-def _loaded(artifacts: tuple[Path, ...]) -> dict[str, Artifact]:
+def _loaded(artifacts: tuple[Path, ...], target: str | None) -> dict[str, Artifact]:
     import hwopt
 
-    loaded = {str(path): hwopt.load(path) for path in artifacts}
+    loaded = {str(path): hwopt.load(path, target=target) for path in artifacts}
     threads = next(iter(loaded.values())).threads
     for name, artifact in loaded.items():
         if artifact.threads != threads:

@@ -65,13 +65,14 @@ def command(
             output=folder,
             progress=tuning,
         )
-    latency = artifact.benchmark()
+    latency = artifact.benchmark() if chosen.runner != "none" else None
     manifest = artifact.manifest
     if as_json:
-        document = {"path": str(folder), "latency": latency.to_json()}
+        document = {"path": str(folder), "latency": latency and latency.to_json()}
         options.print_json({**document, **manifest.model_dump(mode="json")})
         return
-    click.echo(f"{folder}: {artifact.bytes():,} bytes, {latency}")
+    measured = latency or f"not measured: no {chosen.name} is within reach"
+    click.echo(f"{folder}: {artifact.bytes():,} bytes, {measured}")
     click.echo(
         f"{manifest.parameters:,} parameters, {manifest.macs / 1e6:.2f} M MACs, "
         f"{len(manifest.kernels)} kernels, compiled in {manifest.compile_seconds:.1f} s"

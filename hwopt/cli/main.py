@@ -14,6 +14,7 @@ from hwopt.errors import HwoptError
 _COMMANDS = {
     "bench": "hwopt.cli.bench",
     "compile": "hwopt.cli.compile",
+    "devices": "hwopt.cli.devices",
     "doctor": "hwopt.cli.doctor",
     "optimize": "hwopt.cli.optimize",
     "passes": "hwopt.cli.passes",

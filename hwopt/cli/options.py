@@ -63,6 +63,9 @@ seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_def
 target_option = click.option(
     "--target", default="host", show_default=True, help="A target's name or .toml file."
 )
+where_option = click.option(
+    "--target", help="What it runs on.  [default: this machine, or the board of its own target]"
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Threads of kernels.  [default: the target's]"
 )

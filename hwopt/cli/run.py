@@ -14,15 +14,22 @@ from hwopt.errors import HwoptError
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Write the outputs to this .npz.")
+@options.where_option
 @options.json_option
-def command(artifact: Path, inputs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
+def command(
+    artifact: Path,
+    inputs: tuple[Path, ...],
+    output: Path | None,
+    target: str | None,
+    as_json: bool,
+) -> None:
     """Run ARTIFACT on INPUTS: one .npy file an input, in order; random ones without."""
     import numpy as np
 
     import hwopt
     from hwopt.files import atomic_file
 
-    loaded = hwopt.load(artifact)
+    loaded = hwopt.load(artifact, target=target)
     arrays = tuple(_read(path) for path in inputs) if inputs else loaded.random_inputs()
     results = loaded(*arrays)
     names = [spec.name for spec in loaded.manifest.outputs]

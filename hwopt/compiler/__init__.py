@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hwopt.compiler.artifact import Artifact, load
+from hwopt.compiler.artifact import Artifact
 from hwopt.compiler.data_latency import DataLatency
 from hwopt.compiler.latency import Latency, measure
+from hwopt.compiler.loading import load
 from hwopt.compiler.manifest import record_figures
 
 if TYPE_CHECKING:

@@ -1,10 +1,9 @@
-"""A compiled model: load it, call it, measure it."""
+"""A compiled model: call it, measure it."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import platform
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -15,16 +14,9 @@ from hwopt.compiler.arrays import as_numpy, like, misfit
 from hwopt.compiler.data_latency import DataLatency, measure_over
 from hwopt.compiler.grouping import predict
 from hwopt.compiler.latency import Latency, measure
-from hwopt.compiler.manifest import (
-    CONSTANTS_FILE,
-    LIBRARY_FILE,
-    Manifest,
-    read_manifest,
-)
-from hwopt.compiler.plan import INFERENCE, aligned, read_constants
+from hwopt.compiler.machines import BoardMachine, Machine
+from hwopt.compiler.manifest import Manifest
 from hwopt.errors import HwoptError
-from hwopt.targets.runtime import load_runtime
-from hwopt.targets.threads import use_threads
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -44,42 +36,33 @@ class Artifact:
         manifest: inputs, outputs, target, passes, kernels and versions.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, machine: Machine) -> None:
         self.path = path
         self.manifest = manifest
-        self.threads = use_threads(manifest.target.threads)
-        self._runtime = load_runtime()
-        self._library = _load_library(path / LIBRARY_FILE)
-        self._inference = self._library[INFERENCE]
-        plan = manifest.plan
-        constants, workspace = plan.packed_constants(), plan.workspace()
-        self._arrays = {n: plan.values[n].empty() for n in plan.parameters}
-        parameters = list(self._arrays.values())
-        for placement, memory in (
-            (constants, read_constants(path / CONSTANTS_FILE, plan)),
-            (workspace, aligned(workspace.bytes)),
-        ):
-            parameters.append(memory)
-            inside = {n: plan.values[n].view(memory, at) for n, at in placement.places.items()}
-            self._arrays.update(inside)
-        self._parameters = [self._runtime.from_dlpack(array) for array in parameters]
+        self._machine = machine
         # Looked up once: a call of a small model takes tens of microseconds.
-        self._inputs = [
-            (self._arrays[number], spec, np.dtype(spec.dtype))
-            for number, spec in zip(plan.inputs, manifest.inputs, strict=True)
-        ]
-        self._outputs = [self._arrays[number] for number in plan.outputs]
+        self._dtypes = [np.dtype(spec.dtype) for spec in manifest.inputs]
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it runs on a board."""
+        return isinstance(self._machine, BoardMachine)
+
+    @property
+    def threads(self) -> int:
+        """Threads that kernels are granted where they run."""
+        return self._machine.threads
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the model once.
 
         Raises:
-            HwoptError: if the number, a shape or a dtype of the inputs is wrong.
+            HwoptError: if the number, a shape or a dtype of the inputs is wrong; or if the device
+                that the artefact is for is not within reach.
         """
-        self._set_inputs(inputs)
-        use_threads(self.manifest.target.threads)
-        self._inference(*self._parameters)
-        return like(inputs[0], [array.copy() for array in self._outputs])
+        self.set_inputs(inputs)
+        self._machine.run()
+        return like(inputs[0], [array.copy() for array in self._machine.memory.outputs])
 
     @property
     def has_ways(self) -> bool:
@@ -93,7 +76,7 @@ class Artifact:
         Of choices within a choice this is the first one.
         """
         predicates = self.manifest.plan.predicates
-        return self._arrays[predicates[0]].copy() if predicates else None
+        return self._machine.memory.arrays[predicates[0]].copy() if predicates else None
 
     def predict(self, *inputs: Any) -> Any:
         """Run the model for any number of rows.
@@ -113,7 +96,8 @@ class Artifact:
         (5, 2)
         """
         given = self._as_arrays(inputs)
-        for array, (_, spec, dtype) in zip(given, self._inputs, strict=True):
+        specs = zip(given, self.manifest.inputs, self._dtypes, strict=True)
+        for array, spec, dtype in specs:
             fits = array.shape[1:] == spec.shape[1:] and len(array) == len(given[0]) > 0
             if not fits or array.dtype != dtype:
                 raise HwoptError(
@@ -121,12 +105,9 @@ class Artifact:
                     f"{', '.join(map(str, spec.shape[1:]))}] with the same n for all inputs, at "
                     f"least 1, not {array.dtype} {list(array.shape)}"
                 )
-        use_threads(self.manifest.target.threads)
-
-        def run(name: str) -> None:
-            self._library[name](*self._parameters)
-
-        return like(inputs[0], predict(self.manifest.plan, self._arrays, run, given))
+        machine = self._machine
+        found = predict(self.manifest.plan, machine.memory.arrays, machine.run, given)
+        return like(inputs[0], found)
 
     def graph(self) -> Graph:
         """Return the graph that was compiled, with its weights."""
@@ -150,19 +131,24 @@ class Artifact:
 
     def _as_arrays(self, inputs: Sequence[Any]) -> list[np.ndarray]:
         """Return the inputs as numpy arrays; their number is right then."""
-        if len(inputs) != len(self._inputs):
-            wanted = ", ".join(spec.name for _, spec, _ in self._inputs)
-            message = f"the model takes {len(self._inputs)} inputs ({wanted}), not {len(inputs)}"
-            raise HwoptError(message)
+        specs = self.manifest.inputs
+        if len(inputs) != len(specs):
+            wanted = ", ".join(spec.name for spec in specs)
+            raise HwoptError(f"the model takes {len(specs)} inputs ({wanted}), not {len(inputs)}")
         return [
             value if isinstance(value, np.ndarray) else as_numpy(spec, value)
-            for (_, spec, _), value in zip(self._inputs, inputs, strict=True)
+            for spec, value in zip(specs, inputs, strict=True)
         ]
 
-    def _set_inputs(self, inputs: Sequence[Any]) -> None:
-        """Copy the inputs to where the kernels read them."""
+    def set_inputs(self, inputs: Sequence[Any]) -> None:
+        """Copy the inputs to where the kernels read them.
+
+        Raises:
+            HwoptError: if their number, a shape or a dtype is wrong.
+        """
+        arrays, specs = self._machine.memory.inputs, self.manifest.inputs
         given = self._as_arrays(inputs)
-        for (array, spec, dtype), value in zip(self._inputs, given, strict=True):
+        for array, spec, dtype, value in zip(arrays, specs, self._dtypes, given, strict=True):
             if value.shape != array.shape or value.dtype != dtype:
                 raise misfit(spec, value)
             array[...] = value
@@ -172,12 +158,27 @@ class Artifact:
 
         An artefact itself has no such calls between its kernels; they serve to time them.
         """
-        self._set_inputs(inputs)
-        use_threads(self.manifest.target.threads)
-        tensors = {n: self._runtime.from_dlpack(array) for n, array in self._arrays.items()}
+        self.set_inputs(inputs)
         for call in self.manifest.plan.calls:
-            arguments = [tensors[number] for number in call.arguments]
-            yield call.kernel, functools.partial(self._library[call.kernel], *arguments)
+            yield call.kernel, self._machine.kernel(call)
+
+    def call(self, *inputs: Any) -> Callable[[], Any]:
+        """Return the call with these inputs, to be timed by :func:`hwopt.compiler.measure`.
+
+        On this machine the time is that of the whole call, with the copy of the input and the
+        output; on a board it is that of the inference there, without the way to it.
+
+        Raises:
+            HwoptError: as the call itself.
+
+        >>> import hwopt, torch
+        >>> artifact = hwopt.compile(torch.nn.Linear(4, 2), torch.randn(1, 4), trials=0)
+        >>> artifact.call(np.zeros((1, 4), np.float32))().shape
+        (1, 2)
+        """
+        if isinstance(self._machine, BoardMachine):
+            return OnBoard(self, self._machine, inputs)
+        return functools.partial(self, *inputs)
 
     @overload
     def benchmark(
@@ -213,42 +214,28 @@ class Artifact:
         if data is not None and not isinstance(data, tuple | list):
             return measure_over(self, data, runs, warmup)
         given = self.random_inputs() if data is None else tuple(data)
-        calls = {"artifact": lambda: self(*given)}
+        calls = {"artifact": self.call(*given)}
         return measure(calls, threads=self.threads, runs=runs or 200, warmup=warmup)["artifact"]
 
 
-def _load_library(path: Path) -> Any:
-    """Load a library by a name that no other has had.
+@dataclasses.dataclass(frozen=True)
+class OnBoard:
+    """A call that is timed where it runs."""
 
-    The system's loader takes a path that it has seen for the library that it loaded then, also when
-    another artefact is there now.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / path.name
-        link.symlink_to(path.resolve())
-        return load_runtime().load_module(link)
+    artifact: Artifact
+    machine: BoardMachine
+    inputs: tuple[Any, ...]
 
+    @property
+    def emulated(self) -> bool:
+        """Whether the times are an emulator's."""
+        return self.machine.target.emulated
 
-def load(path: str | Path) -> Artifact:
-    """Load an artefact; the class of the original model is not needed.
+    def __call__(self) -> Any:
+        """Run the model once."""
+        return self.artifact(*self.inputs)
 
-    Raises:
-        HwoptError: if it is damaged, was changed, or is for another kind of machine.
-    """
-    folder = Path(path)
-    manifest = read_manifest(folder)
-    _check_machine(folder, manifest)
-    return Artifact(folder, manifest)
-
-
-def _check_machine(folder: Path, manifest: Manifest) -> None:
-    from hwopt.targets.host import supports
-
-    target = manifest.target
-    here = platform.machine()
-    if target.machine != here:
-        message = f"artefact {folder} is for {target.machine}, this machine is {here}"
-        raise HwoptError(f"{message}: compile the model for this one")
-    if not supports(target.isa):
-        message = f"artefact {folder} needs {target.isa}, which this machine does not have"
-        raise HwoptError(f"{message}: compile for a target that it supports")
+    def times_ms(self, runs: int) -> list[float]:
+        """Return how long each of so many inferences takes there, in milliseconds."""
+        self.artifact.set_inputs(self.inputs)
+        return self.machine.times_ms(runs)

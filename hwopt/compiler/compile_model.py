@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hwopt.compiler.artifact import Artifact, load
+from hwopt.compiler.artifact import Artifact
+from hwopt.compiler.loading import load
 from hwopt.compiler.manifest import (
     CONSTANTS_FILE,
     LIBRARY_FILE,
@@ -79,8 +80,8 @@ def compile(
     start = time.perf_counter()
     if output is not None:
         check_replaceable(Path(output), MANIFEST_FILE)
-    chosen = target if isinstance(target, targets.Target) else targets.get(target)
-    if not supports(chosen.isa):
+    chosen = targets.get(target)
+    if chosen.runner == "local" and not supports(chosen.isa):
         message = f"this machine has no {chosen.isa}, which target {chosen.name} needs"
         raise HwoptError(f"{message}: compile on one that has it, or for another target")
     examples = [example_inputs] if isinstance(example_inputs, torch.Tensor) else example_inputs
@@ -112,7 +113,7 @@ def compile(
             files={file.name: sha256(file) for file in sorted(temporary.iterdir())},
         )
         write_json(temporary / MANIFEST_FILE, manifest.model_dump(mode="json"))
-    artifact = load(folder)
+    artifact = load(folder, target=chosen)
     if output is None:
         weakref.finalize(artifact, shutil.rmtree, folder, ignore_errors=True)
     return artifact
@@ -167,14 +168,13 @@ def _describe(specs: dict[str, TensorSpec], batch: int) -> tuple[TensorDescripti
 
 
 def _describe_target(target: Target) -> TargetDescription:
-    import platform
-
     return TargetDescription(
         name=target.name,
-        machine=platform.machine(),
+        machine=target.machine,
         isa=target.isa,
         threads=target.threads,
         cpu=target.cpu,
         tvm=target.tvm,
         fingerprint=target.fingerprint(),
+        emulated=target.emulated,
     )

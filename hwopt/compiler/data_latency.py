@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt.compiler.latency import Latency, distribution
+from hwopt.compiler.latency import Latency, distribution, times_ms
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
@@ -82,20 +81,20 @@ def measure_over(
         artifact(batch)
     times, asked = [], []
     for batch in batches:
-        start = time.perf_counter()
-        artifact(batch)
-        times.append((time.perf_counter() - start) * 1e3)
+        times += times_ms(artifact.call(batch), 1)
         asked.append(artifact.asked)
     hard_rows = [np.zeros(1, bool) if rows is None else rows for rows in asked]
     is_hard = np.array([rows.any() for rows in hard_rows])
 
+    threads, emulated = artifact.threads, artifact.manifest.target.emulated
+
     def part(chosen: np.ndarray) -> Latency | None:
         found = [t for t, wanted in zip(times, chosen, strict=True) if wanted]
-        return distribution(found, warmup, artifact.threads) if found else None
+        return distribution(found, warmup, threads, emulated=emulated) if found else None
 
     return DataLatency(
         p99_ms=float(np.percentile(times, 99)),
-        all=distribution(times, warmup, artifact.threads),
+        all=distribution(times, warmup, threads, emulated=emulated),
         easy=part(~is_hard),
         hard=part(is_hard),
         coverage=1 - float(np.mean(np.concatenate(hard_rows))),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -79,8 +78,7 @@ class GraphLatency:
     def _measure(self, base_key: str, base: Graph, new: dict[str, Graph]) -> None:
         artifacts = {key: self._compiled(graph) for key, graph in ((base_key, base), *new.items())}
         calls = {
-            key: functools.partial(artifact, *artifact.random_inputs(0))
-            for key, artifact in artifacts.items()
+            key: artifact.call(*artifact.random_inputs(0)) for key, artifact in artifacts.items()
         }
         runs = self.runs or _enough(calls[base_key])
         runs = math.ceil(runs / _FEWEST_ROUNDS)

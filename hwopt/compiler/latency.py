@@ -27,6 +27,7 @@ class Latency:
         runs: measured calls.
         warmup: calls before them that were not measured.
         threads: threads that the callee was told to use.
+        emulated: whether an emulator ran it: then these are times of no device.
     """
 
     median_ms: float
@@ -36,6 +37,7 @@ class Latency:
     runs: int
     warmup: int
     threads: int
+    emulated: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary."""
@@ -43,7 +45,8 @@ class Latency:
 
     def __str__(self) -> str:
         spread = f"{self.p10_ms:.3f}–{self.p90_ms:.3f}"
-        return f"{self.median_ms:.3f} ms ({spread}, {self.runs} runs, {self.threads} threads)"
+        mark = ", emulated: no device's time" if self.emulated else ""
+        return f"{self.median_ms:.3f} ms ({spread}, {self.runs} runs, {self.threads} threads{mark})"
 
 
 def measure(
@@ -57,7 +60,7 @@ def measure(
     """Time several calls side by side, in alternating blocks, so that noise hits all alike.
 
     Args:
-        calls: what to time, by name.
+        calls: what to time, by name; what has a method ``times_ms`` times itself.
         threads: recorded in the result; the calls must set it themselves.
         runs: measured calls of each.
         warmup: calls of each before measuring.
@@ -79,11 +82,25 @@ def measure(
             warm = time.perf_counter() + _WARM_SECONDS
             while time.perf_counter() < warm:
                 call()
-            for _ in range(min(block, runs - len(samples[name]))):
-                start = time.perf_counter()
-                call()
-                samples[name].append((time.perf_counter() - start) * 1e3)
-    return {name: distribution(values, warmup, threads) for name, values in samples.items()}
+            samples[name] += times_ms(call, min(block, runs - len(samples[name])))
+    return {
+        name: distribution(
+            values, warmup, threads, emulated=getattr(calls[name], "emulated", False)
+        )
+        for name, values in samples.items()
+    }
+
+
+def times_ms(call: Callable[[], object], runs: int) -> list[float]:
+    """Return how long each of so many calls takes, in milliseconds, where it runs."""
+    if hasattr(call, "times_ms"):
+        return list(call.times_ms(runs))
+    found = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        found.append((time.perf_counter() - start) * 1e3)
+    return found
 
 
 def _wait_until_idle() -> None:
@@ -96,7 +113,10 @@ def _wait_until_idle() -> None:
             return
 
 
-def distribution(samples: Sequence[float], warmup: int, threads: int) -> Latency:
+def distribution(
+    samples: Sequence[float], warmup: int, threads: int, *, emulated: bool = False
+) -> Latency:
     """Return the latency of calls that took so many ms."""
     low, median, high = (float(value) for value in np.percentile(samples, [10, 50, 90]))
-    return Latency(median, low, high, float(np.mean(samples)), len(samples), warmup, threads)
+    mean, runs = float(np.mean(samples)), len(samples)
+    return Latency(median, low, high, mean, runs, warmup, threads, emulated)

@@ -62,6 +62,7 @@ class TargetDescription(BaseModel):
     cpu: str
     tvm: dict[str, Any]
     fingerprint: str
+    emulated: bool = False
 
 
 class Manifest(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -205,7 +204,7 @@ class Job:
                 failures += [f"{name}: peers are left out: they would compute both ways"]
                 continue
             inputs = artifact.random_inputs(self.recipe.seed)
-            calls[name] = functools.partial(artifact, *inputs)
+            calls[name] = artifact.call(*inputs)
             for peer in filter(peers.available, self.recipe.peers):
                 folder = self.work.path("peers", name)
                 graph, threads = artifact.graph(), self.target.threads

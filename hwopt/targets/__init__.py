@@ -21,11 +21,11 @@ HOST = "host"
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 
 
-def get(name_or_path: str | Path, *, threads: int | None = None) -> Target:
+def get(target: str | Path | Target, *, threads: int | None = None) -> Target:
     """Return the target of that name, or the one that a ``.toml`` file describes.
 
     Args:
-        name_or_path: one of :func:`names`, or the path of a ``.toml`` file.
+        target: one of :func:`names`, the path of a ``.toml`` file, or what is a target already.
         threads: threads that kernels run with; None leaves them as the target says.
 
     Raises:
@@ -36,7 +36,7 @@ def get(name_or_path: str | Path, *, threads: int | None = None) -> Target:
     """
     if threads is not None and threads < 1:
         raise HwoptError(f"threads must be at least 1, not {threads}")
-    target = _find(name_or_path)
+    target = target if isinstance(target, Target) else _find(target)
     return target if threads is None else dataclasses.replace(target, threads=threads)
 
 

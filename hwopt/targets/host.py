@@ -71,12 +71,13 @@ def _machine_facts() -> tuple[tuple[str, Any], ...]:
         "threads": cores,
         "l1_bytes": _cache_bytes(1) or DEFAULT_L1_BYTES,
         "l2_bytes": _cache_bytes(2) or DEFAULT_L2_BYTES,
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
     return tuple(facts.items())
 
 
 def machine_facts() -> dict[str, Any]:
-    """Return what a target file may leave out: cpu, cores, threads and cache sizes."""
+    """Return what a target file may leave out: cpu, cores, threads, caches and memory."""
     return dict(_machine_facts())
 
 

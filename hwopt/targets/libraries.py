@@ -11,9 +11,11 @@ import hashlib
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import tirx
+from tvm.support import cc
 
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_file
@@ -42,14 +44,30 @@ def build_library(functions: Mapping[str, tirx.PrimFunc], target: Target, folder
         # TVM takes the kind of a file from its name.
         linked = temporary.with_suffix(".so")
         try:
-            library.export_library(str(linked))
+            link(library, linked, target)
             linked.replace(temporary)
-        except (RuntimeError, FileNotFoundError, TypeError) as error:
-            # The last one comes of TVM finding no compiler, and running None.
-            raise _linking_error(error, path) from error
         finally:
             linked.unlink(missing_ok=True)
     return path
+
+
+def link(library: Any, path: Path, target: Target) -> None:
+    """Link a runtime module that was built for a target.
+
+    Args:
+        library: the module.
+        path: of a file whose name ends with ``.so``.
+        target: its ``compiler`` links.
+
+    Raises:
+        HwoptError: if it cannot be linked, or the disk is full.
+    """
+    fcompile = cc.cross_compiler(target.compiler) if target.compiler else None
+    try:
+        library.export_library(str(path), fcompile=fcompile)
+    except (RuntimeError, FileNotFoundError, TypeError) as error:
+        # The last one comes of TVM finding no compiler, and running None.
+        raise _linking_error(error, path, target) from error
 
 
 def _key(functions: Mapping[str, tirx.PrimFunc], target: Target) -> str:
@@ -62,9 +80,10 @@ def _key(functions: Mapping[str, tirx.PrimFunc], target: Target) -> str:
     return digest.hexdigest()[:32]
 
 
-def _linking_error(error: Exception, path: Path) -> Exception:
+def _linking_error(error: Exception, path: Path, target: Target) -> Exception:
     """Return what the linker's own words mean."""
     if "No space left on device" in str(error):
         return OSError(errno.ENOSPC, "No space left on device", str(path))
     reason = str(error).strip().splitlines()[-1]
-    return HwoptError(f"the compiled model cannot be linked: {reason}; is g++ there?")
+    compiler = target.compiler or "g++"
+    return HwoptError(f"the compiled model cannot be linked: {reason}; is {compiler} there?")

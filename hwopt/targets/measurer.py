@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import selectors
 import subprocess
@@ -17,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 from hwopt.errors import HwoptError
 from hwopt.targets import threads
 from hwopt.targets.target import Target
-from hwopt.targets.worker import PROGRESS
+from hwopt.targets.worker import LOST, PROGRESS
 
 if TYPE_CHECKING:
     from hwopt.targets.templates import Config
 
+log = logging.getLogger("hwopt.targets")
+
 CANDIDATE_SECONDS = 20.0
+BOARD_SECONDS = 600.0
 START_SECONDS = 60.0
 WORKER = (sys.executable, "-m", "hwopt.targets.worker")
 _BROKEN = "broken"
@@ -41,12 +45,17 @@ class Measurer:
         seconds: float = CANDIDATE_SECONDS,
         start_seconds: float = START_SECONDS,
         command: Sequence[str] = WORKER,
+        board_seconds: float = BOARD_SECONDS,
     ) -> None:
-        """Measure for ``target``, at most ``seconds`` a candidate, with the worker ``command``."""
+        """Measure for ``target``, at most ``seconds`` a candidate, with the worker ``command``.
+
+        Where the target is a board, one that is away or busy is waited for ``board_seconds``.
+        """
         self._target = target
         self._start_seconds = start_seconds
         self._command = command
         self._seconds = seconds
+        self._board_seconds = board_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._read = b""
 
@@ -82,7 +91,7 @@ class Measurer:
                 times all in full.
 
         Raises:
-            HwoptError: if the worker does not start.
+            HwoptError: if the worker does not start, or no board can be had.
         """
         request = {
             "module": module,
@@ -91,6 +100,7 @@ class Measurer:
             "repeats": repeats,
             "repeat_ms": repeat_ms,
             "best_us": best_us,
+            "board_seconds": self._board_seconds,
         }
         waiting, together = list(configs), True
         while waiting:
@@ -102,13 +112,15 @@ class Measurer:
                     # Whichever of them it was, and whether it does so again, is seen one by one.
                     together = False
                     break
+                if LOST in answer:
+                    raise HwoptError(f"kernels cannot be measured: {answer[LOST]}")
                 error = {"error": f"the candidate {answer[_BROKEN]}"} if _BROKEN in answer else {}
                 yield waiting.pop(0), error or answer
 
     def _ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the answers to a request, the last one ``_BROKEN`` if the worker ended or hangs."""
         process = self._running()
-        left = len(request["configs"])
+        left, state = len(request["configs"]), ""
         limit = self._seconds * left  # until all are built
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -127,6 +139,9 @@ class Measurer:
             if PROGRESS not in answer:
                 left -= 1
                 yield answer
+            elif answer[PROGRESS] != state:
+                state = answer[PROGRESS]
+                log.log(logging.WARNING if state.startswith("no board") else logging.INFO, state)
 
     def _running(self) -> subprocess.Popen[bytes]:
         """Return the worker; start it if there is none.
@@ -136,6 +151,10 @@ class Measurer:
         """
         if self._process is not None:
             return self._process
+        if self._target.runner == "rpc":
+            from hwopt.targets import boards
+
+            boards.release()  # the worker asks for one
         with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
                 self._command,

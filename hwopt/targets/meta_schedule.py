@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -19,9 +20,11 @@ from tvm import tirx
 from tvm.s_tir import meta_schedule as ms
 
 from hwopt import logs
-from hwopt.targets import tvm_build
+from hwopt.targets import boards, tvm_build
+from hwopt.targets.host import usable_cores
 from hwopt.targets.target import Target
 from hwopt.targets.threads import environment
+from hwopt.targets.tracker import Tracker
 
 MS_LOG = "tvm.s_tir.meta_schedule"
 # Recorded by MetaSchedule in place of the time of a candidate that failed.
@@ -76,9 +79,12 @@ def search(
                     max_trials_global=missing,
                     num_trials_per_iter=min(missing, LARGEST_ROUND),
                     builder=ms.builder.LocalBuilder(
-                        max_workers=target.threads, timeout_sec=BUILD_SECONDS, f_build=_build
+                        max_workers=min(target.threads, usable_cores()),
+                        timeout_sec=BUILD_SECONDS,
+                        f_build=_build,
+                        f_export=functools.partial(_export, target.compiler),
                     ),
-                    runner=ms.runner.LocalRunner(timeout_sec=RUN_SECONDS),
+                    runner=_runner(target),
                     cost_model="xgb" if missing >= MODEL_FROM else "random",
                     database=database,
                     seed=seed,
@@ -113,6 +119,32 @@ def _build(module: tvm.IRModule, target: Any, _params: Any) -> Any:
     """Build a candidate in a process of MetaSchedule's, without importing any intrinsics."""
     plain = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
     return tvm.tirx.build(plain, target=target, pipeline="s_tir")
+
+
+def _export(compiler: str, module: Any) -> str:
+    """Link a candidate in a process of MetaSchedule's; return its file, in a folder of its own."""
+    from tvm.support import cc
+
+    path = str(Path(tempfile.mkdtemp()) / "candidate.so")
+    module.export_library(path, fcompile=cc.cross_compiler(compiler) if compiler else None)
+    return path
+
+
+def _runner(target: Target) -> Any:
+    """Return what times candidates: processes here, or boards."""
+    if target.runner == "local":
+        return ms.runner.LocalRunner(timeout_sec=RUN_SECONDS)
+    boards.release()
+    with Tracker(target.tracker) as tracker:
+        tracker.wait_for(target.key)
+    host, _, port = target.tracker.rpartition(":")
+    config = ms.runner.RPCConfig(
+        tracker_host=host,
+        tracker_port=int(port),
+        tracker_key=target.key,
+        session_timeout_sec=RUN_SECONDS,
+    )
+    return ms.runner.RPCRunner(config)
 
 
 def _plain(func: tirx.PrimFunc) -> tirx.PrimFunc:

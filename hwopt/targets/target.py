@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import platform
 import tomllib
 import typing
 from pathlib import Path
@@ -13,7 +14,10 @@ from typing import Any
 from hwopt.errors import HwoptError, unknown_name
 
 FLOAT32_BITS = 32
-RUNNERS = ("local",)
+#: ``local`` is this machine, ``rpc`` a board that a tracker knows; for ``none`` models are compiled
+#: only.
+RUNNERS = ("local", "rpc", "none")
+DEFAULT_TRACKER = "127.0.0.1:9190"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +28,20 @@ class Target:
         name: Short name, as in ``--target NAME``.
         description: One line for ``hwopt targets list``.
         tvm: The target dictionary given to TVM (``kind``, ``mcpu``, ``num-cores``, ...).
-        isa: Vector instruction set: ``avx512``, ``avx2``, ``sse``, ``neon``.
+        isa: Vector instruction set: ``avx512``, ``avx2``, ``sse``, ``neon``, ``rvv``.
         vector_bits: Width of a vector register, in bits.
         vector_registers: Number of vector registers.
         cores: Physical cores that may be used.
         threads: Threads that kernels run with.
         l1_bytes: Level-1 data cache of a core, in bytes.
         l2_bytes: Level-2 cache of a core, in bytes.
+        memory_bytes: Main memory, in bytes.
         cpu: Name of the processor; kernels tuned on one processor are not used on another.
-        runner: How the device is reached; ``local`` is this machine.
+        compiler: The program that links libraries for it; empty is this machine's C++ compiler.
+        runner: How the device is reached: one of :data:`RUNNERS`.
+        tracker: Address of the tracker that knows the board, ``HOST:PORT``.
+        key: The tracker's key for boards of this kind; several of them are used side by side.
+        emulated: Whether an emulator runs the code: its times are those of no device.
     """
 
     name: str
@@ -45,18 +54,30 @@ class Target:
     threads: int
     l1_bytes: int
     l2_bytes: int
+    memory_bytes: int
     cpu: str
+    compiler: str = ""
     runner: str = "local"
+    tracker: str = DEFAULT_TRACKER
+    key: str = ""
+    emulated: bool = False
 
     @property
     def float_lanes(self) -> int:
         """Number of float32 values in one vector register."""
         return self.vector_bits // FLOAT32_BITS
 
+    @property
+    def machine(self) -> str:
+        """The kind of processor, as ``platform.machine()`` names it: ``x86_64``, ``aarch64``."""
+        triple = str(self.tvm.get("mtriple", ""))
+        return triple.partition("-")[0] or platform.machine()
+
     def fingerprint(self) -> str:
         """Return 12 hex digits over everything that changes which kernel is best."""
         facts = json.dumps(
-            [self.tvm, self.vector_bits, self.vector_registers, self.threads, self.cpu],
+            [self.tvm, self.vector_bits, self.vector_registers, self.threads, self.cpu]
+            + ["emulated"] * self.emulated,
             sort_keys=True,
         )
         return hashlib.sha256(facts.encode()).hexdigest()[:12]
@@ -105,12 +126,17 @@ class Target:
 
     def _check_values(self, path: Path) -> None:
         """Refuse numbers and names that no later step could make sense of."""
-        for key in ("vector_bits", "vector_registers", "cores", "threads", "l1_bytes", "l2_bytes"):
-            if getattr(self, key) < 1:
+        for key, value in dataclasses.asdict(self).items():
+            if type(value) is int and value < 1:
                 raise HwoptError(f"target file {path}: {key!r} must be at least 1")
         if self.vector_bits % FLOAT32_BITS:
             raise HwoptError(f"target file {path}: 'vector_bits' must be a multiple of 32")
         if self.runner not in RUNNERS:
             raise HwoptError(f"target file {path}: {unknown_name('runner', self.runner, RUNNERS)}")
+        if self.runner == "rpc" and not self.key:
+            raise HwoptError(
+                f"target file {path}: a target with the runner 'rpc' needs the 'key' that its "
+                "board has at the tracker"
+            )
         if "kind" not in self.tvm:
             raise HwoptError(f"target file {path}: the table [tvm] needs the key 'kind'")

@@ -62,7 +62,7 @@ def choose(
         target: The device; its database is used and extended.
         trials: Most candidates to measure for one kernel, those already in the database counted;
             0 measures none and takes the fastest known, or the model's first choice; None leaves
-            the number to this module.
+            the number to this module, which measures no emulated device.
         seed: For the search of kernels that no template covers.
         progress: Told how far the work is.
         database: Another database than the target's own.
@@ -72,6 +72,13 @@ def choose(
     """
     if trials is not None and trials < 0:
         raise HwoptError(f"trials must be 0 or more, not {trials}")
+    if target.runner == "none" and trials:
+        raise HwoptError(
+            f"no kernels can be measured for target {target.name}, which nothing says how to "
+            "reach: see `hwopt targets add`, or take trials=0"
+        )
+    if trials is None and (target.runner == "none" or target.emulated):
+        trials = 0
     database = database or KernelDatabase(target)
     choices: dict[str, Choice] = {}
     with Measurer(target) as measurer:

@@ -101,7 +101,7 @@ def test_kernels_one_by_one_compute_the_same(artifact):
     for _, call in calls:
         call()
     (number,) = artifact.manifest.plan.outputs
-    assert np.array_equal(artifact._arrays[number], expected)
+    assert np.array_equal(artifact._machine.memory.arrays[number], expected)
 
 
 def test_integer_inputs():

@@ -1,0 +1,164 @@
+"""What runs the library of an artefact: this process, or a board."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+
+from hwopt.compiler.manifest import LIBRARY_FILE, Manifest
+from hwopt.compiler.memory import Memory
+from hwopt.compiler.plan import INFERENCE, Call
+from hwopt.errors import HwoptError
+from hwopt.targets.runtime import load_runtime
+from hwopt.targets.threads import use_threads
+
+if TYPE_CHECKING:
+    from hwopt.targets import Target
+    from hwopt.targets.boards import Board
+
+
+class Machine(Protocol):
+    """Runs functions of a library."""
+
+    @property
+    def memory(self) -> Memory:
+        """Inputs are read from it, and outputs stand in it afterwards."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that kernels are granted."""
+
+    def run(self, function: str = INFERENCE) -> None:
+        """Run a function once."""
+
+    def kernel(self, call: Call) -> Callable[[], None]:
+        """Return one call of a kernel."""
+
+
+class ThisMachine:
+    """Runs a library in this process."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._asked = manifest.target.threads
+        self.threads = use_threads(self._asked)
+        self._runtime = load_runtime()
+        self._library = _load_library(folder / LIBRARY_FILE)
+        self.memory = Memory(folder, manifest.plan)
+        self._parameters = [self._runtime.from_dlpack(array) for array in self.memory.parameters]
+        # Looked up once: a call of a small model takes tens of microseconds.
+        self._function = functools.cache(self._library.__getitem__)
+
+    def run(self, function: str = INFERENCE) -> None:
+        """Run a function once."""
+        use_threads(self._asked)
+        self._function(function)(*self._parameters)
+
+    def kernel(self, call: Call) -> Callable[[], None]:
+        """Return one call of a kernel; an artefact itself has no such calls between its kernels."""
+        use_threads(self._asked)
+        tensors = [self._runtime.from_dlpack(self.memory.arrays[n]) for n in call.arguments]
+        return functools.partial(self._function(call.kernel), *tensors)
+
+
+class BoardMachine:
+    """Runs a library on a board; the memory here is a copy of the board's.
+
+    It is sent there when something runs first, and again after the board was given back.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, target: Target) -> None:
+        self.memory = Memory(folder, manifest.plan)
+        self.target = target
+        self._library, self._threads = folder / LIBRARY_FILE, manifest.target.threads
+
+    @property
+    def threads(self) -> int:
+        """Threads that the board grants."""
+        return self._there()[1].threads
+
+    def run(self, function: str = INFERENCE) -> None:
+        """Copy the memory to the board, run a function once, and copy it back."""
+        board, sent = self._there()
+        with board.errors():
+            sent.write(self.memory)
+            sent.library[function](*sent.parameters)
+            sent.read(self.memory)
+
+    def times_ms(self, runs: int) -> list[float]:
+        """Return how long each of so many inferences takes on the board, in milliseconds."""
+        board, sent = self._there()
+        with board.errors():
+            sent.write(self.memory)
+        times = board.seconds(sent.library, sent.parameters, INFERENCE, number=1, repeat=runs)
+        with board.errors():
+            sent.read(self.memory)
+        return [1e3 * seconds for seconds in times]
+
+    def kernel(self, call: Call) -> Callable[[], None]:
+        """Refuse: between two calls lies the network."""
+        raise HwoptError("kernels are timed one by one on this machine only, not on a board")
+
+    def _there(self) -> tuple[Board, _Sent]:
+        from hwopt.targets import boards
+
+        board = boards.shared(self.target)
+        if self not in board.kept:
+            library = board.load(self._library)
+            parameters = [board.tensor(array) for array in self.memory.parameters]
+            board.kept[self] = _Sent(library, parameters, board.use_threads(self._threads))
+        return board, board.kept[self]
+
+
+class _Sent(NamedTuple):
+    """What an artefact has on a board."""
+
+    library: Any
+    parameters: list[Any]
+    threads: int
+
+    def write(self, memory: Memory) -> None:
+        """Copy there what is not constant."""
+        for array, tensor in self._changing(memory):
+            tensor.copyfrom(array)
+
+    def read(self, memory: Memory) -> None:
+        """Copy it back."""
+        for array, tensor in self._changing(memory):
+            array[...] = tensor.numpy()
+
+    def _changing(self, memory: Memory) -> list[tuple[Any, Any]]:
+        *pairs, _constants, workspace = zip(memory.parameters, self.parameters, strict=True)
+        return [*pairs, workspace]
+
+
+class NoMachine:
+    """Stands for a device that is not within reach: whatever is asked of it is refused."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._target = manifest.target
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            HwoptError: says what would help.
+        """
+        raise HwoptError(
+            f"the artefact is for {self._target.name} ({self._target.machine}), and no such device "
+            "is within reach: run it there, or say how to reach one with `hwopt targets add`"
+        )
+
+
+def _load_library(path: Path) -> Any:
+    """Load a library by a name that no other has had.
+
+    The system's loader takes a path that it has seen for the library that it loaded then, also when
+    another artefact is there now.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / path.name
+        link.symlink_to(path.resolve())
+        return load_runtime().load_module(link)

@@ -1,0 +1,144 @@
+"""A session on a board: code is sent there, runs there and is timed there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import rpc
+
+from hwopt.errors import HwoptError
+from hwopt.targets.libraries import link
+from hwopt.targets.target import Target
+from hwopt.targets.tracker import WAIT_SECONDS, Tracker
+
+#: How long one session may last, on the server's clock.
+SESSION_SECONDS = 3600.0
+#: TVM's name for cores of the fast kind; on machines with one kind it means all of them.
+_BIG_CORES = 1
+
+
+class BoardLost(HwoptError):
+    """The board went away, or what ran there broke its process, or took too long."""
+
+
+class Board:
+    """A board, alone for this process as long as this object, or something there, lives.
+
+    Attributes:
+        kept: what is there, by whom it is for; it goes with the board.
+    """
+
+    def __init__(self, session: Any, name: str) -> None:
+        self.name = name
+        self._session = session
+        self._device = session.cpu(0)
+        self._names = itertools.count()
+        self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+    def use_threads(self, count: int) -> int:
+        """Let kernels run with ``count`` threads; return what the board grants."""
+        with self.errors():
+            self._session.get_function("runtime.config_threadpool")(_BIG_CORES, count)
+            return int(self._session.get_function("runtime.NumThreads")())
+
+    def load(self, library: Path) -> Any:
+        """Send a linked library, and return it as a module that runs there."""
+        name = f"library{next(self._names)}.so"
+        with self.errors():
+            self._session.upload(bytearray(library.read_bytes()), name)
+            return self._session.load_module(name)
+
+    def load_module(self, module: Any, target: Target) -> Any:
+        """Link a module that was built for a target, send it, and return it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "module.so"
+            link(module, path, target)
+            return self.load(path)
+
+    def tensor(self, array: np.ndarray) -> Any:
+        """Return a copy of an array there."""
+        with self.errors():
+            return tvm.runtime.tensor(array, self._device)
+
+    def seconds(
+        self, module: Any, arguments: Sequence[Any], name: str = "main", **options: Any
+    ) -> list[float]:
+        """Time a function of a module there.
+
+        Args:
+            module: what :meth:`load` returned.
+            arguments: what :meth:`tensor` returned.
+            name: of the function.
+            options: ``number``, ``repeat`` and ``min_repeat_ms`` of TVM's ``time_evaluator``.
+        """
+        with self.errors():
+            timer = module.time_evaluator(name, self._device, **options)
+            return list(timer(*arguments).results)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn errors of the connection into :class:`BoardLost`; they say nothing of the code."""
+        try:
+            yield
+        except tvm.error.RPCSessionTimeoutError as error:
+            release()
+            raise BoardLost(f"it took too long on the board {self.name}") from error
+        except (OSError, tvm.error.RPCError, tvm.error.InternalError) as error:
+            release()
+            reason = str(error).strip().splitlines()[-1]
+            raise BoardLost(f"the board {self.name} was lost: {reason}") from error
+
+
+def request(
+    target: Target,
+    *,
+    seconds: float = SESSION_SECONDS,
+    wait: float = WAIT_SECONDS,
+    waiting: Callable[[str], None] | None = None,
+) -> Board:
+    """Return a board of a target whose runner is ``rpc``.
+
+    Args:
+        target: its ``tracker`` is asked for a board with its ``key``.
+        seconds: after which the board ends the session, whatever runs.
+        wait, waiting: see :meth:`hwopt.targets.tracker.Tracker.request`.
+
+    Raises:
+        HwoptError: if there is no tracker, or none of its boards was free in time.
+    """
+    with Tracker(target.tracker) as tracker:
+        offer = tracker.request(target.key, wait=wait, waiting=waiting)
+        name = f"{target.key} at {offer.host}:{offer.port}"
+        try:
+            session = rpc.connect(offer.host, offer.port, offer.word, seconds)
+        except (OSError, RuntimeError) as error:
+            raise BoardLost(f"the board {name} does not answer: {error}") from error
+        return Board(session, name)
+
+
+_shared: dict[tuple[str, str], Board] = {}
+
+
+def shared(target: Target) -> Board:
+    """Return the board that this process holds for a target; ask for one if it holds none.
+
+    Raises:
+        HwoptError: see :func:`request`.
+    """
+    key = target.tracker, target.key
+    if key not in _shared:
+        _shared[key] = request(target)
+    return _shared[key]
+
+
+def release() -> None:
+    """Give all shared boards back: others wait for them."""
+    _shared.clear()
