@@ -1,4 +1,4 @@
-"""``hwopt targets``: list, show and check devices."""
+"""``hwopt targets``: list, show and check devices; add one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 import click
 
 from hwopt.cli import options
+from hwopt.targets.target import DEFAULT_TRACKER
 
 
 @click.group("targets")
 def command() -> None:
-    """List, show and check targets."""
+    """List, show and check targets; add one, and let it tell of itself."""
 
 
 @command.command("list")
@@ -27,7 +28,7 @@ def list_targets(as_json: bool) -> None:
         return
     for target in found:
         click.echo(
-            f"{target.name:16} {target.isa:8} {target.threads} threads  {target.description}"
+            f"{target.name:18} {target.isa:8} {target.threads} threads  {target.description}"
         )
 
 
@@ -59,5 +60,86 @@ def check(target: str, as_json: bool) -> None:
         for problem in problems:
             click.echo(f"problem: {problem}")
     else:
-        click.echo(f"{target}: models can be compiled, measured and run here")
+        click.echo(f"{target}: models can be compiled, measured and run")
     sys.exit(2 if problems else 0)
+
+
+@command.command("add")
+@click.argument("name")
+@click.option("--like", required=True, help="The target or .toml file that it is most like.")
+@click.option("--key", help="The key of its board at the tracker.  [default: NAME]")
+@click.option(
+    "--tracker", default=DEFAULT_TRACKER, show_default=True, help="HOST:PORT of the tracker."
+)
+@click.option("--description", help="One line on it.")
+@options.threads_option
+@click.option("--force", is_flag=True, help="Replace the user's target of this name.")
+def add(
+    name: str,
+    like: str,
+    key: str | None,
+    tracker: str,
+    description: str | None,
+    threads: int | None,
+    force: bool,
+) -> None:
+    """Add the target NAME: a board that a tracker knows.
+
+    \b
+    On the board:    hwopt devices serve --tracker HOST:PORT --key NAME
+    Then, here:      hwopt targets add NAME --like raspberry-pi-4
+                     hwopt targets probe NAME
+    """
+    import re
+
+    from hwopt import targets
+    from hwopt.errors import HwoptError
+
+    if not re.fullmatch(r"[\w.-]+", name) or name in (targets.HOST, *targets.builtin_names()):
+        raise HwoptError(f"{name!r} is no name for a target of yours: take letters and digits")
+    path = targets.user_file(name)
+    if path.exists() and not force:
+        raise HwoptError(f"{path} is there: give --force to replace it")
+    found = dataclasses.replace(
+        targets.get(like, threads=threads),
+        name=name,
+        runner="rpc",
+        key=key or name,
+        tracker=tracker,
+    )
+    if description is not None:
+        found = dataclasses.replace(found, description=description)
+    targets.save(found)
+    click.echo(f"{path}: {name}, as {like}; see `hwopt targets probe {name}`")
+
+
+@command.command("probe")
+@click.argument("target")
+@options.json_option
+def probe(target: str, as_json: bool) -> None:
+    """Ask the device of TARGET for its cores, caches and memory.
+
+    A target of the user's is changed to what the device says.
+    """
+    from hwopt import targets
+    from hwopt.targets.probe import probe
+
+    before = targets.get(target)
+    after = probe(before)
+    changes = {
+        key: [value, dataclasses.asdict(after)[key]]
+        for key, value in dataclasses.asdict(before).items()
+        if dataclasses.asdict(after)[key] != value
+    }
+    kept = targets.user_file(target).exists()
+    if kept:
+        targets.save(after)
+    if as_json:
+        options.print_json({"target": dataclasses.asdict(after), "changes": changes})
+        return
+    for key, (old, new) in changes.items():
+        click.echo(f"{key}: {old} is {new}")
+    if not changes:
+        click.echo(f"{target}: the device says what the target says")
+    elif not kept:
+        click.echo(f"{target} is built in and stays: `hwopt targets add` makes one of your own")

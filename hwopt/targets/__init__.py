@@ -8,14 +8,15 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 from hwopt.errors import HwoptError, unknown_name
-from hwopt.files import user_folder
+from hwopt.files import atomic_file, user_folder
 from hwopt.targets import host
 from hwopt.targets.target import Target
 
-__all__ = ["Target", "check", "get", "names"]
+__all__ = ["Target", "builtin_names", "check", "get", "names", "save", "user_file"]
 
 HOST = "host"
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
@@ -57,6 +58,26 @@ def names() -> list[str]:
     return [HOST, *sorted(_files())]
 
 
+def builtin_names() -> list[str]:
+    """Return the names of the targets that are shipped."""
+    return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.toml"))
+
+
+def user_file(name: str) -> Path:
+    """Return the file of a user's target, whether it is there or not."""
+    return user_folder() / "targets" / f"{name}.toml"
+
+
+def save(target: Target) -> None:
+    """Write a target of the user's, by its name.
+
+    Raises:
+        HwoptError: if the disk is full or the folder cannot be written.
+    """
+    with atomic_file(user_file(target.name)) as path:
+        path.write_text(target.to_toml(), encoding="utf-8")
+
+
 def check(target: Target) -> list[str]:
     """Return what stands in the way of using ``target`` here; nothing if all is well."""
     problems = []
@@ -70,10 +91,19 @@ def check(target: Target) -> list[str]:
             f"{target.threads} threads on {host.usable_cores()} usable cores: they will wait for "
             "each other"
         )
+    if target.compiler and shutil.which(target.compiler) is None:
+        problems.append(f"the compiler {target.compiler}, which links for it, is not installed")
+    if target.runner == "none":
+        problems.append("models can be compiled, not measured or run: see `hwopt targets add`")
     try:
         from hwopt.targets import tvm_build
 
         tvm_build.check_target(target)
+        if target.runner == "rpc":
+            from hwopt.targets.tracker import Tracker
+
+            with Tracker(target.tracker) as tracker:
+                tracker.wait_for(target.key, wait=0)
     except HwoptError as error:
         problems.append(str(error))
     return problems

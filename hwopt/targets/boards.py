@@ -49,6 +49,21 @@ class Board:
             self._session.get_function("runtime.config_threadpool")(_BIG_CORES, count)
             return int(self._session.get_function("runtime.NumThreads")())
 
+    def ask(self, name: str) -> Any:
+        """Return what a function of the server's, without arguments, returns.
+
+        Raises:
+            HwoptError: if it has none of this name.
+        """
+        try:
+            with self.errors():
+                return self._session.get_function(name)()
+        except AttributeError:
+            raise HwoptError(
+                f"the board {self.name} cannot tell {name}: start `hwopt devices serve` there in "
+                "the place of TVM's own server"
+            ) from None
+
     def load(self, library: Path) -> Any:
         """Send a linked library, and return it as a module that runs there."""
         name = f"library{next(self._names)}.so"

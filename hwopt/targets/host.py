@@ -35,6 +35,21 @@ X86_ISAS = {
 }
 # What some processors have besides, by the names of the Linux kernel and of LLVM.
 EXTENSIONS = {"avx512_vpopcntdq": "+avx512vpopcntdq"}
+# Cores of Arm's, by the part number that the Linux kernel tells: their names, and LLVM's.
+ARM_CORES = {
+    "0xd03": ("Cortex-A53", "cortex-a53"),
+    "0xd05": ("Cortex-A55", "cortex-a55"),
+    "0xd07": ("Cortex-A57", "cortex-a57"),
+    "0xd08": ("Cortex-A72", "cortex-a72"),
+    "0xd09": ("Cortex-A73", "cortex-a73"),
+    "0xd0a": ("Cortex-A75", "cortex-a75"),
+    "0xd0b": ("Cortex-A76", "cortex-a76"),
+    "0xd0c": ("Neoverse-N1", "neoverse-n1"),
+    "0xd40": ("Neoverse-V1", "neoverse-v1"),
+    "0xd41": ("Cortex-A78", "cortex-a78"),
+    "0xd49": ("Neoverse-N2", "neoverse-n2"),
+    "0xd4f": ("Neoverse-V2", "neoverse-v2"),
+}
 DEFAULT_L1_BYTES = 32 * 1024
 DEFAULT_L2_BYTES = 512 * 1024
 
@@ -45,6 +60,8 @@ def detect() -> Target:
     isa = host_isa()
     if isa == "neon":
         tvm = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mattr": ["+neon"]}
+        core = arm_core()
+        tvm |= {"mcpu": core[1]} if core else {}
         bits, registers = 128, 32
     else:
         extensions = [name for flag, name in EXTENSIONS.items() if flag in cpu_flags()]
@@ -134,6 +151,12 @@ def _cgroup_quota() -> float | None:
     return None
 
 
+def arm_core() -> tuple[str, str] | None:
+    """Return the name of this machine's first core and LLVM's name for it, if it is a known one."""
+    match = re.search(r"^CPU part\s*:\s*(\w+)", _read("/proc/cpuinfo"), re.MULTILINE)
+    return ARM_CORES.get(match.group(1).lower()) if match else None
+
+
 def _cpu_name() -> str:
     """Return vendor's name, family and model: the name alone hides generations on clouds."""
     text = _read("/proc/cpuinfo")
@@ -142,7 +165,9 @@ def _cpu_name() -> str:
         match = re.search(rf"^{key}\s*:\s*(.*)$", text, re.MULTILINE)
         return match.group(1).strip() if match else ""
 
-    name = field("model name") or platform.processor() or platform.machine()
+    core = arm_core()
+    name = core[0] if core else field("model name")
+    name = name or platform.processor() or platform.machine()
     numbers = f"{field('cpu family')}/{field('model')}"
     return f"{name} ({numbers})" if numbers != "/" else name
 

@@ -16,6 +16,7 @@ import socket
 from pathlib import Path
 
 from hwopt.errors import HwoptError
+from hwopt.targets.probe import FACTS, facts
 
 log = logging.getLogger("hwopt.devices")
 
@@ -55,8 +56,10 @@ def serve(
     """
     if threads is not None:
         os.environ["TVM_NUM_THREADS"] = str(threads)
+    import tvm_ffi
     from tvm.rpc import server
 
+    tvm_ffi.register_global_func(FACTS, facts, override=True)
     listening = listen(host, port, PORTS)
     port = listening.getsockname()[1]
     if not is_loopback(host):

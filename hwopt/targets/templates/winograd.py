@@ -63,6 +63,8 @@ def packing(
         vectors = TRANSFORMS[tile].points ** 2 * inputs * blocks
         products = tiles * tile_cost(tile, inputs, input_lanes, blocks)
         costs[Packing(tile, input_lanes, lanes)] = products + _reading(vectors, lanes, target)
+    if not costs:
+        return None
     best = min(costs, key=costs.__getitem__)
     vectors = 9 * inputs * blocks
     direct = vectors * batch * rows * columns + _reading(vectors, lanes, target)
