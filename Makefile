@@ -15,7 +15,7 @@ demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIS
 
 .PHONY: test
 test: $(INSTALLED) ## Run all tests: two at a time, then alone those that compare times
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not alone"
+	$(PYTHON) -m pytest -n 2 --dist loadfile --durations=40 -m "not alone"
 	$(PYTHON) -m pytest -m alone
 
 .PHONY: test-fast

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler.artifact import Artifact
-from hwopt.compiler.data_latency import DataLatency
+from hwopt.compiler.data_latency import DataLatency, InTurns
 from hwopt.compiler.latency import Latency, measure
 from hwopt.compiler.loading import load
 from hwopt.compiler.manifest import record_figures
@@ -17,7 +17,16 @@ from hwopt.compiler.manifest import record_figures
 if TYPE_CHECKING:
     from hwopt.compiler.compile_model import compile
 
-__all__ = ["Artifact", "DataLatency", "Latency", "compile", "load", "measure", "record_figures"]
+__all__ = [
+    "Artifact",
+    "DataLatency",
+    "InTurns",
+    "Latency",
+    "compile",
+    "load",
+    "measure",
+    "record_figures",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -56,6 +56,32 @@ class DataLatency:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class InTurns:
+    """A call whose every run takes the next input; :func:`hwopt.compiler.measure` times it.
+
+    Attributes:
+        artifact: with one input.
+        turns: inputs, without an end.
+    """
+
+    artifact: Artifact
+    turns: Iterator[np.ndarray]
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the times are an emulator's."""
+        return self.artifact.manifest.target.emulated
+
+    def __call__(self) -> object:
+        """Run the model with the next input."""
+        return self.artifact(next(self.turns))
+
+    def times_ms(self, runs: int) -> list[float]:
+        """Return how long each of so many calls takes, in milliseconds."""
+        return [times_ms(self.artifact.call(next(self.turns)), 1)[0] for _ in range(runs)]
+
+
 def measure_over(
     artifact: Artifact,
     data: Sequence[Any] | Dataset[Any],

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwopt import __version__, data, peers, targets, train
+from hwopt.compiler import InTurns, load, measure, record_figures
 from hwopt.compiler import compile as compile_model
-from hwopt.compiler import load, measure, record_figures
 from hwopt.errors import HwoptError
 from hwopt.files import RESULTS_FILE, write_json
 from hwopt.graph import Graph
@@ -55,6 +55,9 @@ class Job:
         self.work = Workspace(folder, report)
         self.tuning = tuning
         self.target = targets.get(recipe.target, threads=recipe.threads)
+        if self.target.runner == "none":
+            name = self.target.name
+            raise HwoptError(f"no {name} is within reach to measure on: see `hwopt targets add`")
         size = data.image_size((1, *(recipe.input_shape or ())))
         self.data: DataSet = data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
         self.compression = Compression(recipe, self.work, self.data, self.target, tuning, bars)
@@ -74,8 +77,7 @@ class Job:
         variants, keys = {}, {}
         for name, variant in self.recipe.variants.items():
             variants[name], keys[name] = self.variant(name, variant, base, base_key)
-        measured_peers = [peer for peer in self.recipe.peers if peers.available(peer)]
-        depends_on = [keys, measured_peers, self.recipe.runs, "failures"]
+        depends_on = [keys, self._peers(), self.recipe.runs, "failures"]
         measured, _ = self.work.step("measure", depends_on, self.measured)
         table = compare(variants, measured["latencies"], self.recipe)
         for name, facts in table.items():
@@ -101,8 +103,9 @@ class Job:
 
     def _notes(self) -> list[str]:
         """Return what the reader of the results must be told."""
-        missing = [peer for peer in self.recipe.peers if not peers.available(peer)]
-        notes = [f"{p} was not measured: {peers.install_hint(p)}" for p in missing]
+        notes = self._missing_peers()
+        if self.target.emulated:
+            notes.append("all latencies are an emulator's, and those of no device")
         return [*([self.data.note] if self.data.note else []), *notes]
 
     # -- the steps -------------------------------------------------------------------------
@@ -187,7 +190,7 @@ class Job:
         }
 
     def _check(self, name: str, graph: Graph) -> dict[str, Any]:
-        artifact = load(self.work.path("artifacts", name))
+        artifact = load(self.work.path("artifacts", name), target=self.target)
         try:
             return check(artifact, graph, self.data.test, self.recipe.check_samples)
         except HwoptError as error:
@@ -198,14 +201,14 @@ class Job:
         calls: dict[str, Callable[[], object]] = {}
         failures: list[str] = []
         for name in self.recipe.variants:
-            artifact = load(self.work.path("artifacts", name))
+            artifact = load(self.work.path("artifacts", name), target=self.target)
             if artifact.has_ways:
                 calls[name] = self._over_samples(artifact)
                 failures += [f"{name}: peers are left out: they would compute both ways"]
                 continue
             inputs = artifact.random_inputs(self.recipe.seed)
             calls[name] = artifact.call(*inputs)
-            for peer in filter(peers.available, self.recipe.peers):
+            for peer in self._peers():
                 folder = self.work.path("peers", name)
                 graph, threads = artifact.graph(), self.target.threads
                 try:
@@ -218,11 +221,22 @@ class Job:
             "failures": failures,
         }
 
+    def _peers(self) -> list[str]:
+        """Return the peers that can be measured: they run on this machine only."""
+        asked = self.recipe.peers if self.target.runner == "local" else []
+        return [peer for peer in asked if peers.available(peer)]
+
+    def _missing_peers(self) -> list[str]:
+        """Say which peers are not measured, and why."""
+        if self.target.runner != "local" and self.recipe.peers:
+            return [f"peers were not measured: they run on this machine, not on {self.target.name}"]
+        missing = [peer for peer in self.recipe.peers if not peers.available(peer)]
+        return [f"{peer} was not measured: {peers.install_hint(peer)}" for peer in missing]
+
     def _over_samples(self, artifact: Artifact) -> Callable[[], object]:
         """Return a call with one test sample after the other."""
         samples, _ = next(data.batches(self.data.test, self.recipe.runs, seed=self.recipe.seed))
-        turns = itertools.cycle(samples.numpy()[:, None])
-        return lambda: artifact(next(turns))
+        return InTurns(artifact, itertools.cycle(samples.numpy()[:, None]))
 
 
 def _masked_share(graph: Graph) -> float:
