@@ -2,6 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+DEVICES := $(VENV)/.devices
 
 .DEFAULT_GOAL := help
 
@@ -14,7 +15,7 @@ demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIS
 	$(VENV)/bin/hwopt optimize recipes/demo.yaml
 
 .PHONY: test
-test: $(INSTALLED) ## Run all tests: two at a time, then alone those that compare times
+test: $(DEVICES) ## Run all tests: two at a time, then alone those that compare times
 	$(PYTHON) -m pytest -n 2 --dist loadfile --durations=40 -m "not alone"
 	$(PYTHON) -m pytest -m alone
 
@@ -39,6 +40,10 @@ setup: $(INSTALLED) ## Make the virtual environment only
 .PHONY: clean
 clean: ## Remove the virtual environment and the demo's results
 	rm -rf $(VENV) runs/demo
+
+$(DEVICES): $(INSTALLED) scripts/setup-system.sh
+	scripts/setup-system.sh devices
+	touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
 	scripts/setup-system.sh

@@ -102,17 +102,19 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Batch size under sparsity\n\n`python -m benchmarks.batch_scaling`"
     yield (
         f"Two convolutions and a linear layer on Fashion-MNIST, to a validation error of {GOAL} "
-        f"({HELD_OUT} images): the fewest steps of {TRIALS} trials of SGD with quasi-random rate "
-        f"and momentum; the error is looked at every {EVERY} samples, or 4 steps. Sparse networks "
-        "are pruned before training by connection sensitivity (`snip`)."
+        f"({HELD_OUT} images): the fewest steps of SGD with quasi-random rate and momentum, and of "
+        f"how many trials; the error is looked at every {EVERY} samples, or 4 steps. Sparse "
+        "networks are pruned before training by connection sensitivity (`snip`)."
     )
     measured, laws, rows = {}, {}, []
     for sparsity in SPARSITIES:
-        found = [
+        tried = [
             (run["batch_size"], run["steps"])
             for run in runs
-            if (run["sparsity"], run["goal"]) == (sparsity, GOAL) and run["steps"]
+            if (run["sparsity"], run["goal"]) == (sparsity, GOAL)
         ]
+        trials = {batch: BLOCK * [its for its, _ in tried].count(batch) for batch in BATCHES}
+        found = [(its, of) for its, of in tried if of]
         steps = {batch: min(of for its, of in found if its == batch) for batch, _ in sorted(found)}
         if len(steps) < 3:
             continue
@@ -123,7 +125,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         rows.append(
             [
                 f"{100 * sparsity:.0f} %",
-                *(str(steps.get(batch, "not reached")) for batch in BATCHES),
+                *(f"{steps.get(batch, 'not reached')} ({trials[batch]})" for batch in BATCHES),
                 f"{law.c1:.0f}",
                 f"{law.c2:.1f}",
                 f"{law.r_squared:.3f}",

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what hwopt needs from the system: Python's venv module, a C++ compiler for linking
-# compiled models, and the Fashion-MNIST data set. Does nothing where all is there.
+# compiled models, and the Fashion-MNIST data set; with the argument "devices" cross compilers and
+# emulators of other devices, too, which the tests use. Does nothing where all is there.
 set -euo pipefail
 
 missing=()
@@ -8,6 +9,13 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 command -v g++ >/dev/null || missing+=(g++)
 data="${HWOPT_HOME:-$HOME/.cache/hwopt}/data/fashion-mnist"
 [ -d "$data" ] || [ -d /usr/share/datasets/fashion-mnist ] || missing+=(dataset-fashion-mnist)
+if [ "${1:-}" = devices ]; then
+    command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
+    command -v aarch64-linux-gnu-g++ >/dev/null || missing+=(g++-aarch64-linux-gnu)
+    command -v riscv64-linux-gnu-g++ >/dev/null || missing+=(g++-riscv64-linux-gnu)
+    command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
+    command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi)
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then

@@ -75,7 +75,8 @@ def command(
     click.echo(f"{folder}: {artifact.bytes():,} bytes, {measured}")
     click.echo(
         f"{manifest.parameters:,} parameters, {manifest.macs / 1e6:.2f} M MACs, "
-        f"{len(manifest.kernels)} kernels, compiled in {manifest.compile_seconds:.1f} s"
+        f"{len(manifest.kernels)} kernels, {artifact.workspace_bytes() / 1000:,.0f} KB for values, "
+        f"compiled in {manifest.compile_seconds:.1f} s"
     )
     for kernel in manifest.kernels:
         if kernel.road == "fallback":

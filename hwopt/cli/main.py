@@ -16,6 +16,7 @@ _COMMANDS = {
     "compile": "hwopt.cli.compile",
     "devices": "hwopt.cli.devices",
     "doctor": "hwopt.cli.doctor",
+    "export": "hwopt.cli.export",
     "optimize": "hwopt.cli.optimize",
     "passes": "hwopt.cli.passes",
     "report": "hwopt.cli.report",

@@ -119,6 +119,10 @@ class Artifact:
         """Return the size on disk of library, graph and weights, in bytes."""
         return sum((self.path / name).stat().st_size for name in self.manifest.files)
 
+    def workspace_bytes(self) -> int:
+        """Return the memory that is reserved for values inside the model, in bytes."""
+        return self.manifest.plan.workspace().bytes
+
     def random_inputs(self, seed: int = 0) -> tuple[np.ndarray, ...]:
         """Return inputs that fit: standard normal floats, zeros and ones for other dtypes."""
         generator = np.random.default_rng(seed)

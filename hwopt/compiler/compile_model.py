@@ -21,21 +21,17 @@ from hwopt.compiler.manifest import (
     MANIFEST_FILE,
     Manifest,
     TargetDescription,
-    TensorDescription,
 )
 from hwopt.compiler.plan import write_constants
+from hwopt.compiler.prepare import prepare
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_folder, check_replaceable, sha256, write_json
-from hwopt.graph import Graph, TensorSpec, import_model
-from hwopt.passes import apply
+from hwopt.graph import Graph
 
 if TYPE_CHECKING:
-    from hwopt.compiler.pipeline import BuildResult
     from hwopt.targets import Target
     from hwopt.targets.progress import Progress
 
-#: What is done to every graph before it is lowered: it changes no output.
-PREPARATION = "fold-constants,fold-batch-norm,fold-affine,eliminate-dead-code{keep_dropout=false}"
 _VERSIONS = ("hwopt", "torch", "apache-tvm", "apache-tvm-ffi")
 
 
@@ -75,6 +71,7 @@ def compile(
     torch.Size([1, 4])
     """
     from hwopt import targets
+    from hwopt.compiler.pipeline import build
     from hwopt.targets.host import supports
 
     start = time.perf_counter()
@@ -84,31 +81,26 @@ def compile(
     if chosen.runner == "local" and not supports(chosen.isa):
         message = f"this machine has no {chosen.isa}, which target {chosen.name} needs"
         raise HwoptError(f"{message}: compile on one that has it, or for another target")
-    examples = [example_inputs] if isinstance(example_inputs, torch.Tensor) else example_inputs
-    if isinstance(model_or_graph, Graph):
-        graph = model_or_graph
-    else:
-        graph = import_model(model_or_graph, examples)
-    prepared = apply(graph, PREPARATION)
-    inputs = _inputs(prepared, examples)
-    built = _build(prepared, inputs, chosen, trials, seed, progress)
-    batch = _batch(prepared, inputs)
+    prepared = prepare(model_or_graph, example_inputs)
+    graph = prepared.graph
+    built = build(prepared.lowered(), chosen, trials=trials, seed=seed, progress=progress)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-"))
     with atomic_folder(folder, MANIFEST_FILE) as temporary:
         shutil.copyfile(built.library, temporary / LIBRARY_FILE)
         write_constants(temporary / CONSTANTS_FILE, built.model.constants)
-        prepared.save(temporary)
+        graph.save(temporary)
         manifest = Manifest(
             model=graph.name,
-            inputs=_describe(prepared.inputs, batch),
-            outputs=_describe({n: prepared.spec(o) for n, o in prepared.outputs.items()}, batch),
+            inputs=prepared.inputs,
+            outputs=prepared.outputs,
             target=_describe_target(chosen),
-            passes=prepared.history,
+            passes=graph.history,
             versions={name: importlib.metadata.version(name) for name in _VERSIONS},
             kernels=built.kernels,
             plan=built.model.plan,
-            macs=prepared.macs(),
-            parameters=prepared.num_parameters(),
+            footprint=built.footprint,
+            macs=graph.macs(),
+            parameters=graph.num_parameters(),
             compile_seconds=round(time.perf_counter() - start, 2),
             files={file.name: sha256(file) for file in sorted(temporary.iterdir())},
         )
@@ -117,54 +109,6 @@ def compile(
     if output is None:
         weakref.finalize(artifact, shutil.rmtree, folder, ignore_errors=True)
     return artifact
-
-
-def _inputs(graph: Graph, examples: Sequence[torch.Tensor] | None) -> tuple[torch.Tensor, ...]:
-    """Return inputs to trace with, checked against the graph if they were given."""
-    if examples is None:
-        return graph.example_inputs()
-    if len(examples) != len(graph.inputs):
-        raise HwoptError(f"the model takes {len(graph.inputs)} inputs, {len(examples)} were given")
-    batch = _batch(graph, tuple(examples))
-    for example, (name, spec) in zip(examples, graph.inputs.items(), strict=True):
-        if tuple(example.shape) != spec.at(batch):
-            shape = list(example.shape)
-            raise HwoptError(f"example input {name!r} has the shape {shape}, the graph {spec}")
-    return tuple(examples)
-
-
-def _batch(graph: Graph, inputs: Sequence[torch.Tensor]) -> int:
-    """Return the batch size of inputs for a graph; 1 if the graph has a fixed one."""
-    for tensor, spec in zip(inputs, graph.inputs.values(), strict=True):
-        for size, dimension in zip(tensor.shape, spec.shape, strict=False):
-            if not isinstance(dimension, int):
-                return size // dimension.multiple
-    return 1
-
-
-def _build(
-    graph: Graph,
-    inputs: tuple[torch.Tensor, ...],
-    target: Target,
-    trials: int | None,
-    seed: int,
-    progress: Progress | None,
-) -> BuildResult:
-    from hwopt.compiler.lower import lower
-    from hwopt.compiler.pipeline import build
-
-    unmasked = graph.copy()
-    for name in graph.masks:
-        unmasked.set_mask(name, None)  # the weights are zero already
-    module = lower(unmasked.to_torch().eval(), inputs)
-    return build(module, target, trials=trials, seed=seed, progress=progress)
-
-
-def _describe(specs: dict[str, TensorSpec], batch: int) -> tuple[TensorDescription, ...]:
-    return tuple(
-        TensorDescription(name=name, shape=spec.at(batch), dtype=spec.dtype)
-        for name, spec in specs.items()
-    )
 
 
 def _describe_target(target: Target) -> TargetDescription:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hwopt.compiler.footprint import Footprint
 from hwopt.compiler.plan import Plan
 from hwopt.errors import HwoptError
 from hwopt.files import MANIFEST_FILE, read_json, sha256, write_json
@@ -78,6 +79,7 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     kernels: tuple[KernelDescription, ...]
     plan: Plan
+    footprint: Footprint | None = None
     macs: int
     parameters: int
     compile_seconds: float

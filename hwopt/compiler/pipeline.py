@@ -15,6 +15,7 @@ from tvm.ir.expr import GenericConst
 
 from hwopt.compiler import converters
 from hwopt.compiler.binary_layers import binary_layers
+from hwopt.compiler.footprint import Footprint
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.move_constants import move_constants
@@ -37,6 +38,7 @@ class BuildResult:
 
     library: Path
     model: WholeModel
+    footprint: Footprint
     kernels: tuple[KernelDescription, ...]
 
 
@@ -59,7 +61,8 @@ def build(
         progress: Called as ``progress(done, total, kernel_name, best_us)``.
 
     Raises:
-        HwoptError: if TVM cannot generate code for the target, or kernels cannot be measured.
+        HwoptError: if TVM cannot generate code for the target, the model does not fit into its
+            memory, or kernels cannot be measured.
     """
     tvm_build.check_target(target)
     with tvm_build.tvm_target(target), tvm_build.pass_context():
@@ -68,11 +71,13 @@ def build(
             tuner.choose, target=target, trials=trials, seed=seed, database=database
         )
         mod = to_kernels(mod, target, functools.partial(tuner.fastest, choose=choose))
-        # 4. Schedules: each kernel takes the fastest known, measured here if need be.
+        # 4. One function that calls the kernels: what it takes of memory is known from here on.
+        model = follow(mod)
+        footprint = Footprint.of(model.plan)
+        footprint.check(target)
+        # 5. Schedules: each kernel takes the fastest known, measured if need be; machine code.
         kernels = unscheduled(mod)
         choices = choose(kernels, progress=progress)
-        # 5. One function that calls the kernels, and machine code.
-        model = follow(mod)
         functions = {name: choice.func for name, choice in choices.items()}
         functions |= model.functions()
         library = build_library(functions, target, database.folder / LIBRARIES)
@@ -91,7 +96,7 @@ def build(
         )
         for name, choice in choices.items()
     )
-    return BuildResult(library, model, reports)
+    return BuildResult(library, model, footprint, reports)
 
 
 def to_kernels(

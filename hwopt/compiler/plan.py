@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,20 +128,35 @@ class Plan(BaseModel):
             size += _rounded_up(self.values[number].bytes)
         return Placement(places, max(size, ALIGNMENT))
 
-    def workspace(self) -> Placement:
-        """Find a place for every value that stays inside: the lowest where none needed then is."""
+    def workspace(
+        self,
+        *,
+        alignment: int = ALIGNMENT,
+        apart: int = APART,
+        scratch: Mapping[str, int] | None = None,
+    ) -> Placement:
+        """Find a place for every value that stays inside: the lowest where none needed then is.
+
+        Args:
+            alignment: of the places, in bytes.
+            apart: bytes between two of them.
+            scratch: bytes that kernels need while they run, by name; their places are by the
+                number of the call, counted from -1 down.
+        """
         given = {*self.parameters, *self.constants}
         last_use = {n: i for i, call in enumerate(self.calls) for n in call.arguments}
         # They are read after an inference, too: which way did it take?
         last_use |= dict.fromkeys(self.predicates, len(self.calls))
         places: dict[int, int] = {}
         live: list[tuple[int, int, int]] = []  # start, end and value, by start
-        size = ALIGNMENT
+        size = alignment
+        needs = {n: value.bytes for n, value in enumerate(self.values)}
         for i, call in enumerate(self.calls):
-            for number in dict.fromkeys(call.arguments):
-                if number in given or number in places:
+            needs[-1 - i], last_use[-1 - i] = (scratch or {}).get(call.kernel, 0), i
+            for number in dict.fromkeys((*call.arguments, -1 - i)):
+                if number in given or number in places or not needs[number]:
                     continue
-                needed = _rounded_up(self.values[number].bytes) + APART
+                needed = _rounded_up(needs[number], alignment) + apart
                 start = 0
                 for taken, end, _ in live:
                     if start + needed <= taken:
@@ -201,6 +216,6 @@ def aligned(size: int) -> np.ndarray:
     return memory[start : start + size]
 
 
-def _rounded_up(size: int) -> int:
-    """Return the multiple of :data:`ALIGNMENT` that ``size`` bytes need."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def _rounded_up(size: int, alignment: int = ALIGNMENT) -> int:
+    """Return the multiple of ``alignment`` that ``size`` bytes need."""
+    return -(-size // alignment) * alignment

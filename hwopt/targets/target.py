@@ -36,6 +36,8 @@ class Target:
         l1_bytes: Level-1 data cache of a core, in bytes.
         l2_bytes: Level-2 cache of a core, in bytes.
         memory_bytes: Main memory, in bytes.
+        flash_bytes: Where code and weights are kept by themselves, in bytes; 0 where they share the
+            main memory.
         cpu: Name of the processor; kernels tuned on one processor are not used on another.
         compiler: The program that links libraries for it; empty is this machine's C++ compiler.
         runner: How the device is reached: one of :data:`RUNNERS`.
@@ -61,6 +63,7 @@ class Target:
     tracker: str = DEFAULT_TRACKER
     key: str = ""
     emulated: bool = False
+    flash_bytes: int = 0
 
     @property
     def float_lanes(self) -> int:
@@ -127,8 +130,9 @@ class Target:
     def _check_values(self, path: Path) -> None:
         """Refuse numbers and names that no later step could make sense of."""
         for key, value in dataclasses.asdict(self).items():
-            if type(value) is int and value < 1:
-                raise HwoptError(f"target file {path}: {key!r} must be at least 1")
+            least = 0 if key == "flash_bytes" else 1
+            if type(value) is int and value < least:
+                raise HwoptError(f"target file {path}: {key!r} must be at least {least}")
         if self.vector_bits % FLOAT32_BITS:
             raise HwoptError(f"target file {path}: 'vector_bits' must be a multiple of 32")
         if self.runner not in RUNNERS:

@@ -17,6 +17,8 @@ PARTITION = "pragma_loop_partition_hint"
 
 def tvm_target(target: Target) -> tvm.target.Target:
     """Return TVM's own description of ``target``."""
+    if target.tvm["kind"] == "c":
+        return tvm.target.Target(target.tvm)
     return tvm.target.Target({"num-cores": target.cores, **target.tvm})
 
 

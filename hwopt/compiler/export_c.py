@@ -1,0 +1,103 @@
+"""``hwopt export --c``: from a model or a graph to a folder of C99."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hwopt.compiler.prepare import prepare
+from hwopt.errors import HwoptError
+from hwopt.files import atomic_folder, check_replaceable, write_json
+from hwopt.graph import Graph
+
+if TYPE_CHECKING:
+    from hwopt.targets import Target
+
+BUNDLE_FILE = "bundle.json"
+#: Of the least memory for activations; kernels take no more, if they can, for what they copy.
+SCRATCH_SHARE = 0.1
+#: Of C source for a byte of Thumb code, about.
+CHARACTERS_A_BYTE = 8
+
+
+def export_c(
+    model_or_graph: torch.nn.Module | Graph,
+    example_inputs: Sequence[torch.Tensor] | torch.Tensor | None = None,
+    *,
+    output: str | Path,
+    target: str | Path | Target = "cortex-m4",
+    name: str = "model",
+) -> dict[str, Any]:
+    """Write a model as C99: one function, its kernels, its weights, one static piece of memory.
+
+    Args:
+        model_or_graph, example_inputs: as of ``hwopt.compile``.
+        output: the folder; another bundle that is there is replaced, anything else is refused.
+        target: one whose kind is ``c``.
+        name: of the function, ``NAME_run``.
+
+    Returns:
+        What stands in ``bundle.json``, too: ``ram_bytes`` (the static memory), ``weight_bytes``,
+        ``activation_bytes`` (the least that values alone take), ``macs``, inputs and outputs.
+
+    Raises:
+        HwoptError: if the model cannot be written as C, does not fit into the target's memory, or
+            ``output`` is something else than a bundle.
+
+    >>> import tempfile, torch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     facts = export_c(torch.nn.Linear(8, 4), torch.randn(1, 8), output=f"{folder}/c")
+    >>> facts["weight_bytes"]
+    192
+    """
+    from hwopt import targets
+    from hwopt.compiler.c_bundle import c_bundle
+    from hwopt.compiler.footprint import Footprint
+    from hwopt.compiler.pipeline import to_kernels, unscheduled
+    from hwopt.compiler.whole_model import follow
+    from hwopt.targets.c_source import c_kernel
+
+    chosen = targets.get(target)
+    folder = Path(output)
+    check_replaceable(folder, BUNDLE_FILE)
+    if chosen.tvm["kind"] != "c":
+        raise HwoptError(f"target {chosen.name} is not written as C: take cortex-m4, or like it")
+    if not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise HwoptError(f"{name!r} is no name for a function of C")
+    prepared = prepare(model_or_graph, example_inputs)
+    graph, inputs, outputs = prepared.graph, prepared.inputs, prepared.outputs
+    module = to_kernels(prepared.lowered(), chosen)
+    functions, model = unscheduled(module), follow(module)
+    footprint = Footprint.of(model.plan)
+    scratch_bytes = int(SCRATCH_SHARE * footprint.activation_bytes)
+    kernels = {
+        kernel: c_kernel(kernel, func, chosen, scratch_bytes) for kernel, func in functions.items()
+    }
+    bundle = c_bundle(name, model.plan, model.constants, kernels, inputs, outputs)
+    code_bytes = sum(len(kernel.text) for kernel in kernels.values()) // CHARACTERS_A_BYTE
+    footprint = footprint.model_copy(
+        update={"workspace_bytes": bundle.arena_bytes, "library_bytes": code_bytes}
+    )
+    footprint.check(chosen)
+    facts = {
+        "function": f"{name}_run",
+        "ram_bytes": bundle.arena_bytes,
+        "weight_bytes": bundle.weight_bytes,
+        "activation_bytes": footprint.activation_bytes,
+        "macs": graph.macs(),
+        "parameters": graph.num_parameters(),
+        "inputs": [spec.model_dump(mode="json") for spec in inputs],
+        "outputs": [spec.model_dump(mode="json") for spec in outputs],
+        "target": dataclasses.asdict(chosen),
+        "passes": list(graph.history),
+    }
+    with atomic_folder(folder, BUNDLE_FILE) as temporary:
+        for file, text in bundle.files.items():
+            (temporary / file).write_text(text, encoding="utf-8")
+        write_json(temporary / BUNDLE_FILE, facts)
+    return facts

@@ -1,0 +1,102 @@
+"""What is done to a model before it is lowered, whatever it becomes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from hwopt.compiler.manifest import TensorDescription
+from hwopt.errors import HwoptError
+from hwopt.graph import Graph, TensorSpec, import_model
+from hwopt.passes import apply
+
+if TYPE_CHECKING:
+    import tvm
+
+#: It changes no output.
+PREPARATION = "fold-constants,fold-batch-norm,fold-affine,eliminate-dead-code{keep_dropout=false}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A graph to compile, and inputs to trace it with, of one batch size."""
+
+    graph: Graph
+    example: tuple[torch.Tensor, ...]
+    batch: int
+
+    def lowered(self) -> tvm.IRModule:
+        """Return the graph as a Relax module."""
+        from hwopt.compiler.lower import lower
+
+        unmasked = self.graph.copy()
+        for name in self.graph.masks:
+            unmasked.set_mask(name, None)  # the weights are zero already
+        return lower(unmasked.to_torch().eval(), self.example)
+
+    @property
+    def inputs(self) -> tuple[TensorDescription, ...]:
+        """The inputs, at this batch size."""
+        return self._described(self.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[TensorDescription, ...]:
+        """The outputs, at this batch size."""
+        specs = {name: self.graph.spec(value) for name, value in self.graph.outputs.items()}
+        return self._described(specs)
+
+    def _described(self, specs: dict[str, TensorSpec]) -> tuple[TensorDescription, ...]:
+        return tuple(
+            TensorDescription(name=name, shape=spec.at(self.batch), dtype=spec.dtype)
+            for name, spec in specs.items()
+        )
+
+
+def prepare(
+    model_or_graph: torch.nn.Module | Graph,
+    example_inputs: Sequence[torch.Tensor] | torch.Tensor | None,
+) -> Prepared:
+    """Import a model and simplify it.
+
+    Args:
+        model_or_graph: a torch module or a graph.
+        example_inputs: needed for a module. For a graph they set the batch size, which is 1
+            without them.
+
+    Raises:
+        HwoptError: if the model cannot be imported, or the inputs are not its.
+    """
+    examples = [example_inputs] if isinstance(example_inputs, torch.Tensor) else example_inputs
+    if isinstance(model_or_graph, Graph):
+        graph = model_or_graph
+    else:
+        graph = import_model(model_or_graph, examples)
+    graph = apply(graph, PREPARATION)
+    inputs = _inputs(graph, examples)
+    return Prepared(graph, inputs, _batch(graph, inputs))
+
+
+def _inputs(graph: Graph, examples: Sequence[torch.Tensor] | None) -> tuple[torch.Tensor, ...]:
+    """Return inputs to trace with, checked against the graph if they were given."""
+    if examples is None:
+        return graph.example_inputs()
+    if len(examples) != len(graph.inputs):
+        raise HwoptError(f"the model takes {len(graph.inputs)} inputs, {len(examples)} were given")
+    batch = _batch(graph, tuple(examples))
+    for example, (name, spec) in zip(examples, graph.inputs.items(), strict=True):
+        if tuple(example.shape) != spec.at(batch):
+            shape = list(example.shape)
+            raise HwoptError(f"example input {name!r} has the shape {shape}, the graph {spec}")
+    return tuple(examples)
+
+
+def _batch(graph: Graph, inputs: Sequence[torch.Tensor]) -> int:
+    """Return the batch size of inputs for a graph; 1 if the graph has a fixed one."""
+    for tensor, spec in zip(inputs, graph.inputs.values(), strict=True):
+        for size, dimension in zip(tensor.shape, spec.shape, strict=False):
+            if not isinstance(dimension, int):
+                return size // dimension.multiple
+    return 1
