@@ -7,6 +7,7 @@ for everything that is computed; ``weights.c`` has the constants, which stay in 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -37,6 +38,16 @@ _PREAMBLE = """\
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__GNUC__)
+#define hwopt_popcount(word) __builtin_popcount(word)
+#else
+static inline uint32_t hwopt_popcount(uint32_t word) {{
+  word -= word >> 1 & 0x55555555u;
+  word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
+  return ((word + (word >> 4)) & 0x0F0F0F0Fu) * 0x01010101u >> 24;
+}}
+#endif
 
 extern const uint8_t {name}_weights[];
 """
@@ -135,15 +146,16 @@ class _Writer:
         return "\n".join(lines) + "\n"
 
     def _calls(self) -> Iterator[str]:
-        for i, call in enumerate(self._plan.calls):
-            indent = "  "
-            if call.when:
-                yield f"  if ({' && '.join(self._any(*asked) for asked in call.when)}) {{"
-                indent = "    "
-            if -1 - i in self._arena.places:
-                yield f"{indent}{SCRATCH} = arena + {self._arena.places[-1 - i]};"
-            yield f"{indent}{call.kernel}({self._arguments(call)});"
-            if call.when:
+        numbered = enumerate(self._plan.calls)
+        for when, calls in itertools.groupby(numbered, key=lambda one: one[1].when):
+            indent = "    " if when else "  "
+            if when:
+                yield f"  if ({' && '.join(self._any(*asked) for asked in when)}) {{"
+            for i, call in calls:
+                if -1 - i in self._arena.places:
+                    yield f"{indent}{SCRATCH} = arena + {self._arena.places[-1 - i]};"
+                yield f"{indent}{call.kernel}({self._arguments(call)});"
+            if when:
                 yield "  }"
 
     def _any(self, predicate: int, holds: bool) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import re
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,20 @@ _DEFINITION = re.compile(
     r"^TVM_DLL void (?P<name>\w+)\((?P<parameters>[^)]*)\) \{\n(?P<body>.*?)^\}\n",
     re.MULTILINE | re.DOTALL,
 )
+#: What counts the bits of a word; whoever uses kernels defines it.
+POPCOUNT = "hwopt_popcount"
 _POINTER = re.compile(r"(\w+)\* (\w+)")
+
+
+@functools.cache
+def _register_popcount() -> None:
+    """Tell TVM's C back end how to count bits."""
+
+    def call(counted: Any) -> Any:
+        word = counted.args[0].astype("uint32")
+        return tirx.call_pure_extern("uint32", POPCOUNT, word).astype(str(counted.ty.dtype))
+
+    tirx.op.register_intrin_lowering("tirx.popcount", target="c", f=call)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +131,7 @@ def c_kernel(name: str, func: tirx.PrimFunc, target: Target, scratch_bytes: int)
 
 def _source(functions: Mapping[str, tirx.PrimFunc], target: Target) -> str:
     """Return what TVM's C back end writes for functions of pointers."""
+    _register_popcount()
     build = importlib.import_module("tvm.tirx.build")
     wanted = tvm_build.tvm_target(target)
     module = tvm.IRModule(

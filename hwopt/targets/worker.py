@@ -36,6 +36,10 @@ PROGRESS = "progress"
 LOST = "lost"
 
 
+class NotBuilt(Exception):
+    """Says why a candidate could not be built."""
+
+
 class Kernel:
     """A kernel and those of its candidates that were built; a candidate is built once."""
 
@@ -65,16 +69,17 @@ class Kernel:
         try:
             scheduled = self._template.schedule(self._func, config, self.target)
             built = tvm_build.build_kernel(scheduled, self.target)
-            built.get_function("main")  # LLVM emits machine code when it is first asked for
+            if self.target.runner == "local":
+                built.get_function("main")  # LLVM emits machine code when it is first asked for
             return built
         except Exception as error:  # whatever is wrong is wrong with this candidate only
-            return error
+            return NotBuilt(failure(error)["error"])
 
     def built(self, config: dict[str, int]) -> Any:
         """Return a candidate that was built, as TVM's module; raise what went wrong."""
         built = self._built[_key(config)]
-        if isinstance(built, Exception):
-            raise built
+        if isinstance(built, NotBuilt):
+            raise NotBuilt(str(built))  # anew: an exception holds on to all that it passed through
         return built
 
     @functools.cached_property
@@ -181,6 +186,8 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
 
 def failure(error: Exception) -> dict[str, Any]:
     """Return the answer of a candidate that failed."""
+    if isinstance(error, NotBuilt):
+        return {"error": str(error)}
     return {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
 
 
