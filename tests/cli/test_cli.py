@@ -11,6 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hwopt import targets
+from tests.devices import needs
+from tests.farm import farm
+
 PLUGIN = Path(__file__).parents[1] / "plugin/hwopt_plugin_example/replace_activation.py"
 
 
@@ -244,3 +248,56 @@ def test_threads_and_batch_of_a_compiled_model(tmp_path):
     document = json.loads(result.stdout)
     assert document["inputs"][0]["shape"] == [2, 1, 16, 16]
     assert document["target"]["threads"] == document["latency"]["threads"] == 1
+
+
+def test_a_board_is_added_probed_and_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("HWOPT_HOME", str(tmp_path / "home"))
+    with farm() as one:
+        one.serve("mine")
+        add = ("targets", "add", "mine", "--like", "host", "--tracker", one.tracker)
+        assert hwopt(*add).returncode == 0
+        assert "is there: give --force" in refused(*add)
+        assert "no name for a target of yours" in refused(
+            "targets", "add", "host", "--like", "host"
+        )
+        probed = hwopt("targets", "probe", "mine", "--json")
+        document = json.loads(probed.stdout)
+        assert document["target"]["key"] == "mine"
+        assert document["target"]["cpu"] == targets.get("host").cpu
+        assert hwopt("targets", "check", "mine").returncode == 0
+        listed = json.loads(hwopt("devices", "list", "--tracker", one.tracker, "--json").stdout)
+        assert [(entry["key"], entry["free"]) for entry in listed] == [("mine", 1)]
+        small = ("resnet8", "--model-option", "width=4", "--input-shape", "1x16x16")
+        folder = tmp_path / "a"
+        compiled = hwopt(
+            "compile", *small, "--trials", 0, "--target", "mine", "--threads", 1, "--output", folder
+        )
+        assert compiled.returncode == 0, compiled.stderr
+        measured = hwopt("bench", folder, "--target", "mine", "--runs", 20, "--json")
+        (latency,) = json.loads(measured.stdout).values()
+        assert latency["threads"] == 1 and latency["median_ms"] > 0
+        assert hwopt("run", folder, "--target", "mine").returncode == 0
+        sentence = refused("bench", folder, "--target", "mine", "--profile")
+        assert "measure on this machine, not on a board" in sentence
+    assert "no tracker answers" in refused("devices", "list", "--tracker", "127.0.0.1:9")
+
+
+def test_export(tmp_path):
+    small = ("resnet8", "--model-option", "width=4", "--input-shape", "1x16x16")
+    exported = hwopt("export", *small, "--c", "--output", tmp_path / "c", "--name", "net")
+    assert exported.returncode == 0, exported.stderr
+    assert "net_run" in exported.stdout and "bytes of weights in flash" in exported.stdout
+    assert "int net_run(" in (tmp_path / "c" / "model.h").read_text()
+    assert "is not replaced" in refused("export", *small, "--c", "--output", tmp_path)
+
+
+@needs("an emulated AArch64")  # for its compiler
+def test_a_device_out_of_reach_is_compiled_for(tmp_path):
+    small = ("resnet8", "--model-option", "width=4", "--input-shape", "1x16x16")
+    options = ("--target", "raspberry-pi-4", "--output", tmp_path / "a")
+    compiled = hwopt("compile", *small, *options)
+    assert compiled.returncode == 0, compiled.stderr
+    assert "not measured: no raspberry-pi-4 is within reach" in compiled.stdout
+    assert "is for aarch64" in refused("run", tmp_path / "a")
+    assert "see `hwopt targets add`" in refused("compile", *small, *options, "--trials", 2)
+    assert hwopt("targets", "check", "raspberry-pi-4").returncode == 2
