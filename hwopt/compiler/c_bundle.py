@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from hwopt.compiler.manifest import TensorDescription
 from hwopt.compiler.plan import Call, Placement, Plan
 from hwopt.errors import HwoptError
-from hwopt.targets.c_source import ALIGNMENT, SCRATCH, CKernel
+from hwopt.targets.c_code import SCRATCH, CCode, c_type
 
 HEADER, SOURCE, WEIGHTS, MAKEFILE = "model.h", "model.c", "weights.c", "Makefile"
-C_TYPES = {
-    "float32": "float",
-    "float64": "double",
-    "int8": "int8_t",
-    "int16": "int16_t",
-    "int32": "int32_t",
-    "int64": "int64_t",
-    "uint8": "uint8_t",
-    "uint32": "uint32_t",
-    "bool": "bool",
-}
 _BYTES_A_LINE = 20
-_PREAMBLE = """\
+_INCLUDES = """\
 #include "model.h"
 
 #include <math.h>
@@ -39,17 +28,6 @@ _PREAMBLE = """\
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__GNUC__)
-#define hwopt_popcount(word) __builtin_popcount(word)
-#else
-static inline uint32_t hwopt_popcount(uint32_t word) {{
-  word -= word >> 1 & 0x55555555u;
-  word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
-  return ((word + (word >> 4)) & 0x0F0F0F0Fu) * 0x01010101u >> 24;
-}}
-#endif
-
-extern const uint8_t {name}_weights[];
 """
 
 
@@ -58,12 +36,12 @@ class Bundle:
     """The files of a model, and what it takes.
 
     Attributes:
-        files: their texts by their names.
+        files: their contents by their names.
         arena_bytes: of static memory for all that is computed, inputs and outputs not counted.
         weight_bytes: of constants.
     """
 
-    files: dict[str, str]
+    files: dict[str, bytes]
     arena_bytes: int
     weight_bytes: int
 
@@ -72,7 +50,7 @@ def c_bundle(
     name: str,
     plan: Plan,
     constants: np.ndarray,
-    kernels: Mapping[str, CKernel],
+    code: CCode,
     inputs: Sequence[TensorDescription],
     outputs: Sequence[TensorDescription],
 ) -> Bundle:
@@ -82,30 +60,31 @@ def c_bundle(
         name: of the function: ``NAME_run``.
         plan: the calls between the kernels.
         constants: packed, as ``plan.packed_constants`` says.
-        kernels: by name.
+        code: the kernels.
         inputs, outputs: of the model.
 
     Raises:
         HwoptError: if a value has a dtype that C has not.
     """
-    scratch = {kernel: c.scratch_bytes for kernel, c in kernels.items()}
-    arena = plan.workspace(alignment=ALIGNMENT, apart=0, scratch=scratch)
-    writer = _Writer(name, plan, arena)
+    scratch = {name: kernel.scratch_bytes for name, kernel in code.kernels.items()}
+    arena = plan.workspace(alignment=code.alignment, apart=0, scratch=scratch)
+    writer = _Writer(name, plan, arena, code)
     prototype = writer.prototype(inputs, outputs)
-    files = {
-        HEADER: _header(name, prototype, inputs, outputs),
-        SOURCE: writer.source(prototype, kernels),
-        WEIGHTS: _weights(name, constants),
-        MAKEFILE: _makefile(),
+    texts = {
+        HEADER: _header(name, prototype, inputs, outputs, code.alignment),
+        SOURCE: writer.source(prototype),
+        WEIGHTS: _weights(name, constants, code.alignment),
+        MAKEFILE: _makefile(code),
     }
+    files = {file: text.encode() for file, text in texts.items()} | code.objects
     return Bundle(files, arena.bytes, constants.nbytes)
 
 
 class _Writer:
     """Writes the function that calls the kernels."""
 
-    def __init__(self, name: str, plan: Plan, arena: Placement) -> None:
-        self._name, self._plan, self._arena = name, plan, arena
+    def __init__(self, name: str, plan: Plan, arena: Placement, code: CCode) -> None:
+        self._name, self._plan, self._arena, self._code = name, plan, arena, code
         self._constants = plan.packed_constants().places
         self._names: dict[int, str] = {}
 
@@ -121,29 +100,34 @@ class _Writer:
             for place, (number, spec) in enumerate(zip(numbers, specs, strict=True)):
                 parameter = word if len(specs) == 1 else f"{word}{place}"
                 constant = "const " if word == "input" else ""
-                parameters.append(f"{constant}{_c_type(spec.dtype)} *{parameter}")
+                parameters.append(f"{constant}{c_type(spec.dtype)} *{parameter}")
                 self._names.setdefault(number, parameter)
         if len({*plan.inputs, *plan.outputs}) < len(plan.inputs) + len(plan.outputs):
             raise HwoptError("a model that hands an input on, or one value twice, has no C form")
         return f"int {self._name}_run({', '.join(parameters)})"
 
-    def source(self, prototype: str, kernels: Mapping[str, CKernel]) -> str:
+    def source(self, prototype: str) -> str:
         """Return the file with the kernels and the function."""
-        size = self._arena.bytes
+        size, code = self._arena.bytes, self._code
         lines = [
-            _PREAMBLE.format(name=self._name),
-            "/* What is computed; C gives an array of doubles the alignment that all need. */",
-            f"static double arena_memory[{-(-size // ALIGNMENT)}];",
-            "static uint8_t *const arena = (uint8_t *)arena_memory;",
-            *([f"static uint8_t *{SCRATCH};"] if min(self._arena.places, default=0) < 0 else []),
+            _INCLUDES,
+            f"extern const uint8_t {self._name}_weights[];",
             "",
-            *(kernel.text for kernel in kernels.values()),
+            "/* What is computed. */",
+            f"{_aligned(code.alignment)}static uint8_t arena[{size}];",
+            *([f"static uint8_t *{SCRATCH};"] if self._uses_scratch() else []),
+            "",
+            code.preamble,
+            *(kernel.text for kernel in code.kernels.values()),
             f"{prototype} {{",
             *self._calls(),
             "  return 0;",
             "}",
         ]
         return "\n".join(lines) + "\n"
+
+    def _uses_scratch(self) -> bool:
+        return SCRATCH in self._code.preamble or min(self._arena.places, default=0) < 0
 
     def _calls(self) -> Iterator[str]:
         numbered = enumerate(self._plan.calls)
@@ -154,7 +138,8 @@ class _Writer:
             for i, call in calls:
                 if -1 - i in self._arena.places:
                     yield f"{indent}{SCRATCH} = arena + {self._arena.places[-1 - i]};"
-                yield f"{indent}{call.kernel}({self._arguments(call)});"
+                function = self._code.kernels[call.kernel].function
+                yield f"{indent}{function}({self._arguments(call)});"
             if when:
                 yield "  }"
 
@@ -168,7 +153,7 @@ class _Writer:
         return ", ".join(self._pointer(number) for number in call.arguments)
 
     def _pointer(self, number: int) -> str:
-        kind = _c_type(self._plan.values[number].dtype)
+        kind = c_type(self._plan.values[number].dtype)
         if number in self._names:
             return f"(({kind} *){self._names[number]})"
         if number in self._constants:
@@ -176,20 +161,15 @@ class _Writer:
         return f"(({kind} *)(arena + {self._arena.places[number]}))"
 
 
-def _c_type(dtype: str) -> str:
-    if dtype not in C_TYPES:
-        raise HwoptError(f"C has no type for the dtype {dtype}")
-    return C_TYPES[dtype]
-
-
 def _header(
     name: str,
     prototype: str,
     inputs: Sequence[TensorDescription],
     outputs: Sequence[TensorDescription],
+    alignment: int,
 ) -> str:
     tensors = [
-        f" * {word} {spec.name}: {_c_type(spec.dtype)} {list(spec.shape)}"
+        f" * {word} {spec.name}: {c_type(spec.dtype)} {list(spec.shape)}"
         for word, specs in (("input", inputs), ("output", outputs))
         for spec in specs
     ]
@@ -206,7 +186,8 @@ def _header(
             'extern "C" {',
             "#endif",
             "",
-            "/* Runs the model once; returns 0. Tensors are dense, the last dimension next to it.",
+            "/* Runs the model once; returns 0. Tensors are dense, rows of the last dimension, and",
+            f" * start at multiples of {alignment} bytes.",
             *tensors,
             " */",
             f"{prototype};",
@@ -221,22 +202,17 @@ def _header(
     )
 
 
-def _weights(name: str, constants: np.ndarray) -> str:
-    """Return a file with an array of bytes, aligned as the widest type is."""
-    padded = np.zeros(-(-constants.nbytes // 8) * 8, np.uint8)
-    padded[: constants.nbytes] = constants
+def _weights(name: str, constants: np.ndarray, alignment: int) -> str:
+    """Return a file with an array of bytes."""
     lines = [
-        ", ".join(map(str, padded[start : start + _BYTES_A_LINE]))
-        for start in range(0, len(padded), _BYTES_A_LINE)
+        ", ".join(map(str, constants[start : start + _BYTES_A_LINE]))
+        for start in range(0, len(constants), _BYTES_A_LINE)
     ]
     return "\n".join(
         [
             "#include <stdint.h>",
             "",
-            "#if defined(__GNUC__)",
-            "__attribute__((aligned(8)))",
-            "#endif",
-            f"const uint8_t {name}_weights[{len(padded)}] = {{",
+            f"{_aligned(alignment)}const uint8_t {name}_weights[{len(constants)}] = {{",
             *(f"{line}," for line in lines),
             "};",
             "",
@@ -244,13 +220,19 @@ def _weights(name: str, constants: np.ndarray) -> str:
     )
 
 
-def _makefile() -> str:
+def _aligned(alignment: int) -> str:
+    """Return what gives an array an alignment; C99 has no word for it, all compilers have."""
+    return f"#if defined(__GNUC__)\n__attribute__((aligned({alignment})))\n#endif\n"
+
+
+def _makefile(code: CCode) -> str:
+    objects = " ".join(["model.o", "weights.o", *code.objects])
     return (
         "# For a Cortex-M4F: make CC=arm-none-eabi-gcc AR=arm-none-eabi-ar \\\n"
         "#   CFLAGS='-O2 -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16'\n"
         "CFLAGS ?= -O2\n"
         "CFLAGS += -std=c99\n\n"
-        "libmodel.a: model.o weights.o\n\t$(AR) rcs $@ $^\n\n"
+        f"libmodel.a: {objects}\n\t$(AR) rcs $@ $^\n\n"
         "model.o: model.h\n\n"
-        ".PHONY: clean\nclean:\n\trm -f *.o libmodel.a\n"
+        ".PHONY: clean\nclean:\n\trm -f model.o weights.o libmodel.a\n"
     )

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 BUNDLE_FILE = "bundle.json"
 #: Of the least memory for activations; kernels take no more, if they can, for what they copy.
 SCRATCH_SHARE = 0.1
-#: Of C source for a byte of Thumb code, about.
-CHARACTERS_A_BYTE = 8
 
 
 def export_c(
@@ -38,7 +36,8 @@ def export_c(
     Args:
         model_or_graph, example_inputs: as of ``hwopt.compile``.
         output: the folder; another bundle that is there is replaced, anything else is refused.
-        target: one whose kind is ``c``.
+        target: of TVM's kind ``c``, for kernels in C; or ``llvm``, for kernels in an object file
+            with vectors. One thread.
         name: of the function, ``NAME_run``.
 
     Returns:
@@ -60,13 +59,13 @@ def export_c(
     from hwopt.compiler.footprint import Footprint
     from hwopt.compiler.pipeline import to_kernels, unscheduled
     from hwopt.compiler.whole_model import follow
-    from hwopt.targets.c_source import c_kernel
+    from hwopt.targets import tuner
+    from hwopt.targets.c_objects import c_objects
+    from hwopt.targets.c_source import c_source
 
-    chosen = targets.get(target)
+    chosen = targets.get(target, threads=1)
     folder = Path(output)
     check_replaceable(folder, BUNDLE_FILE)
-    if chosen.tvm["kind"] != "c":
-        raise HwoptError(f"target {chosen.name} is not written as C: take cortex-m4, or like it")
     if not re.fullmatch(r"[A-Za-z]\w*", name):
         raise HwoptError(f"{name!r} is no name for a function of C")
     prepared = prepare(model_or_graph, example_inputs)
@@ -74,15 +73,16 @@ def export_c(
     module = to_kernels(prepared.lowered(), chosen)
     functions, model = unscheduled(module), follow(module)
     footprint = Footprint.of(model.plan)
-    scratch_bytes = int(SCRATCH_SHARE * footprint.activation_bytes)
-    kernels = {
-        kernel: c_kernel(kernel, func, chosen, scratch_bytes) for kernel, func in functions.items()
-    }
-    bundle = c_bundle(name, model.plan, model.constants, kernels, inputs, outputs)
-    code_bytes = sum(len(kernel.text) for kernel in kernels.values()) // CHARACTERS_A_BYTE
-    footprint = footprint.model_copy(
-        update={"workspace_bytes": bundle.arena_bytes, "library_bytes": code_bytes}
-    )
+    if chosen.tvm["kind"] == "c":
+        most = int(SCRATCH_SHARE * footprint.activation_bytes)
+        code = c_source(functions, chosen, most)
+    else:
+        choices = tuner.choose(functions, chosen, trials=0)
+        scheduled = {kernel: choice.func for kernel, choice in choices.items()}
+        code = c_objects(scheduled, chosen, name)
+    bundle = c_bundle(name, model.plan, model.constants, code, inputs, outputs)
+    taken = {"workspace_bytes": bundle.arena_bytes, "library_bytes": code.code_bytes}
+    footprint = footprint.model_copy(update=taken)
     footprint.check(chosen)
     facts = {
         "function": f"{name}_run",
@@ -97,7 +97,7 @@ def export_c(
         "passes": list(graph.history),
     }
     with atomic_folder(folder, BUNDLE_FILE) as temporary:
-        for file, text in bundle.files.items():
-            (temporary / file).write_text(text, encoding="utf-8")
+        for file, content in bundle.files.items():
+            (temporary / file).write_bytes(content)
         write_json(temporary / BUNDLE_FILE, facts)
     return facts

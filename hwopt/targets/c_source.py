@@ -1,38 +1,31 @@
-"""Kernels as C99: plain functions of pointers, for devices without TVM's runtime.
+"""Kernels as C99: functions of pointers that know where their memory is.
 
-TVM's C back end writes functions that its runtime calls, with tensors whose shapes they check, and
-asks the runtime for memory. Here the functions take pointers, and know where their memory is: what
-is small becomes an array of the function, what is large a part of a scratch area, whose size is
-known before anything runs.
+What a kernel makes inside, and TVM's C back end asks the runtime for, becomes an array of the
+function if it is small, and a part of a scratch area, whose size is known before anything runs, if
+it is large.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import functools
-import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tvm
 from tvm import s_tir, tirx
 
 from hwopt.errors import HwoptError
-from hwopt.targets import templates, tvm_build
+from hwopt.targets import pointers, templates
+from hwopt.targets.c_code import SCRATCH, CCode, CKernel
 from hwopt.targets.target import Target
 
 #: Arrays of a kernel up to this size are on the stack.
 STACK_BYTES = 512
 #: Tensors in the scratch area start at multiples of this many bytes.
 ALIGNMENT = 8
-#: What the kernels of a file are given before them.
-SCRATCH = "scratch"
-_CONFIG = {
-    "s_tir.LoopPartition": {"partition_const_loop": True},
-    "tirx.disable_vectorize": True,  # C has no vectors; a compiler of C finds them again
-}
+#: Of C source for a byte of Thumb code, about.
+CHARACTERS_A_BYTE = 8
 _ALLOCATION = re.compile(
     r"^ *(?P<type>\w+)\* (?P<name>\w+) = .*TVMBackendAllocWorkspace\(1, 0, "
     r"\(uint64_t\)(?P<bytes>\d+)ULL, \d+, \d+\)+;\n"
@@ -41,11 +34,21 @@ _ALLOCATION = re.compile(
 )
 _RELEASE = re.compile(r"^ *if \(TVMBackendFreeWorkspace\(.*\n *return -1;\n *\}\n", re.MULTILINE)
 _DEFINITION = re.compile(
-    r"^TVM_DLL void (?P<name>\w+)\((?P<parameters>[^)]*)\) \{\n(?P<body>.*?)^\}\n",
+    r"^TVM_DLL int32_t (?P<name>\w+)\((?P<parameters>[^)]*)\) \{\n(?P<body>.*?)^\}\n",
     re.MULTILINE | re.DOTALL,
 )
-#: What counts the bits of a word; whoever uses kernels defines it.
 POPCOUNT = "hwopt_popcount"
+_PREAMBLE = f"""\
+#if defined(__GNUC__)
+#define {POPCOUNT}(word) __builtin_popcount(word)
+#else
+static inline uint32_t {POPCOUNT}(uint32_t word) {{
+  word -= word >> 1 & 0x55555555u;
+  word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
+  return ((word + (word >> 4)) & 0x0F0F0F0Fu) * 0x01010101u >> 24;
+}}
+#endif
+"""
 _POINTER = re.compile(r"(\w+)\* (\w+)")
 
 
@@ -60,17 +63,22 @@ def _register_popcount() -> None:
     tirx.op.register_intrin_lowering("tirx.popcount", target="c", f=call)
 
 
-@dataclasses.dataclass(frozen=True)
-class CKernel:
-    """A kernel.
+def c_source(functions: Mapping[str, tirx.PrimFunc], target: Target, scratch_bytes: int) -> CCode:
+    """Write unscheduled kernels as C.
 
-    Attributes:
-        text: a ``static void`` function of pointers, C99; it may use ``scratch`` and math.h.
-        scratch_bytes: the size of the area that the pointer ``scratch`` must point to.
+    Args:
+        functions: by name.
+        target: of TVM's kind ``c``, one thread.
+        scratch_bytes: what a kernel may take for what it makes inside, if it can.
+
+    Raises:
+        HwoptError: if a kernel does what C has no words for.
     """
-
-    text: str
-    scratch_bytes: int
+    kernels = {
+        name: c_kernel(name, func, target, scratch_bytes) for name, func in functions.items()
+    }
+    characters = sum(len(kernel.text) for kernel in kernels.values())
+    return CCode(kernels, ALIGNMENT, _PREAMBLE, {}, characters // CHARACTERS_A_BYTE)
 
 
 def c_kernels(functions: Mapping[str, tirx.PrimFunc], target: Target) -> dict[str, CKernel]:
@@ -83,11 +91,13 @@ def c_kernels(functions: Mapping[str, tirx.PrimFunc], target: Target) -> dict[st
     Raises:
         HwoptError: if a kernel does what C has no words for.
     """
+    _register_popcount()
     try:
-        source = _source(functions, target)
+        module, _ = pointers.build(functions, target, pointers.WITHOUT_VECTORS)
     except tvm.error.InternalError as error:
         reason = str(error).strip().splitlines()[-1]
         raise HwoptError(f"the model cannot be written as C: {reason}") from error
+    source = module.inspect_source()
     found = {match["name"]: _kernel(match) for match in _DEFINITION.finditer(source)}
     for name, kernel in found.items():
         unknown = re.search(r"\bTVM\w+", kernel.text)
@@ -129,48 +139,6 @@ def c_kernel(name: str, func: tirx.PrimFunc, target: Target, scratch_bytes: int)
     return least
 
 
-def _source(functions: Mapping[str, tirx.PrimFunc], target: Target) -> str:
-    """Return what TVM's C back end writes for functions of pointers."""
-    _register_popcount()
-    build = importlib.import_module("tvm.tirx.build")
-    wanted = tvm_build.tvm_target(target)
-    module = tvm.IRModule(
-        {name: func.with_attr("global_symbol", name) for name, func in functions.items()}
-    )
-    with wanted, tvm.transform.PassContext(opt_level=3, config=_CONFIG), _pointers():
-        lower, finalize, _ = s_tir.pipeline.default_s_tir_pipeline()
-        module = finalize()(lower(tirx.transform.BindTarget(wanted)(module)))
-        return str(build.codegen_build(module, wanted).inspect_source())
-
-
-@contextlib.contextmanager
-def _pointers() -> Iterator[None]:
-    """Let TVM's pipeline make functions of pointers where it would make those of its runtime."""
-    packed = tirx.transform.MakePackedAPI
-    tirx.transform.MakePackedAPI = lambda: _of_pointers
-    try:
-        yield
-    finally:
-        tirx.transform.MakePackedAPI = packed
-
-
-@tvm.transform.module_pass(opt_level=0)
-def _of_pointers(module: tvm.IRModule, _: Any) -> tvm.IRModule:
-    functions = {}
-    for name, func in module.functions.items():
-        pointers = [tirx.Var(f"{buffer.name}_data", buffer.data.ty) for buffer in func.params]
-        body = tirx.stmt_seq(
-            *(tirx.DeclBuffer(b, data=p) for b, p in zip(func.params, pointers, strict=True)),
-            func.body,
-        )
-        # Where memory is asked for: on the processor, which is device 0 of kind 1.
-        for key, value in (("device_id", 0), ("device_type", 1)):
-            body = tirx.AttrStmt(tirx.const(0, "int32"), key, tirx.const(value, "int32"), body)
-        attributes = dict(func.attrs.items())
-        functions[name] = tirx.PrimFunc(pointers, body).with_attr(attributes)
-    return tvm.IRModule(functions)
-
-
 def _kernel(match: re.Match[str]) -> CKernel:
     """Return a definition with memory of its own in the place of the runtime's."""
     used = 0
@@ -189,4 +157,5 @@ def _kernel(match: re.Match[str]) -> CKernel:
 
     body = _RELEASE.sub("", _ALLOCATION.sub(memory, match["body"]))
     parameters = _POINTER.sub(parameter, match["parameters"])
-    return CKernel(f"static void {match['name']}({parameters}) {{\n{body}}}\n", used)
+    name = match["name"]
+    return CKernel(name, f"static int32_t {name}({parameters}) {{\n{body}}}\n", used)

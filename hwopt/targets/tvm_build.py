@@ -13,6 +13,12 @@ from hwopt.targets.target import Target
 
 SCHEDULED = "tirx.is_scheduled"
 PARTITION = "pragma_loop_partition_hint"
+#: Of TVM's pipelines.
+CONFIG = {
+    "s_tir.LoopPartition": {"partition_const_loop": True},
+    # Vectors have the length that the template chose, also where the device could vary it.
+    "tirx.enable_buffer_level_predication": False,
+}
 
 
 def tvm_target(target: Target) -> tvm.target.Target:
@@ -29,9 +35,7 @@ def pass_context() -> Any:
     a scalar rest, where a schedule asks for it with :data:`PARTITION`; without the option the
     whole loop would become scalar.
     """
-    return tvm.transform.PassContext(
-        opt_level=3, config={"s_tir.LoopPartition": {"partition_const_loop": True}}
-    )
+    return tvm.transform.PassContext(opt_level=3, config=CONFIG)
 
 
 def build_kernel(func: tirx.PrimFunc, target: Target) -> Any:

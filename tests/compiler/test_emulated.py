@@ -6,7 +6,6 @@ The emulated system is made of Debian's and Python's packages, which takes half 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import pytest
 import torch
@@ -14,33 +13,13 @@ from torch import nn
 
 import hwopt
 from hwopt import models, passes, targets
-from hwopt.compiler.pipeline import to_kernels, unscheduled
-from hwopt.compiler.prepare import prepare
-from hwopt.graph.advection_diffusion import OPERATOR as STEP
-from hwopt.graph.anchors import OPERATOR as INTERPOLATE
 from hwopt.passes.route import Route
-from hwopt.targets import boards, emulator, templates
-from hwopt.targets.database import KernelDatabase, Record, kernel_key
+from hwopt.targets import boards, emulator
+from tests.compiler.of_every_kind import KERNELS, Interpolate, Step, each_schedule, imported, kernel
 from tests.devices import needs
 from tests.farm import farm
 
 pytestmark = [pytest.mark.slow, needs("an emulated AArch64")]
-
-CONFIGS = 5
-#: Each makes a kernel of the template that it is named after.
-KERNELS = {
-    "register-tile": (lambda: nn.Conv2d(6, 20, 5, 2, 2), (1, 6, 15, 13)),
-    "register-tile, depthwise": (lambda: nn.Conv2d(10, 10, 3, padding=1, groups=10), (1, 10, 9, 9)),
-    "register-tile, linear": (lambda: nn.Linear(50, 30), (3, 50)),
-    "winograd": (lambda: nn.Conv2d(16, 16, 3, padding=1), (1, 16, 12, 13)),
-    "depthwise-separable": (
-        lambda: nn.Sequential(
-            nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU(), nn.Conv2d(16, 24, 1)
-        ),
-        (1, 16, 10, 11),
-    ),
-    "loops": (lambda: nn.Softmax(1), (4, 37)),
-}
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +40,6 @@ def check(graph, board, x, tolerance=1e-4):
     assert artifact.is_remote
     assert torch.allclose(artifact(x).double(), expected, atol=tolerance, rtol=1e-4)
     return artifact
-
-
-def imported(model, x):
-    torch.manual_seed(0)
-    return hwopt.import_model(model().eval(), x)
 
 
 def zoo(name, shape, classes=10):
@@ -120,34 +94,9 @@ def test_a_routed_network_goes_both_ways(board):
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_schedules_of_every_template(board, name):
-    model, shape = KERNELS[name]
-    x = torch.randn(shape)
-    graph = imported(model, x)
-    kernels = unscheduled(to_kernels(prepare(graph, x).lowered(), board))
-    wanted = name.partition(",")[0]
-    (func,) = [f for f in kernels.values() if templates.find(f, board).name == wanted][:1]
-    space = templates.find(func, board).space(func, board)
-    database = KernelDatabase(board)
-    faster = itertools.count(1)
-    for config in space[:: max(1, len(space) // CONFIGS)][:CONFIGS]:
-        us = 1 / next(faster)
-        record = Record(kernel_key(func), name, wanted, config, us, us, runs=1000)
-        database.add(record)
+    graph, x = kernel(name)
+    for _ in each_schedule(graph, x, board, name):
         check(graph, board, x)
-
-
-class Step(nn.Module):
-    """A time step of the Global layer."""
-
-    def forward(self, x):
-        return STEP(x, 2 * x, x.relu(), x.sigmoid(), x)
-
-
-class Interpolate(nn.Module):
-    """Interpolation between anchors."""
-
-    def forward(self, x):
-        return INTERPOLATE(x[:, :, ::2, ::2], x, x.new_full((x.shape[1], 1, 1), 0.3), 2)
 
 
 @pytest.mark.parametrize("model", [Step, Interpolate])

@@ -156,7 +156,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target": "host"}, "target host is not written as C"),
         ({"name": "a-b"}, "'a-b' is no name for a function of C"),
     ],
 )
