@@ -14,19 +14,7 @@ from hwopt.targets import templates, tvm_build
 
 HOST = targets.get("host")
 AVX2 = targets.get("x86-avx2")
-NEON = targets.Target(
-    name="neon",
-    description="any AArch64",
-    tvm={"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mattr": ["+neon"]},
-    isa="neon",
-    vector_bits=128,
-    vector_registers=32,
-    cores=2,
-    threads=2,
-    l1_bytes=32768,
-    l2_bytes=524288,
-    cpu="any",
-)
+NEON = targets.get("raspberry-pi-4", threads=2)
 QUICK = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 THOROUGH = settings(QUICK, max_examples=300)
 
