@@ -50,13 +50,6 @@ def test_best_is_the_fastest_of_those_timed_longest(folder):
     assert best(database.candidates(RECORD.kernel, "other")) is None
 
 
-def test_a_database_belongs_to_one_target(monkeypatch, tmp_path):
-    monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
-    host = targets.get("host")
-    other = dataclasses.replace(host, threads=host.threads + 1)
-    assert KernelDatabase(host).folder != KernelDatabase(other).folder
-
-
 def test_a_database_belongs_to_one_version_of_the_code(monkeypatch, tmp_path):
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
     host = targets.get("host")
@@ -108,3 +101,23 @@ def test_the_key_ignores_names_and_sees_shapes():
     first = relu_of_sum((4, 8), "first")
     assert kernel_key(first) == kernel_key(first.with_attr("global_symbol", "renamed"))
     assert kernel_key(first) != kernel_key(relu_of_sum((8, 4), "first"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threads": 7},
+        {"cpu": "another"},
+        {"emulated": True},
+        {"name": "another"},
+        {"tvm": {"kind": "c"}},
+    ],
+)
+def test_the_records_of_one_target_are_no_others(changes, tmp_path, monkeypatch):
+    monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
+    target = targets.get("host")
+    KernelDatabase(target).add(Record("key", "name", "template", {"a": 1}, 1.0, 1.0, 5))
+    assert KernelDatabase(target).candidates("key", "template")
+    other = KernelDatabase(dataclasses.replace(target, **changes))
+    assert other.candidates("key", "template") == []
+    assert other.folder != KernelDatabase(target).folder

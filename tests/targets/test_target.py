@@ -6,6 +6,7 @@ import pytest
 
 from hwopt import targets
 from hwopt.errors import HwoptError
+from hwopt.targets.probe import probe
 from hwopt.targets.target import Target
 
 
@@ -23,7 +24,7 @@ def test_host_has_the_lanes_of_its_registers():
     assert targets.check(host) == []
 
 
-@pytest.mark.parametrize("name", ["host", "x86-avx2", "x86-avx512"])
+@pytest.mark.parametrize("name", ["host", *targets.builtin_names()])
 def test_toml_round_trips(name, tmp_path):
     target = targets.get(name)
     path = tmp_path / "copy.toml"
@@ -51,6 +52,9 @@ def test_unknown_target_names_the_nearest():
         (("threads = ", "threads = true #"), "'threads' must be of type int, not bool"),
         (("vector_bits = 256", "vector_bits = 0"), "'vector_bits' must be at least 1"),
         (('runner = "local"', 'runner = "remote"'), "unknown runner 'remote'"),
+        (('runner = "local"', 'runner = "rpc"'), "needs the 'key' that its board has"),
+        (("memory_bytes = ", "memory_bytes = 0 # "), "'memory_bytes' must be at least 1"),
+        (("flash_bytes = 0", "flash_bytes = -1"), "'flash_bytes' must be at least 0"),
         (('kind = "llvm"', ""), "needs the key 'kind'"),
         (("[tvm]", "[tvm"), "not valid TOML"),
     ],
@@ -74,9 +78,45 @@ def test_fingerprint_changes_with_what_changes_kernels():
     for changed in (
         dataclasses.replace(target, threads=target.threads + 1),
         dataclasses.replace(target, cpu="another"),
+        dataclasses.replace(target, emulated=True),
         dataclasses.replace(target, tvm={**target.tvm, "mcpu": "x86-64"}),
     ):
         assert changed.fingerprint() != target.fingerprint()
+
+
+@pytest.mark.parametrize("name", targets.builtin_names())
+def test_shipped_targets_say_what_they_are(name):
+    target = targets.get(name)
+    assert target.description
+    assert target.cores >= target.threads
+    assert target.l1_bytes <= target.l2_bytes
+    assert (target.machine in ("aarch64", "riscv64")) == (target.isa in ("neon", "rvv"))
+
+
+def test_what_is_out_of_reach_is_a_problem():
+    problems = targets.check(targets.get("raspberry-pi-4"))
+    assert any("see `hwopt targets add`" in problem for problem in problems)
+    away = dataclasses.replace(targets.get("host"), runner="rpc", key="k", tracker="127.0.0.1:1")
+    assert any("no tracker answers" in problem for problem in targets.check(away))
+    nothing = dataclasses.replace(targets.get("host"), compiler="no-such-compiler")
+    assert any("no-such-compiler" in problem for problem in targets.check(nothing))
+
+
+def test_probing_reads_what_this_machine_has():
+    host = targets.get("host")
+    wrong = dataclasses.replace(host, name="mine", cpu="another", l1_bytes=1, memory_bytes=1)
+    found = probe(wrong)
+    assert dataclasses.replace(found, description=host.description) == dataclasses.replace(
+        host, name="mine"
+    )
+    with pytest.raises(HwoptError, match="nothing says how to reach raspberry-pi-4"):
+        probe(targets.get("raspberry-pi-4"))
+
+
+def test_saved_targets_are_found():
+    mine = dataclasses.replace(targets.get("raspberry-pi-4"), name="mine", runner="rpc", key="pi")
+    targets.save(mine)
+    assert targets.get("mine") == mine
 
 
 def test_check_names_every_problem():
