@@ -14,7 +14,7 @@ if [ "${1:-}" = devices ]; then
     command -v aarch64-linux-gnu-g++ >/dev/null || missing+=(g++-aarch64-linux-gnu)
     command -v riscv64-linux-gnu-g++ >/dev/null || missing+=(g++-riscv64-linux-gnu)
     command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
-    command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi)
+    command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi libnewlib-arm-none-eabi)
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 

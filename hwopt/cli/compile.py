@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hwopt.cli import options, progress
+from hwopt.errors import HwoptError
 
 
 @click.command("compile", help=f"Compile MODEL for a target. {options.MODEL_HELP}")
@@ -65,13 +66,16 @@ def command(
             output=folder,
             progress=tuning,
         )
-    latency = artifact.benchmark() if chosen.runner != "none" else None
+    try:
+        latency = artifact.benchmark()
+    except HwoptError as error:  # the device is not within reach; the artefact is there
+        latency, reason = None, str(error)
     manifest = artifact.manifest
     if as_json:
         document = {"path": str(folder), "latency": latency and latency.to_json()}
         options.print_json({**document, **manifest.model_dump(mode="json")})
         return
-    measured = latency or f"not measured: no {chosen.name} is within reach"
+    measured = latency or f"not measured: {reason}"
     click.echo(f"{folder}: {artifact.bytes():,} bytes, {measured}")
     click.echo(
         f"{manifest.parameters:,} parameters, {manifest.macs / 1e6:.2f} M MACs, "

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import click
 
@@ -78,7 +77,9 @@ def list_devices(tracker: str, as_json: bool) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=9190, show_default=True)
 @click.option("--prepare-only", is_flag=True, help="Make the emulated system; start nothing.")
 def emulate(machine: str, port: int, prepare_only: bool) -> None:
-    """Start a tracker and an emulated board, until Ctrl-C; made at the first start.
+    """Start an emulated board, and a tracker if there is none, until Ctrl-C.
+
+    The emulated system is made at the first start.
 
     Compile for it with --target emulated-aarch64. Its times are no device's.
     """
@@ -90,19 +91,30 @@ def emulate(machine: str, port: int, prepare_only: bool) -> None:
         click.echo(f"the emulated {machine} is in {folder}")
         return
     _say_what_happens()
-    tracker = threading.Thread(target=track, args=[listen("127.0.0.1", port)], daemon=True)
-    tracker.start()
+    if not _answers(f"127.0.0.1:{port}"):
+        listening = listen("127.0.0.1", port)
+        threading.Thread(target=track, args=[listening], daemon=True).start()
     server = ["-m", "hwopt.targets.server", "--tracker", f"127.0.0.1:{port}"]
     command = emulator.command(folder, *server, "--key", emulator.TARGET)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the board ends with this process
     board = subprocess.Popen(command)
     try:
         click.echo("the board is there in half a minute; Ctrl-C ends it")
-        while board.poll() is None and tracker.is_alive():
-            time.sleep(0.2)
+        sys.exit(board.wait())
     finally:
         board.terminate()
-    sys.exit(board.wait())
+
+
+def _answers(address: str) -> bool:
+    """Return whether there is a tracker."""
+    from hwopt.errors import HwoptError
+    from hwopt.targets.tracker import Tracker
+
+    try:
+        with Tracker(address):
+            return True
+    except HwoptError:
+        return False
 
 
 def _say_what_happens() -> None:

@@ -50,9 +50,9 @@ def command(
     if as_json:
         options.print_json({"path": str(folder), **facts})
         return
-    least = facts["ram_bytes"] / max(1, facts["activation_bytes"])
     click.echo(
-        f"{folder}: {facts['function']}; {facts['ram_bytes']:,} bytes of memory ({least:.2f} of "
-        f"the least that its values take), {facts['weight_bytes']:,} bytes of weights in flash"
+        f"{folder}: {facts['function']}; {facts['ram_bytes']:,} bytes of memory for values, of "
+        f"which {facts['activation_bytes']:,} are needed at least; {facts['weight_bytes']:,} bytes "
+        "of weights in flash"
     )
     click.echo(f"{facts['parameters']:,} parameters, {facts['macs'] / 1e6:.2f} M MACs")

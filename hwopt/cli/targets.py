@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import click
 
@@ -95,7 +96,8 @@ def add(
     from hwopt import targets
     from hwopt.errors import HwoptError
 
-    if not re.fullmatch(r"[\w.-]+", name) or name in (targets.HOST, *targets.builtin_names()):
+    taken = (targets.HOST, *targets.builtin_names())
+    if not re.fullmatch(r"[\w.-]+", name) or name.endswith(".toml") or name in taken:
         raise HwoptError(f"{name!r} is no name for a target of yours: take letters and digits")
     path = targets.user_file(name)
     if path.exists() and not force:
@@ -131,9 +133,10 @@ def probe(target: str, as_json: bool) -> None:
         for key, value in dataclasses.asdict(before).items()
         if dataclasses.asdict(after)[key] != value
     }
-    kept = targets.user_file(target).exists()
+    path = Path(target) if target.endswith(".toml") else targets.user_file(target)
+    kept = path.exists()
     if kept:
-        targets.save(after)
+        targets.save(after, path)
     if as_json:
         options.print_json({"target": dataclasses.asdict(after), "changes": changes})
         return

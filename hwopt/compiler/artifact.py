@@ -49,6 +49,11 @@ class Artifact:
         return isinstance(self._machine, BoardMachine)
 
     @property
+    def emulated(self) -> bool:
+        """Whether an emulator runs it: its times are those of no device."""
+        return self._machine.emulated
+
+    @property
     def threads(self) -> int:
         """Threads that kernels are granted where they run."""
         return self._machine.threads
@@ -233,7 +238,7 @@ class OnBoard:
     @property
     def emulated(self) -> bool:
         """Whether the times are an emulator's."""
-        return self.machine.target.emulated
+        return self.machine.emulated
 
     def __call__(self) -> Any:
         """Run the model once."""

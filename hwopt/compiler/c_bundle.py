@@ -1,7 +1,7 @@
 """A model as a folder of C99 files, for devices without an operating system.
 
-``model.h`` declares one function; ``model.c`` has it, the kernels, and one static piece of memory
-for everything that is computed; ``weights.c`` has the constants, which stay in flash.
+``NAME.h`` declares one function; ``NAME.c`` has it, the kernels, and one static piece of memory for
+everything that is computed; ``NAME_weights.c`` has the constants, which stay in flash.
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ import numpy as np
 
 from hwopt.compiler.manifest import TensorDescription
 from hwopt.compiler.plan import Call, Placement, Plan
-from hwopt.errors import HwoptError
 from hwopt.targets.c_code import SCRATCH, CCode, c_type
 
-HEADER, SOURCE, WEIGHTS, MAKEFILE = "model.h", "model.c", "weights.c", "Makefile"
 _BYTES_A_LINE = 20
 _INCLUDES = """\
-#include "model.h"
-
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -71,10 +67,10 @@ def c_bundle(
     writer = _Writer(name, plan, arena, code)
     prototype = writer.prototype(inputs, outputs)
     texts = {
-        HEADER: _header(name, prototype, inputs, outputs, code.alignment),
-        SOURCE: writer.source(prototype),
-        WEIGHTS: _weights(name, constants, code.alignment),
-        MAKEFILE: _makefile(code),
+        f"{name}.h": _header(name, prototype, inputs, outputs, code.alignment),
+        f"{name}.c": writer.source(prototype),
+        f"{name}_weights.c": _weights(name, constants, code.alignment),
+        "Makefile": _makefile(name, code),
     }
     files = {file: text.encode() for file, text in texts.items()} | code.objects
     return Bundle(files, arena.bytes, constants.nbytes)
@@ -87,6 +83,7 @@ class _Writer:
         self._name, self._plan, self._arena, self._code = name, plan, arena, code
         self._constants = plan.packed_constants().places
         self._names: dict[int, str] = {}
+        self._copies: list[tuple[str, int]] = []
 
     def prototype(
         self, inputs: Sequence[TensorDescription], outputs: Sequence[TensorDescription]
@@ -101,30 +98,43 @@ class _Writer:
                 parameter = word if len(specs) == 1 else f"{word}{place}"
                 constant = "const " if word == "input" else ""
                 parameters.append(f"{constant}{c_type(spec.dtype)} *{parameter}")
-                self._names.setdefault(number, parameter)
-        if len({*plan.inputs, *plan.outputs}) < len(plan.inputs) + len(plan.outputs):
-            raise HwoptError("a model that hands an input on, or one value twice, has no C form")
+                if number in self._names or number in self._constants:
+                    self._copies.append((parameter, number))  # no kernel writes it
+                else:
+                    self._names[number] = parameter
         return f"int {self._name}_run({', '.join(parameters)})"
 
     def source(self, prototype: str) -> str:
         """Return the file with the kernels and the function."""
-        size, code = self._arena.bytes, self._code
+        code = self._code
         lines = [
-            _INCLUDES,
-            f"extern const uint8_t {self._name}_weights[];",
+            f'#include "{self._name}.h"',
             "",
-            "/* What is computed. */",
-            f"{_aligned(code.alignment)}static uint8_t arena[{size}];",
+            _INCLUDES,
+            f"extern const {_bytes(self._plan.packed_constants().bytes)} {self._name}_weights;",
+            "",
+            *(self._memory() if self._arena.places else []),
             *([f"static uint8_t *{SCRATCH};"] if self._uses_scratch() else []),
             "",
             code.preamble,
             *(kernel.text for kernel in code.kernels.values()),
             f"{prototype} {{",
             *self._calls(),
+            *(
+                f"  memcpy({copy}, {self._pointer(number)}, {self._plan.values[number].bytes});"
+                for copy, number in self._copies
+            ),
             "  return 0;",
             "}",
         ]
         return "\n".join(lines) + "\n"
+
+    def _memory(self) -> list[str]:
+        return [
+            "/* What is computed: memory that values of several types take one after the other. */",
+            f"{_aligned(self._code.alignment)}static {_bytes(self._arena.bytes)} arena_memory;",
+            "static uint8_t *const arena = arena_memory.bytes;",
+        ]
 
     def _uses_scratch(self) -> bool:
         return SCRATCH in self._code.preamble or min(self._arena.places, default=0) < 0
@@ -157,7 +167,7 @@ class _Writer:
         if number in self._names:
             return f"(({kind} *){self._names[number]})"
         if number in self._constants:
-            return f"(({kind} *)({self._name}_weights + {self._constants[number]}))"
+            return f"(({kind} *)({self._name}_weights.bytes + {self._constants[number]}))"
         return f"(({kind} *)(arena + {self._arena.places[number]}))"
 
 
@@ -212,27 +222,36 @@ def _weights(name: str, constants: np.ndarray, alignment: int) -> str:
         [
             "#include <stdint.h>",
             "",
-            f"{_aligned(alignment)}const uint8_t {name}_weights[{len(constants)}] = {{",
+            f"{_aligned(alignment)}const {_bytes(len(constants))} {name}_weights = {{{{",
             *(f"{line}," for line in lines),
-            "};",
+            "}};",
             "",
         ]
     )
 
 
+def _bytes(size: int) -> str:
+    """Return the type of so many bytes, aligned as the widest type is."""
+    return f"union {{ uint8_t bytes[{size}]; double widest; }}"
+
+
 def _aligned(alignment: int) -> str:
-    """Return what gives an array an alignment; C99 has no word for it, all compilers have."""
-    return f"#if defined(__GNUC__)\n__attribute__((aligned({alignment})))\n#endif\n"
+    """Return what gives an array a larger alignment; C99 has no word for it."""
+    widest = 8
+    if alignment <= widest:
+        return ""
+    return f"__attribute__((aligned({alignment})))\n"
 
 
-def _makefile(code: CCode) -> str:
-    objects = " ".join(["model.o", "weights.o", *code.objects])
+def _makefile(name: str, code: CCode) -> str:
+    objects = " ".join([f"{name}.o", f"{name}_weights.o", *code.objects])
     return (
         "# For a Cortex-M4F: make CC=arm-none-eabi-gcc AR=arm-none-eabi-ar \\\n"
         "#   CFLAGS='-O2 -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16'\n"
         "CFLAGS ?= -O2\n"
-        "CFLAGS += -std=c99\n\n"
-        f"libmodel.a: {objects}\n\t$(AR) rcs $@ $^\n\n"
-        "model.o: model.h\n\n"
-        ".PHONY: clean\nclean:\n\trm -f model.o weights.o libmodel.a\n"
+        "# Values of several types share memory.\n"
+        "CFLAGS += -std=c99 -fno-strict-aliasing\n\n"
+        f"lib{name}.a: {objects}\n\t$(AR) rcs $@ $^\n\n"
+        f"{name}.o: {name}.h\n\n"
+        f".PHONY: clean\nclean:\n\trm -f {name}.o {name}_weights.o lib{name}.a\n"
     )

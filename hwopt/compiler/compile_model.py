@@ -78,6 +78,8 @@ def compile(
     if output is not None:
         check_replaceable(Path(output), MANIFEST_FILE)
     chosen = targets.get(target)
+    if chosen.tvm["kind"] == "c":
+        raise HwoptError(f"target {chosen.name} takes C, no artefact: see `hwopt export --c`")
     if chosen.runner == "local" and not supports(chosen.isa):
         message = f"this machine has no {chosen.isa}, which target {chosen.name} needs"
         raise HwoptError(f"{message}: compile on one that has it, or for another target")

@@ -71,7 +71,7 @@ class InTurns:
     @property
     def emulated(self) -> bool:
         """Whether the times are an emulator's."""
-        return self.artifact.manifest.target.emulated
+        return self.artifact.emulated
 
     def __call__(self) -> object:
         """Run the model with the next input."""
@@ -112,7 +112,7 @@ def measure_over(
     hard_rows = [np.zeros(1, bool) if rows is None else rows for rows in asked]
     is_hard = np.array([rows.any() for rows in hard_rows])
 
-    threads, emulated = artifact.threads, artifact.manifest.target.emulated
+    threads, emulated = artifact.threads, artifact.emulated
 
     def part(chosen: np.ndarray) -> Latency | None:
         found = [t for t, wanted in zip(times, chosen, strict=True) if wanted]

@@ -17,8 +17,8 @@ class Footprint(BaseModel):
     """Bytes in memory.
 
     Attributes:
-        activation_bytes: the most that values which are needed at one time take, inputs and outputs
-            among them, constants not.
+        activation_bytes: the most that values inside the model which are needed at one time take;
+            its inputs, outputs and constants are not counted.
         workspace_bytes: of the memory that is reserved for values inside the model.
         constant_bytes: of weights, as the kernels read them.
         library_bytes: of machine code, predicted.
@@ -65,15 +65,17 @@ class Footprint(BaseModel):
 
 
 def activation_bytes(plan: Plan) -> int:
-    """Return the most bytes of values that are needed at one time, constants not counted.
+    """Return the most bytes of values inside a model that are needed at one time.
 
     No plan that computes nothing in place does with less.
     """
+    given = {*plan.parameters, *plan.constants}
     last_use = {n: i for i, call in enumerate(plan.calls) for n in call.arguments}
     last_use |= dict.fromkeys((*plan.outputs, *plan.predicates), len(plan.calls))
-    live, most = {*plan.inputs}, 0
+    live: set[int] = set()
+    most = 0
     for i, call in enumerate(plan.calls):
-        live |= {*call.arguments} - {*plan.constants}
+        live |= {*call.arguments} - given
         most = max(most, sum(plan.values[number].bytes for number in live))
         live = {number for number in live if last_use.get(number, -1) > i}
     return most

@@ -10,6 +10,7 @@ from statistics import median, stdev
 from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler.latency import measure
+from hwopt.compiler.machines import release_boards
 from hwopt.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class GraphLatency:
             bases.append(latencies[base_key].median_ms)
             for key, of in ratios.items():
                 of.append(latencies[key].median_ms / bases[-1])
+        release_boards(self.target)
         self._known.setdefault(base_key, median(bases))
         self._known.update({key: median(of) for key, of in ratios.items()})
         if self.memory is not None:

@@ -31,6 +31,10 @@ class Machine(Protocol):
     def threads(self) -> int:
         """Threads that kernels are granted."""
 
+    @property
+    def emulated(self) -> bool:
+        """Whether an emulator runs it: its times are those of no device."""
+
     def run(self, function: str = INFERENCE) -> None:
         """Run a function once."""
 
@@ -40,6 +44,8 @@ class Machine(Protocol):
 
 class ThisMachine:
     """Runs a library in this process."""
+
+    emulated = False
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._asked = manifest.target.threads
@@ -71,13 +77,14 @@ class BoardMachine:
 
     def __init__(self, folder: Path, manifest: Manifest, target: Target) -> None:
         self.memory = Memory(folder, manifest.plan)
-        self.target = target
+        self.emulated = target.emulated
+        self._target = target
         self._library, self._threads = folder / LIBRARY_FILE, manifest.target.threads
 
     @property
     def threads(self) -> int:
         """Threads that the board grants."""
-        return self._there()[1].threads
+        return self._there()[0].use_threads(self._threads)
 
     def run(self, function: str = INFERENCE) -> None:
         """Copy the memory to the board, run a function once, and copy it back."""
@@ -104,11 +111,12 @@ class BoardMachine:
     def _there(self) -> tuple[Board, _Sent]:
         from hwopt.targets import boards
 
-        board = boards.shared(self.target)
+        board = boards.shared(self._target)
         if self not in board.kept:
             library = board.load(self._library)
             parameters = [board.tensor(array) for array in self.memory.parameters]
-            board.kept[self] = _Sent(library, parameters, board.use_threads(self._threads))
+            board.kept[self] = _Sent(library, parameters)
+        board.use_threads(self._threads)  # another artefact may have said another number
         return board, board.kept[self]
 
 
@@ -117,7 +125,6 @@ class _Sent(NamedTuple):
 
     library: Any
     parameters: list[Any]
-    threads: int
 
     def write(self, memory: Memory) -> None:
         """Copy there what is not constant."""
@@ -132,6 +139,14 @@ class _Sent(NamedTuple):
     def _changing(self, memory: Memory) -> list[tuple[Any, Any]]:
         *pairs, _constants, workspace = zip(memory.parameters, self.parameters, strict=True)
         return [*pairs, workspace]
+
+
+def release_boards(target: Target) -> None:
+    """Give back the board that this process holds, if a target is one: others wait for it."""
+    if target.runner == "rpc":
+        from hwopt.targets import boards
+
+        boards.release()
 
 
 class NoMachine:

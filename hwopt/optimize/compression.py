@@ -17,6 +17,7 @@ from hwopt.optimize.routed import expert_file, join, saved_expert
 from hwopt.optimize.terms import make_terms
 from hwopt.optimize.variant_steps import VariantSteps, measures
 from hwopt.optimize.workspace import STEPS, Workspace, digest
+from hwopt.targets import threads_here
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +145,7 @@ class Compression:
         """Return arguments of ``fit``: those of the recipe, and what is the same in all."""
         return {
             "seed": self.recipe.seed,
-            "threads": self.target.threads,
+            "threads": threads_here(self.target),
             "progress": self.bars,
             **training.arguments(),
         }

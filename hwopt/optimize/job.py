@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwopt import __version__, data, peers, targets, train
 from hwopt.compiler import InTurns, load, measure, record_figures
 from hwopt.compiler import compile as compile_model
+from hwopt.compiler.machines import release_boards
 from hwopt.errors import HwoptError
 from hwopt.files import RESULTS_FILE, write_json
 from hwopt.graph import Graph
@@ -55,8 +56,10 @@ class Job:
         self.work = Workspace(folder, report)
         self.tuning = tuning
         self.target = targets.get(recipe.target, threads=recipe.threads)
+        name = self.target.name
+        if self.target.tvm["kind"] == "c":
+            raise HwoptError(f"target {name} takes C, no artefact: see `hwopt export --c`")
         if self.target.runner == "none":
-            name = self.target.name
             raise HwoptError(f"no {name} is within reach to measure on: see `hwopt targets add`")
         size = data.image_size((1, *(recipe.input_shape or ())))
         self.data: DataSet = data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
@@ -164,7 +167,7 @@ class Job:
         return result, key
 
     def _accuracy(self, graph: Graph) -> dict[str, Any]:
-        with set_threads(self.target.threads):
+        with set_threads(targets.threads_here(self.target)):
             result = train.evaluate(graph.to_torch(), self.data.test)
             easy = {"easy": coverage_of(graph, self.data.test)} if is_routed(graph) else {}
         return {"accuracy": result.accuracy, "test_samples": result.samples, **easy}
@@ -195,6 +198,8 @@ class Job:
             return check(artifact, graph, self.data.test, self.recipe.check_samples)
         except HwoptError as error:
             raise HwoptError(f"variant {name}: {error}") from None
+        finally:
+            release_boards(self.target)
 
     def measured(self) -> dict[str, Any]:
         """Measure all artefacts and peers in one run, alternating; say which peers cannot run."""
@@ -216,6 +221,7 @@ class Job:
                 except HwoptError as error:
                     failures.append(f"{name}: {error}")
         latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
+        release_boards(self.target)
         return {
             "latencies": {name: latency.to_json() for name, latency in latencies.items()},
             "failures": failures,

@@ -16,7 +16,16 @@ from hwopt.files import atomic_file, user_folder
 from hwopt.targets import host
 from hwopt.targets.target import Target
 
-__all__ = ["Target", "builtin_names", "check", "get", "names", "save", "user_file"]
+__all__ = [
+    "Target",
+    "builtin_names",
+    "check",
+    "get",
+    "names",
+    "save",
+    "threads_here",
+    "user_file",
+]
 
 HOST = "host"
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
@@ -50,12 +59,22 @@ def _find(name_or_path: str | Path) -> Target:
     files = _files()
     if name not in files:
         raise unknown_name("target", name, names())
-    return Target.from_file(files[name], {**host.machine_facts(), "name": name})
+    # A copy of another target's file still has that one's name in it.
+    return dataclasses.replace(Target.from_file(files[name], host.machine_facts()), name=name)
 
 
 def names() -> list[str]:
     """Return the names that :func:`get` knows: this machine, the built-in ones, the user's."""
     return [HOST, *sorted(_files())]
+
+
+def threads_here(target: Target) -> int:
+    """Return the threads for other work on this machine while it is done for a target.
+
+    >>> threads_here(get("raspberry-pi-4")) == get("host").threads
+    True
+    """
+    return target.threads if target.runner == "local" else get(HOST).threads
 
 
 def builtin_names() -> list[str]:
@@ -68,14 +87,14 @@ def user_file(name: str) -> Path:
     return user_folder() / "targets" / f"{name}.toml"
 
 
-def save(target: Target) -> None:
-    """Write a target of the user's, by its name.
+def save(target: Target, path: Path | None = None) -> None:
+    """Write a target of the user's, to a file or where it is found by its name.
 
     Raises:
         HwoptError: if the disk is full or the folder cannot be written.
     """
-    with atomic_file(user_file(target.name)) as path:
-        path.write_text(target.to_toml(), encoding="utf-8")
+    with atomic_file(path or user_file(target.name)) as temporary:
+        temporary.write_text(target.to_toml(), encoding="utf-8")
 
 
 def check(target: Target) -> list[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,10 +17,12 @@ from hwopt.errors import HwoptError
 from hwopt.targets import boards
 from hwopt.targets.boards import Board, BoardLost
 from hwopt.targets.tracker import Tracker
-from hwopt.targets.worker import LOST, PROGRESS, Kernel, Timer, failure, in_turns, summary, time
+from hwopt.targets.worker import LOST, PROGRESS, Kernel, Timer, failure, in_turns, summary, times
 
 #: How long a candidate may take on a board, its way there included.
 SESSION_SECONDS = 60.0
+#: A session that is not over so long after its end never will be.
+GRACE_SECONDS = 30.0
 #: A candidate that loses so many boards is at fault itself.
 ATTEMPTS = 2
 #: How often it is said that work goes on.
@@ -30,10 +34,16 @@ class _Progress:
 
     def __init__(self, best_us: float) -> None:
         self.state, self.best_us = "timing", best_us
+        #: When what runs must have ended, by the thread that runs it.
+        self.ends: dict[int, float] = {}
 
     def waiting(self, message: str) -> None:
         """Keep what is waited for."""
         self.state = message
+
+    def hangs(self) -> bool:
+        """Return whether a board answers no more: it would have ended the session itself."""
+        return any(time.monotonic() > end for end in self.ends.values())
 
 
 def measure_on_boards(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -49,11 +59,16 @@ def measure_on_boards(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[
         with Tracker(kernel.target.tracker) as tracker:
             known = [one for one in tracker.listings() if one.key == kernel.target.key]
         count = max(1, sum(len(one.addresses) for one in known))
-        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        pool = concurrent.futures.ThreadPoolExecutor(count)
+        try:
             for job in [pool.submit(job) for job in jobs]:
                 while not concurrent.futures.wait([job], PROGRESS_SECONDS).done:
+                    if progress.hangs():
+                        raise HwoptError(f"a board {kernel.target.key!r} answers no more")
                     yield {PROGRESS: progress.state}
                 yield from job.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     except HwoptError as error:
         yield {LOST: str(error)}
 
@@ -64,11 +79,11 @@ def _one(
     """Time one candidate."""
 
     def on(board: Board) -> list[dict[str, Any]]:
-        seconds = time(_timer(kernel, board, config), request, progress.best_us)
+        seconds = times(_timer(kernel, board, config), request, progress.best_us)
         progress.best_us = min(progress.best_us, min(seconds) * 1e6)
         return [summary(seconds)]
 
-    return _attempt(kernel, on, 1, request, progress)
+    return _attempts(kernel, on, 1, request, progress)
 
 
 def _all_in_turns(
@@ -81,37 +96,60 @@ def _all_in_turns(
         lines = in_turns(functools.partial(_timer, kernel, board), request)
         return [line for line in lines if PROGRESS not in line]
 
-    return _attempt(kernel, on, count, request, progress)
+    return _attempts(kernel, on, count, request, progress)
 
 
-def _attempt(
+def _attempts(
     kernel: Kernel,
     on: Callable[[Board], list[dict[str, Any]]],
     count: int,
     request: dict[str, Any],
     progress: _Progress,
 ) -> list[dict[str, Any]]:
-    """Run something for so many candidates on a board; on the next one if it is lost."""
-    lost: BoardLost | None = None
+    """Run something for so many candidates on a board; on the next one if it is lost.
+
+    Raises:
+        HwoptError: if no board can be had, also after the last one was lost: then the candidates
+            may be without fault.
+    """
+    ask = functools.partial(
+        boards.request,
+        kernel.target,
+        seconds=count * SESSION_SECONDS,
+        wait=request["board_seconds"],
+        waiting=progress.waiting,
+    )
     for _ in range(ATTEMPTS):
-        try:
-            board = boards.request(
-                kernel.target,
-                seconds=count * SESSION_SECONDS,
-                wait=request["board_seconds"],
-                waiting=progress.waiting,
-            )
-            progress.state = "timing"
-            board.use_threads(kernel.target.threads)
-            return on(board)
-        except BoardLost as error:
-            lost = error
-        except HwoptError:
-            raise
-        except Exception as error:  # whatever is wrong is wrong with this candidate only
-            return [failure(error)] * count
-    assert lost is not None
-    return [failure(lost)] * count
+        found = _attempt(ask(), on, count, kernel, progress)
+        if isinstance(found, list):
+            return found
+    ask()
+    return [{"error": found}] * count
+
+
+def _attempt(
+    board: Board,
+    on: Callable[[Board], list[dict[str, Any]]],
+    count: int,
+    kernel: Kernel,
+    progress: _Progress,
+) -> list[dict[str, Any]] | str:
+    """Run something on a board; return why, if it was lost.
+
+    The words, not the exception: that would hold on to the board.
+    """
+    thread = threading.get_ident()
+    progress.state = "timing"
+    progress.ends[thread] = time.monotonic() + count * SESSION_SECONDS + GRACE_SECONDS
+    try:
+        board.use_threads(kernel.target.threads)
+        return on(board)
+    except BoardLost as error:
+        return str(error)
+    except Exception as error:  # whatever is wrong is wrong with these candidates only
+        return [failure(error)] * count
+    finally:
+        del progress.ends[thread]
 
 
 def _timer(kernel: Kernel, board: Board, config: dict[str, int]) -> Timer:

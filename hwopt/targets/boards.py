@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,16 +19,18 @@ from tvm import rpc
 from hwopt.errors import HwoptError
 from hwopt.targets.libraries import link
 from hwopt.targets.target import Target
-from hwopt.targets.tracker import WAIT_SECONDS, Tracker
+from hwopt.targets.tracker import WAIT_SECONDS, BoardLost, Tracker
+
+__all__ = ["Board", "BoardLost", "release", "request", "shared", "use_threads"]
+
+log = logging.getLogger("hwopt.devices")
 
 #: How long one session may last, on the server's clock.
 SESSION_SECONDS = 3600.0
+#: A board that the tracker offers, and that does not answer, is tried again after so long.
+RETRY_SECONDS = 1.0
 #: TVM's name for cores of the fast kind; on machines with one kind it means all of them.
 _BIG_CORES = 1
-
-
-class BoardLost(HwoptError):
-    """The board went away, or what ran there broke its process, or took too long."""
 
 
 class Board:
@@ -40,14 +44,16 @@ class Board:
         self.name = name
         self._session = session
         self._device = session.cpu(0)
+        self._threads = 0, 0  # that were asked for last, and granted
         self._names = itertools.count()
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     def use_threads(self, count: int) -> int:
-        """Let kernels run with ``count`` threads; return what the board grants."""
-        with self.errors():
-            self._session.get_function("runtime.config_threadpool")(_BIG_CORES, count)
-            return int(self._session.get_function("runtime.NumThreads")())
+        """Let kernels run with ``count`` threads from now on; return what the board grants."""
+        if self._threads[0] != count:
+            with self.errors():
+                self._threads = count, use_threads(self._session, count)
+        return self._threads[1]
 
     def ask(self, name: str) -> Any:
         """Return what a function of the server's, without arguments, returns.
@@ -100,16 +106,32 @@ class Board:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn errors of the connection into :class:`BoardLost`; they say nothing of the code."""
+        """Turn errors of the connection, and of what runs there, into sentences.
+
+        Raises:
+            BoardLost: if the board went away, or what ran there broke its process or took too long.
+            HwoptError: if the board says what is wrong.
+        """
         try:
             yield
         except tvm.error.RPCSessionTimeoutError as error:
             release()
             raise BoardLost(f"it took too long on the board {self.name}") from error
-        except (OSError, tvm.error.RPCError, tvm.error.InternalError) as error:
+        except (OSError, tvm.error.InternalError) as error:
             release()
-            reason = str(error).strip().splitlines()[-1]
-            raise BoardLost(f"the board {self.name} was lost: {reason}") from error
+            raise BoardLost(f"the board {self.name} was lost: {_last_line(error)}") from error
+        except tvm.error.RPCError as error:
+            raise HwoptError(f"the board {self.name} says: {_last_line(error)}") from error
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def use_threads(session: Any, count: int) -> int:
+    """Let kernels of a session run with ``count`` threads; return what is granted."""
+    session.get_function("runtime.config_threadpool")(_BIG_CORES, count)
+    return int(session.get_function("runtime.NumThreads")())
 
 
 def request(
@@ -129,14 +151,23 @@ def request(
     Raises:
         HwoptError: if there is no tracker, or none of its boards was free in time.
     """
-    with Tracker(target.tracker) as tracker:
-        offer = tracker.request(target.key, wait=wait, waiting=waiting)
+    end = time.monotonic() + wait
+    while True:
+        with Tracker(target.tracker) as tracker:
+            offer = tracker.request(
+                target.key, wait=max(0.0, end - time.monotonic()), waiting=waiting
+            )
         name = f"{target.key} at {offer.host}:{offer.port}"
         try:
             session = rpc.connect(offer.host, offer.port, offer.word, seconds)
+            return Board(session, name)
         except (OSError, RuntimeError) as error:
-            raise BoardLost(f"the board {name} does not answer: {error}") from error
-        return Board(session, name)
+            message = f"no board: {name} does not answer ({_last_line(error)}); is its tunnel open?"
+        if time.monotonic() > end:
+            raise HwoptError(f"{message} Waited {wait:g} s")
+        if waiting:
+            waiting(message)
+        time.sleep(RETRY_SECONDS)
 
 
 _shared: dict[tuple[str, str], Board] = {}
@@ -150,7 +181,14 @@ def shared(target: Target) -> Board:
     """
     key = target.tracker, target.key
     if key not in _shared:
-        _shared[key] = request(target)
+        said: list[str] = []
+
+        def waiting(message: str) -> None:
+            if message not in said:
+                log.warning("%s; waiting for it", message)
+                said.append(message)
+
+        _shared[key] = request(target, waiting=waiting)
     return _shared[key]
 
 

@@ -10,11 +10,10 @@ from tvm import tirx
 
 from hwopt.targets import pointers
 from hwopt.targets.c_code import SCRATCH, CCode, CKernel, c_type
+from hwopt.targets.pointers import ALIGNMENT
 from hwopt.targets.target import Target
 
 KERNELS = "kernels.o"
-#: Kernels load and store whole vectors.
-ALIGNMENT = 64
 # The names are those that TVM's LLVM back end asks for memory by; what is asked for last is given
 # back first.
 _PREAMBLE = f"""\

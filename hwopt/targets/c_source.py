@@ -38,6 +38,8 @@ _DEFINITION = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 POPCOUNT = "hwopt_popcount"
+#: Of the names of functions: kernels are called what operators are, and so are functions of C's.
+PREFIX = "kernel_"
 _PREAMBLE = f"""\
 #if defined(__GNUC__)
 #define {POPCOUNT}(word) __builtin_popcount(word)
@@ -81,31 +83,6 @@ def c_source(functions: Mapping[str, tirx.PrimFunc], target: Target, scratch_byt
     return CCode(kernels, ALIGNMENT, _PREAMBLE, {}, characters // CHARACTERS_A_BYTE)
 
 
-def c_kernels(functions: Mapping[str, tirx.PrimFunc], target: Target) -> dict[str, CKernel]:
-    """Return scheduled kernels as C, by name.
-
-    Args:
-        functions: of one thread.
-        target: of TVM's kind ``c``.
-
-    Raises:
-        HwoptError: if a kernel does what C has no words for.
-    """
-    _register_popcount()
-    try:
-        module, _ = pointers.build(functions, target, pointers.WITHOUT_VECTORS)
-    except tvm.error.InternalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise HwoptError(f"the model cannot be written as C: {reason}") from error
-    source = module.inspect_source()
-    found = {match["name"]: _kernel(match) for match in _DEFINITION.finditer(source)}
-    for name, kernel in found.items():
-        unknown = re.search(r"\bTVM\w+", kernel.text)
-        if unknown:
-            raise HwoptError(f"the kernel {name} calls TVM's runtime, {unknown[0]}: not in C")
-    return {name: found[name] for name in functions}
-
-
 def c_kernel(name: str, func: tirx.PrimFunc, target: Target, scratch_bytes: int) -> CKernel:
     """Return the C of an unscheduled kernel that does with little memory.
 
@@ -118,25 +95,43 @@ def c_kernel(name: str, func: tirx.PrimFunc, target: Target, scratch_bytes: int)
             that takes least.
 
     Raises:
-        HwoptError: as :func:`c_kernels`.
+        HwoptError: if it does what C has no words for.
     """
     template = templates.find(func, target)
     if template is None:
-        return c_kernels({name: templates.default_schedule(func, target)}, target)[name]
+        return _as_c(name, templates.default_schedule(func, target), target)
     least: CKernel | None = None
     for config in template.space(func, target):
         try:
             scheduled = template.schedule(func, config, target)
         except s_tir.ScheduleError:
             continue
-        kernel = c_kernels({name: scheduled}, target)[name]
+        kernel = _as_c(name, scheduled, target)
         if kernel.scratch_bytes <= scratch_bytes:
             return kernel
         if least is None or kernel.scratch_bytes < least.scratch_bytes:
             least = kernel
     if least is None:
-        return c_kernels({name: templates.default_schedule(func, target)}, target)[name]
+        return _as_c(name, templates.default_schedule(func, target), target)
     return least
+
+
+def _as_c(name: str, func: tirx.PrimFunc, target: Target) -> CKernel:
+    """Return the C of a scheduled kernel."""
+    _register_popcount()
+    function = f"{PREFIX}{name}"
+    try:
+        module, _ = pointers.build({function: func}, target, pointers.WITHOUT_VECTORS)
+    except tvm.error.InternalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise HwoptError(f"the kernel {name} cannot be written as C: {reason}") from error
+    match = _DEFINITION.search(module.inspect_source())
+    assert match is not None
+    kernel = _kernel(match)
+    unknown = re.search(r"\bTVM\w+", kernel.text)
+    if unknown:
+        raise HwoptError(f"the kernel {name} calls TVM's runtime, {unknown[0]}: not in C")
+    return kernel
 
 
 def _kernel(match: re.Match[str]) -> CKernel:

@@ -80,22 +80,27 @@ def detect() -> Target:
 
 
 @functools.cache
-def _machine_facts() -> tuple[tuple[str, Any], ...]:
-    cores = usable_cores()
+def _known_facts() -> tuple[tuple[str, Any], ...]:
     facts = {
         "cpu": _cpu_name(),
-        "cores": cores,
-        "threads": cores,
-        "l1_bytes": _cache_bytes(1) or DEFAULT_L1_BYTES,
-        "l2_bytes": _cache_bytes(2) or DEFAULT_L2_BYTES,
+        "cores": usable_cores(),
+        "l1_bytes": _cache_bytes(1),
+        "l2_bytes": _cache_bytes(2),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
-    return tuple(facts.items())
+    return tuple((key, value) for key, value in facts.items() if value)
+
+
+def known_facts() -> dict[str, Any]:
+    """Return what the system tells of this machine: cpu, cores, memory, and often caches."""
+    return dict(_known_facts())
 
 
 def machine_facts() -> dict[str, Any]:
     """Return what a target file may leave out: cpu, cores, threads, caches and memory."""
-    return dict(_machine_facts())
+    known = known_facts()
+    guessed = {"l1_bytes": DEFAULT_L1_BYTES, "l2_bytes": DEFAULT_L2_BYTES}
+    return {**guessed, **known, "threads": known["cores"]}
 
 
 @functools.cache

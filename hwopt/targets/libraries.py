@@ -76,7 +76,7 @@ def _key(functions: Mapping[str, tirx.PrimFunc], target: Target) -> str:
     for name, func in functions.items():
         digest.update(f"{name} {tvm.ir.save_json(func)}".encode())
     versions = [importlib.metadata.version(name) for name in _VERSIONS]
-    digest.update(f"{versions} {tvm_build.tvm_target(target)}".encode())
+    digest.update(f"{versions} {tvm_build.tvm_target(target)} {target.compiler}".encode())
     return digest.hexdigest()[:32]
 
 

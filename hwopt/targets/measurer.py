@@ -141,7 +141,8 @@ class Measurer:
                 yield answer
             elif answer[PROGRESS] != state:
                 state = answer[PROGRESS]
-                log.log(logging.WARNING if state.startswith("no board") else logging.INFO, state)
+                level = logging.WARNING if state.startswith("no board") else logging.INFO
+                log.log(level, "%s", state)
 
     def _running(self) -> subprocess.Popen[bytes]:
         """Return the worker; start it if there is none.

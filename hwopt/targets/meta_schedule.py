@@ -21,6 +21,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from hwopt import logs
 from hwopt.targets import boards, tvm_build
+from hwopt.targets.address import parse_address
 from hwopt.targets.host import usable_cores
 from hwopt.targets.target import Target
 from hwopt.targets.threads import environment
@@ -137,14 +138,26 @@ def _runner(target: Target) -> Any:
     boards.release()
     with Tracker(target.tracker) as tracker:
         tracker.wait_for(target.key)
-    host, _, port = target.tracker.rpartition(":")
+        known = [one for one in tracker.listings() if one.key == target.key]
+    host, port = parse_address(target.tracker)
     config = ms.runner.RPCConfig(
         tracker_host=host,
-        tracker_port=int(port),
+        tracker_port=port,
         tracker_key=target.key,
         session_timeout_sec=RUN_SECONDS,
     )
-    return ms.runner.RPCRunner(config)
+    return ms.runner.RPCRunner(
+        config,
+        f_create_session=functools.partial(_session, target.threads),
+        max_workers=sum(len(one.addresses) for one in known),
+    )
+
+
+def _session(threads: int, config: Any) -> Any:
+    """Return a session whose kernels run with so many threads, in a process of MetaSchedule's."""
+    session = config.connect_server()
+    boards.use_threads(session, threads)
+    return session
 
 
 def _plain(func: tirx.PrimFunc) -> tirx.PrimFunc:

@@ -19,6 +19,8 @@ from tvm import s_tir, tirx
 from hwopt.targets import tvm_build
 from hwopt.targets.target import Target
 
+#: Kernels load and store whole vectors: tensors start at multiples of this many bytes.
+ALIGNMENT = 64
 #: For back ends that have no vectors: compilers of C find them again.
 WITHOUT_VECTORS = {"tirx.disable_vectorize": True}
 
@@ -94,11 +96,12 @@ def _of_pointers(module: tvm.IRModule, _: Any) -> tvm.IRModule:
 
 
 def _inside(func: tirx.PrimFunc) -> int:
-    """Return the bytes of all tensors that a function makes."""
+    """Return the bytes of all tensors that a function makes, each rounded up to whole vectors."""
     found: list[Any] = []
     tvm_ffi.structural_walk(func.body, (tirx.AllocBuffer, found.append), order="pre")
     buffers = [statement.buffer for statement in found]
-    return sum(
+    sizes = [
         math.prod(int(size) for size in buffer.shape) * tvm.DataType(buffer.dtype).itemsize
         for buffer in buffers
-    )
+    ]
+    return sum(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 
 from hwopt.errors import HwoptError
 from hwopt.targets import host
@@ -11,18 +12,24 @@ from hwopt.targets.target import Target
 
 #: The function that a server of ours answers with, as the JSON of a target.
 FACTS = "hwopt.facts"
-READ = ("cpu", "cores", "threads", "l1_bytes", "l2_bytes", "memory_bytes")
+#: What is taken from its answer, where it is there.
+TOLD = ("cpu", "cores", "l1_bytes", "l2_bytes", "memory_bytes")
 
 
 def facts() -> str:
-    """Return this machine's target as JSON; what a board answers."""
-    return json.dumps(dataclasses.asdict(host.detect()))
+    """Return what is known of this machine as JSON; what a board answers."""
+    known = host.known_facts()
+    tvm = host.detect().tvm
+    return json.dumps(
+        {"machine": platform.machine(), "isa": host.host_isa(), "mcpu": tvm.get("mcpu"), **known}
+    )
 
 
 def probe(target: Target) -> Target:
     """Return a target with what its device says of itself in the place of what its file says.
 
-    The name, the way to it and the compiler stay. Kernels tuned for what the file said before are
+    The name, the way to it, the compiler and the threads stay, but there are no more threads than
+    cores; so does what the device does not know. Kernels tuned for what the file said before are
     not used any more where the processor or its threads turn out to be others.
 
     Raises:
@@ -31,16 +38,17 @@ def probe(target: Target) -> Target:
     if target.runner == "none":
         raise HwoptError(f"nothing says how to reach {target.name}: see `hwopt targets add --help`")
     if target.runner == "local":
-        found = host.detect()
+        found = json.loads(facts())
     else:
         from hwopt.targets import boards
 
-        found = Target(**json.loads(boards.request(target).ask(FACTS)))
-    if found.machine != target.machine:
-        message = f"target {target.name} is {target.machine}, and what answers is {found.machine}"
-        raise HwoptError(f"{message}: see `hwopt devices list`")
-    told = {key: getattr(found, key) for key in READ}
-    tvm = {**target.tvm, "num-cores": found.cores}
-    if found.isa == target.isa and "mcpu" in found.tvm:
-        tvm["mcpu"] = found.tvm["mcpu"]
-    return dataclasses.replace(target, tvm=tvm, **told)
+        found = json.loads(boards.request(target).ask(FACTS))
+    if found["machine"] != target.machine:
+        message = f"target {target.name} is {target.machine}, and what answers is"
+        raise HwoptError(f"{message} {found['machine']}: see `hwopt devices list`")
+    told = {key: found[key] for key in TOLD if key in found}
+    cores = told.get("cores", target.cores)
+    tvm = {**target.tvm, "num-cores": cores}
+    if found["isa"] == target.isa and found["mcpu"]:
+        tvm["mcpu"] = found["mcpu"]
+    return dataclasses.replace(target, **told, tvm=tvm, threads=min(target.threads, cores))

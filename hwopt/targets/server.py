@@ -13,15 +13,20 @@ import ipaddress
 import logging
 import os
 import socket
+import sys
+import time
 from pathlib import Path
 
 from hwopt.errors import HwoptError
+from hwopt.targets.address import parse_address
 from hwopt.targets.probe import FACTS, facts
 
 log = logging.getLogger("hwopt.devices")
 
 LOOPBACK = "127.0.0.1"
 PORT, PORTS = 9100, 100
+#: Before a board connects to its tracker, also when it lost it.
+PAUSE_SECONDS = 0.5
 WARNING = (
     "whoever reaches {host}:{port} can run any code, since the protocol knows no passwords: "
     "better stay on 127.0.0.1 and go through a tunnel (docs/devices.md)"
@@ -56,8 +61,11 @@ def serve(
     """
     if threads is not None:
         os.environ["TVM_NUM_THREADS"] = str(threads)
+    where = parse_address(tracker)
     import tvm_ffi
     from tvm.rpc import server
+
+    server.base.connect_with_retry = _connect
 
     tvm_ffi.register_global_func(FACTS, facts, override=True)
     listening = listen(host, port, PORTS)
@@ -65,17 +73,22 @@ def serve(
     if not is_loopback(host):
         log.warning(WARNING.format(host=host, port=port))
     log.info("serving as %r on %s:%d, for the tracker %s", key, host, port, tracker)
-    where, _, number = tracker.rpartition(":")
     # Through a tunnel both ends are at the loopback address; otherwise the tracker sees the other.
     reported = LOOPBACK if is_loopback(host) else None
     here = Path.cwd()
     while True:
         try:
-            server._listen_loop(listening, port, key, (where, int(number)), None, reported)
+            server._listen_loop(listening, port, key, where, None, reported)
         except RuntimeError as error:
             # The child that served a client is gone, or the tracker: begin again.
             log.warning("%s", str(error).splitlines()[0])
             os.chdir(here)  # a client's folder is gone with it
+
+
+def _connect(address: tuple[str, int], **_: object) -> socket.socket:
+    """Connect to a tracker, some time: TVM's loop asks again at once, whatever went wrong."""
+    time.sleep(PAUSE_SECONDS)
+    return socket.create_connection(address, timeout=None)
 
 
 def track(listening: socket.socket) -> None:
@@ -122,13 +135,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    serve(
-        options.tracker,
-        options.key,
-        host=options.host,
-        port=options.port,
-        threads=options.threads,
-    )
+    try:
+        serve(
+            options.tracker,
+            options.key,
+            host=options.host,
+            port=options.port,
+            threads=options.threads,
+        )
+    except HwoptError as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ class Target:
 
     @property
     def machine(self) -> str:
-        """The kind of processor, as ``platform.machine()`` names it: ``x86_64``, ``aarch64``."""
+        """The kind of processor, as ``platform.machine()`` names it, or ``c`` for any."""
+        if self.tvm["kind"] == "c":
+            return "c"
         triple = str(self.tvm.get("mtriple", ""))
         return triple.partition("-")[0] or platform.machine()
 

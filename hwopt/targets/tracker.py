@@ -16,11 +16,16 @@ from typing import Any, NamedTuple
 from tvm.rpc.base import RPC_TRACKER_MAGIC, TrackerCode, recvall, recvjson, sendjson
 
 from hwopt.errors import HwoptError
+from hwopt.targets.address import parse_address
 
 #: How long a tracker may take to answer, and how often it is asked for a board that is not free.
 ANSWER_SECONDS, ASK_EVERY = 10.0, 0.2
 #: How long a board that is away, or busy, is waited for.
 WAIT_SECONDS = 600.0
+
+
+class BoardLost(HwoptError):
+    """A board went away, or what ran there broke its process, or took too long."""
 
 
 class Listing(NamedTuple):
@@ -48,11 +53,12 @@ class Tracker:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise HwoptError(f"the address of a tracker is HOST:PORT, not {address!r}")
+        self._where = parse_address(address)
+        self._connect()
+
+    def _connect(self) -> None:
         with self._errors(), contextlib.ExitStack() as until_known:
-            self._socket = socket.create_connection((host, int(port)), ANSWER_SECONDS)
+            self._socket = socket.create_connection(self._where, ANSWER_SECONDS)
             until_known.enter_context(self._socket)
             self._socket.sendall(struct.pack("<i", RPC_TRACKER_MAGIC))
             if struct.unpack("<i", recvall(self._socket, 4))[0] != RPC_TRACKER_MAGIC:
@@ -96,8 +102,17 @@ class Tracker:
         Raises:
             HwoptError: if none was free in time, or the tracker is gone.
         """
-        self.wait_for(key, wait=wait, waiting=waiting)
-        return Offer(*self._ask(TrackerCode.REQUEST, key, "", 1))
+        end = time.monotonic() + wait
+        while True:
+            self.wait_for(key, wait=max(0.0, end - time.monotonic()), waiting=waiting)
+            try:
+                return Offer(*self._exchange(TrackerCode.REQUEST, key, "", 1))
+            except TimeoutError:
+                # Somebody else was faster: begin again, also for the tracker.
+                self._socket.close()
+                self._connect()
+            except (OSError, ValueError, struct.error) as error:
+                raise self._gone(error) from error
 
     def wait_for(
         self,
@@ -116,17 +131,20 @@ class Tracker:
             message = f"no board with the key {key!r} at the tracker {self.address}: {state}"
             if time.monotonic() > end:
                 advice = f"start `hwopt devices serve --key {key}` on the board"
-                raise HwoptError(f"{message} (waited {wait:g} s); {advice}")
+                raise HwoptError(f"{message} (waited {wait:.0f} s); {advice}")
             if waiting:
                 waiting(message)
             time.sleep(ASK_EVERY)
 
     def _ask(self, *message: Any) -> Any:
         with self._errors():
-            sendjson(self._socket, list(message))
-            code, *answer = recvjson(self._socket)
-            if code != TrackerCode.SUCCESS:
-                raise OSError(f"it answers {answer}")
+            return self._exchange(*message)
+
+    def _exchange(self, *message: Any) -> Any:
+        sendjson(self._socket, list(message))
+        code, *answer = recvjson(self._socket)
+        if code != TrackerCode.SUCCESS:
+            raise OSError(f"it answers {answer}")
         return answer[0]
 
     @contextlib.contextmanager
@@ -134,7 +152,10 @@ class Tracker:
         try:
             yield
         except (OSError, ValueError, struct.error) as error:
-            raise HwoptError(
-                f"no tracker answers at {self.address} ({error}): start one with "
-                "`hwopt devices track`, or give the address of another"
-            ) from error
+            raise self._gone(error) from error
+
+    def _gone(self, error: Exception) -> HwoptError:
+        return HwoptError(
+            f"no tracker answers at {self.address} ({error}): start one with "
+            "`hwopt devices track`, or give the address of another"
+        )

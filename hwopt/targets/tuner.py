@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import tvm
 from tvm import s_tir, tirx
 
 from hwopt.errors import HwoptError
-from hwopt.targets import templates
+from hwopt.targets import boards, templates
 from hwopt.targets.database import KernelDatabase, Record, best, kernel_key
 from hwopt.targets.measurer import Measurer
 from hwopt.targets.progress import Progress
@@ -131,12 +132,19 @@ def _search(
     """Search for a kernel without a template; without a valid record, take the default."""
     from hwopt.targets.meta_schedule import search  # MetaSchedule is slow to import
 
-    with database.alone():
+    with _alone(database, target):
         found = search(func, name, target, database.folder, trials=trials, seed=seed)
     if found.func is not None:
         return Choice(found.func, "search", found.median_us, found.measured)
     default = templates.default_schedule(func, target)
     return Choice(default, "fallback", None, found.measured)
+
+
+def _alone(database: KernelDatabase, target: Target) -> contextlib.AbstractContextManager[None]:
+    """Keep other processes from measuring; give back the board that they would wait for."""
+    if target.runner == "rpc":
+        boards.release()
+    return database.alone()
 
 
 @dataclasses.dataclass
@@ -163,7 +171,7 @@ class _Tuning:
         """
         candidates = self.space[:trials] if len(self.space) > 1 else []
         if self._missing(candidates):
-            with self.database.alone():
+            with _alone(self.database, self.target):
                 self._measure(self._missing(candidates), REPEATS, REPEAT_MS)
                 if self.measured:
                     self._measure_finalists()

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hwopt.errors import HwoptError
+from hwopt.targets.tracker import BoardLost
 
 # A candidate that one quick timing finds this much slower than the best is not timed further.
 HOPELESS = 1.6
@@ -102,7 +102,7 @@ class Kernel:
         return seconds
 
 
-def time(timer: Timer, request: dict[str, Any], best_us: float | None) -> list[float]:
+def times(timer: Timer, request: dict[str, Any], best_us: float | None) -> list[float]:
     """Return seconds of one call, one for each repeat; of what is hopeless only a few.
 
     Args:
@@ -110,9 +110,9 @@ def time(timer: Timer, request: dict[str, Any], best_us: float | None) -> list[f
         request: ``repeats`` and ``repeat_ms``.
         best_us: the fastest so far; None times in full.
     """
-    times = timer(number=1, repeat=QUICK_REPEATS, min_repeat_ms=QUICK_MS)
-    if best_us is not None and min(times) * 1e6 > HOPELESS * best_us:
-        return times
+    quick = timer(number=1, repeat=QUICK_REPEATS, min_repeat_ms=QUICK_MS)
+    if best_us is not None and min(quick) * 1e6 > HOPELESS * best_us:
+        return quick
     return timer(number=1, repeat=request["repeats"], min_repeat_ms=request["repeat_ms"])
 
 
@@ -136,7 +136,7 @@ def measure(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]
     else:
         for config in configs:
             try:
-                seconds = time(kernel.timer(config), request, best)
+                seconds = times(kernel.timer(config), request, best)
             except Exception as error:  # whatever is wrong is wrong with this candidate only
                 yield failure(error)
                 continue
@@ -161,14 +161,14 @@ def in_turns(
             try:
                 if number not in timers:
                     timers[number] = timer(config)
-                seconds[number] += time(timers[number], part, None)
-            except HwoptError:
-                raise  # the board was lost, with all of them
+                seconds[number] += times(timers[number], part, None)
+            except BoardLost:
+                raise  # with all of them
             except Exception as error:  # as above
                 failures[number] = error
             yield {PROGRESS: "timed"}
-    for number, times in enumerate(seconds):
-        yield failure(failures[number]) if number in failures else summary(times)
+    for number, found in enumerate(seconds):
+        yield failure(failures[number]) if number in failures else summary(found)
 
 
 def _key(config: dict[str, int]) -> str:

@@ -14,7 +14,6 @@ from torch import nn
 
 import hwopt
 from hwopt import models, targets
-from hwopt.compiler.c_bundle import HEADER, SOURCE, WEIGHTS
 from hwopt.compiler.export_c import BUNDLE_FILE, export_c
 from hwopt.errors import HwoptError
 from hwopt.passes import Context
@@ -22,12 +21,13 @@ from hwopt.passes.route import Route
 from tests.devices import needs
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cortex-m"
-CORTEX_M4 = "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16"
+CORTEX_M4 = "-fno-strict-aliasing -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16"
 
 
 def built(folder):
     """Compile a bundle for this machine, without a warning, and return its library."""
-    command = "gcc -std=c99 -Wall -Wextra -Werror -O2 -shared -fPIC model.c weights.c -lm -o m.so"
+    command = "gcc -std=c99 -Wall -Wextra -Werror -O2 -fno-strict-aliasing -shared -fPIC "
+    command += "model.c model_weights.c -lm -o m.so"
     subprocess.run(command.split(), cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "m.so"))
 
@@ -101,10 +101,36 @@ def test_a_routed_model_runs_the_expert_where_it_is_asked(tmp_path):
         graph = route.joined(net(2), net(8), Context()).graph
         folder = tmp_path / f"{threshold}"
         export_c(graph, output=folder)
-        _, calls = (folder / SOURCE).read_text().split("int model_run")
+        _, calls = (folder / "model.c").read_text().split("int model_run")
         assert calls.count("if (") == 1
         wanted = expected(graph.to_torch().eval(), x)
         assert torch.allclose(run(built(folder), x, wanted.shape), wanted, atol=1e-5)
+
+
+class Several(nn.Module):
+    """Inputs and outputs of several kinds, one of them constant, one an input, one twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.register_buffer("anchors", torch.arange(3.0))
+
+    def forward(self, x, indices):
+        y = torch.erf(self.linear(x))
+        return y, y > 0, indices + 1, self.anchors + 1, x, y
+
+
+def test_outputs_of_every_kind(tmp_path):
+    torch.manual_seed(0)
+    model, inputs = Several().eval(), (torch.randn(3, 6), torch.arange(5))
+    export_c(model, inputs, output=tmp_path / "c")
+    wanted = expected(lambda both: model(*both), inputs)
+    found = [np.zeros(one.shape, one.numpy().dtype) for one in wanted]
+    arrays = [one.numpy() for one in inputs] + found
+    library = built(tmp_path / "c")
+    assert library.model_run(*(ctypes.c_void_p(array.ctypes.data) for array in arrays)) == 0
+    for one, array in zip(wanted, found, strict=True):
+        assert np.allclose(array, one.numpy(), atol=1e-6)
 
 
 @needs("an emulated Cortex-M")
@@ -124,7 +150,7 @@ def test_a_cortex_m4_computes_the_same_in_little_memory(tmp_path, name, shape, c
     command += (
         f"--specs=nosys.specs -T {EXAMPLE}/board.ld -I. {EXAMPLE}/startup.c {EXAMPLE}/main.c "
     )
-    command += "model.c weights.c -lm -o model.elf"
+    command += "model.c model_weights.c -lm -o model.elf"
     subprocess.run(command.split(), cwd=folder, check=True)
     machine = "qemu-system-arm -M mps2-an386 -display none -serial stdio -monitor none "
     machine += "-semihosting-config enable=on,target=native -kernel model.elf"
@@ -172,8 +198,8 @@ def test_a_folder_with_something_else_is_kept(tmp_path):
 
 def test_the_header_says_what_goes_in_and_comes_out(tmp_path):
     export_c(nn.Linear(8, 4), torch.zeros(1, 8), output=tmp_path / "c", name="net")
-    header = (tmp_path / "c" / HEADER).read_text()
+    header = (tmp_path / "c" / "net.h").read_text()
     assert "int net_run(const float *input, float *output);" in header
     assert "float [1, 8]" in header and "float [1, 4]" in header
-    assert "net_weights" in (tmp_path / "c" / WEIGHTS).read_text()
+    assert "net_weights" in (tmp_path / "c" / "net_weights.c").read_text()
     assert targets.get("cortex-m4").tvm == {"kind": "c"}

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +11,7 @@ from torch import nn
 
 import hwopt
 from hwopt import models, targets
-from hwopt.compiler.footprint import Footprint, activation_bytes
+from hwopt.compiler.footprint import LIBRARY_BYTES, Footprint, activation_bytes
 from hwopt.compiler.plan import Call, Plan, Value
 from hwopt.errors import HwoptError
 
@@ -27,7 +26,7 @@ def chain(sizes):
 
 
 def test_a_chain_takes_its_largest_pair():
-    assert activation_bytes(chain([4, 10, 20, 3])) == 4 * 30
+    assert activation_bytes(chain([4, 10, 20, 3])) == 4 * 30  # without input and output
 
 
 def test_what_waits_counts():
@@ -43,12 +42,23 @@ def test_what_waits_counts():
     assert activation_bytes(plan) == 4 * 30
 
 
+def test_what_a_kernel_makes_inside_has_a_place_beside_what_waits():
+    plan = chain([1, 4, 4, 4, 1])
+    waits = Call(kernel="k3", arguments=(1, 3, 4))
+    plan = plan.model_copy(update={"calls": (*plan.calls[:3], waits)})
+    placed = plan.workspace(alignment=8, apart=0, scratch={"k1": 24})
+    taken = sorted([(placed.places[1], 16), (placed.places[2], 16), (placed.places[-2], 24)])
+    assert all(start + size <= after for (start, size), (after, _) in itertools.pairwise(taken))
+    assert placed.bytes == 56
+
+
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=8), st.data())
 def test_no_plan_is_smaller_than_what_is_needed(sizes, data):
     plan = chain(sizes)
     scratch = {call.kernel: 8 * data.draw(st.integers(0, 20)) for call in plan.calls}
     placed = plan.workspace(alignment=8, apart=0, scratch=scratch)
     inside = [n for n in placed.places if n > 0]
+    assert placed.bytes >= activation_bytes(plan)
     # A value and the scratch of a call that uses it never overlap.
     for i, call in enumerate(plan.calls):
         used = [(placed.places[n], plan.values[n].bytes) for n in call.arguments if n in inside]
@@ -67,7 +77,7 @@ def test_what_is_predicted_is_there(tmp_path):
     assert footprint.workspace_bytes == artifact.workspace_bytes()
     library = (artifact.path / "model.so").stat().st_size
     assert library / 2 <= footprint.library_bytes <= 2 * library
-    assert footprint.activation_bytes <= footprint.workspace_bytes + 4 * (784 + 10)
+    assert footprint.activation_bytes <= footprint.workspace_bytes
 
 
 def test_what_does_not_fit_is_refused_before_tuning():
@@ -90,4 +100,4 @@ def test_what_does_not_fit_is_refused_before_tuning():
 def test_a_plan_without_kernels():
     plan = chain([3])
     assert Footprint.of(plan).largest == "none"
-    assert np.isfinite(Footprint.of(plan).library_bytes)
+    assert Footprint.of(plan).library_bytes == LIBRARY_BYTES

@@ -12,15 +12,15 @@ from torch import nn
 import hwopt
 from hwopt import models, targets
 from hwopt.compiler.export_c import export_c
-from hwopt.targets.c_objects import ALIGNMENT
 from hwopt.targets.c_objects import KERNELS as OBJECTS
+from hwopt.targets.pointers import ALIGNMENT
 from tests.compiler.of_every_kind import KERNELS, Interpolate, Step, each_schedule, imported, kernel
 from tests.devices import needs
 
 pytestmark = needs("an emulated RISC-V")
 
 TARGET = targets.get("riscv64-rvv", threads=1)
-COMPILER = "riscv64-linux-gnu-gcc -std=c99 -Wall -Wextra -Werror -O2 -static"
+COMPILER = "riscv64-linux-gnu-gcc -std=c99 -Wall -Wextra -Werror -O2 -fno-strict-aliasing -static"
 EMULATOR = "qemu-riscv64 -cpu rv64,v=true,vlen=256,vext_spec=v1.0"
 MAIN = """
 #include <stdio.h>
@@ -42,7 +42,7 @@ def check(graph, x, folder):
         expected = graph.to_torch().double().eval()(x.double())
     sizes = {"inputs": x.numel(), "outputs": expected.numel(), "alignment": ALIGNMENT}
     (folder / "main.c").write_text(MAIN.format(**sizes))
-    files = f"main.c model.c weights.c {OBJECTS} -lm -o model"
+    files = f"main.c model.c model_weights.c {OBJECTS} -lm -o model"
     subprocess.run(f"{COMPILER} {files}".split(), cwd=folder, check=True)
     ran = subprocess.run(
         [*EMULATOR.split(), str(folder / "model")],
