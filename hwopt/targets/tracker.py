@@ -18,8 +18,10 @@ from tvm.rpc.base import RPC_TRACKER_MAGIC, TrackerCode, recvall, recvjson, send
 from hwopt.errors import HwoptError
 from hwopt.targets.address import parse_address
 
-#: How long a tracker may take to answer, and how often it is asked for a board that is not free.
-ANSWER_SECONDS, ASK_EVERY = 10.0, 0.2
+#: How long a tracker may take to answer.
+ANSWER_SECONDS = 10.0
+#: It is asked again for a board that is not free after so long at first, and at last.
+FIRST_PAUSE_SECONDS, PAUSE_SECONDS = 0.02, 0.5
 #: How long a board that is away, or busy, is waited for.
 WAIT_SECONDS = 600.0
 
@@ -122,7 +124,7 @@ class Tracker:
         waiting: Callable[[str], None] | None = None,
     ) -> None:
         """Return when a server is free; see :meth:`request`."""
-        end = time.monotonic() + wait
+        end, pause = time.monotonic() + wait, FIRST_PAUSE_SECONDS
         while True:
             listing = next((one for one in self.listings() if one.key == key), None)
             if listing is not None and listing.free:
@@ -134,7 +136,8 @@ class Tracker:
                 raise HwoptError(f"{message} (waited {wait:.0f} s); {advice}")
             if waiting:
                 waiting(message)
-            time.sleep(ASK_EVERY)
+            time.sleep(pause)
+            pause = min(PAUSE_SECONDS, 1.5 * pause)
 
     def _ask(self, *message: Any) -> Any:
         with self._errors():

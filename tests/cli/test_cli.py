@@ -264,7 +264,6 @@ def test_a_board_is_added_probed_and_used(tmp_path, monkeypatch):
         document = json.loads(probed.stdout)
         assert document["target"]["key"] == "mine"
         assert document["target"]["cpu"] == targets.get("host").cpu
-        assert hwopt("targets", "check", "mine").returncode == 0
         listed = json.loads(hwopt("devices", "list", "--tracker", one.tracker, "--json").stdout)
         assert [(entry["key"], entry["free"]) for entry in listed] == [("mine", 1)]
         small = ("resnet8", "--model-option", "width=4", "--input-shape", "1x16x16")
@@ -276,7 +275,6 @@ def test_a_board_is_added_probed_and_used(tmp_path, monkeypatch):
         measured = hwopt("bench", folder, "--target", "mine", "--runs", 20, "--json")
         (latency,) = json.loads(measured.stdout).values()
         assert latency["threads"] == 1 and latency["median_ms"] > 0
-        assert hwopt("run", folder, "--target", "mine").returncode == 0
         sentence = refused("bench", folder, "--target", "mine", "--profile")
         assert "measure on this machine, not on a board" in sentence
     assert "no tracker answers" in refused("devices", "list", "--tracker", "127.0.0.1:9")

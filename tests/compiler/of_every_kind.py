@@ -17,7 +17,7 @@ from hwopt.graph.anchors import OPERATOR as INTERPOLATE
 from hwopt.targets import templates, tuner
 from hwopt.targets.database import KernelDatabase, Record, kernel_key
 
-CONFIGS = 5
+CONFIGS = 3
 #: Each makes a kernel of the template that it is named after.
 KERNELS = {
     "register-tile": (lambda: nn.Conv2d(6, 20, 5, 2, 2), (1, 6, 15, 13)),

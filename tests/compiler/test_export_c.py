@@ -170,9 +170,8 @@ def test_a_cortex_m4_computes_the_same_in_little_memory(tmp_path, name, shape, c
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
-    model = models.create("resnet18", num_classes=10, input_shape=(3, 32, 32))
-    with pytest.raises(HwoptError, match=r"does not fit on cortex-m4: .* KB of flash needed, .*"):
-        export_c(model, torch.zeros(1, 3, 32, 32), output=tmp_path / "c")
+    with pytest.raises(HwoptError, match=r"does not fit on cortex-m4: .* KB of flash needed, "):
+        export_c(nn.Linear(1000, 600), torch.zeros(1, 1000), output=tmp_path / "c")
     wide = nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 1, 3))
     with pytest.raises(HwoptError, match=r"KB of memory needed.*float32 \[1, 64, 64, 64\] of "):
         export_c(wide, torch.zeros(1, 1, 64, 64), output=tmp_path / "c")
