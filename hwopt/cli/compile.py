@@ -48,10 +48,7 @@ def command(
 
     chosen = targets.get(target, threads=threads)
     graph = options.load_model(model, input_shape, classes, model_options, seed)
-    context = options.pass_context(graph, data, target, seed)
-    graph = hwopt.apply(graph, passes, context)
-    for name, note in context.notes:
-        click.echo(f"{name}: {note}", err=True)
+    graph = options.passed_graph(graph, passes, data, target, seed)
     if dry_run:
         click.echo(graph.to_text(), nl=False)
         return
@@ -69,13 +66,14 @@ def command(
     try:
         latency = artifact.benchmark()
     except HwoptError as error:  # the device is not within reach; the artefact is there
-        latency, reason = None, str(error)
+        latency = None
+        click.echo(f"note: not measured: {error}", err=True)
     manifest = artifact.manifest
     if as_json:
         document = {"path": str(folder), "latency": latency and latency.to_json()}
         options.print_json({**document, **manifest.model_dump(mode="json")})
         return
-    measured = latency or f"not measured: {reason}"
+    measured = latency or "not measured"
     click.echo(f"{folder}: {artifact.bytes():,} bytes, {measured}")
     click.echo(
         f"{manifest.parameters:,} parameters, {manifest.macs / 1e6:.2f} M MACs, "

@@ -11,9 +11,10 @@ import threading
 import click
 
 from hwopt.cli import options
+from hwopt.targets.target import DEFAULT_TRACKER
 
 tracker_option = click.option(
-    "--tracker", default="127.0.0.1:9190", show_default=True, help="HOST:PORT of the tracker."
+    "--tracker", default=DEFAULT_TRACKER, show_default=True, help="HOST:PORT of the tracker."
 )
 
 

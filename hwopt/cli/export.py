@@ -15,9 +15,7 @@ from hwopt.cli import options
 @click.option("--c", "as_c", is_flag=True, required=True, help="C99; the only form there is.")
 @click.option("--passes", default="", help="Passes to apply first, such as fold-batch-norm.")
 @options.data_option
-@click.option(
-    "--target", default="cortex-m4", show_default=True, help="A target of the kind c, or its file."
-)
+@click.option("--target", default="cortex-m4", show_default=True, help="A target or its file.")
 @click.option("--name", default="model", show_default=True, help="The function is NAME_run.")
 @options.seed_option
 @click.option("--output", type=click.Path(path_type=Path), help="Folder.  [default: MODEL.c99]")
@@ -40,11 +38,10 @@ def command(
 ) -> None:
     """Write a model as C; the help text stands above."""
     options.load_plugins(plugins)
-    import hwopt
     from hwopt.compiler.export_c import export_c
 
     graph = options.load_model(model, input_shape, classes, model_options, seed)
-    graph = hwopt.apply(graph, passes, options.pass_context(graph, data, target, seed))
+    graph = options.passed_graph(graph, passes, data, target, seed)
     folder = output or Path(f"{graph.name}.c99")
     facts = export_c(graph, output=folder, target=target, name=name)
     if as_json:

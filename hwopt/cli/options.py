@@ -100,6 +100,17 @@ def pass_context(graph: Graph, data_set: str | None, target: str, seed: int) -> 
     return passes.Context(batches=batches, vector_length=targets.get(target).float_lanes, seed=seed)
 
 
+def passed_graph(graph: Graph, passes: str, data_set: str | None, target: str, seed: int) -> Graph:
+    """Return a graph after passes; what they note goes to the standard error."""
+    import hwopt
+
+    context = pass_context(graph, data_set, target, seed)
+    graph = hwopt.apply(graph, passes, context)
+    for name, note in context.notes:
+        click.echo(f"{name}: {note}", err=True)
+    return graph
+
+
 def load_plugins(plugins: tuple[Path, ...]) -> None:
     """Register the passes of the files given with ``--plugin``."""
     from hwopt import passes

@@ -295,7 +295,7 @@ def test_a_device_out_of_reach_is_compiled_for(tmp_path):
     options = ("--target", "raspberry-pi-4", "--output", tmp_path / "a")
     compiled = hwopt("compile", *small, *options)
     assert compiled.returncode == 0, compiled.stderr
-    assert "not measured: the artefact is for raspberry-pi-4" in compiled.stdout
+    assert "not measured: the artefact is for raspberry-pi-4" in compiled.stderr
     assert "is for aarch64" in refused("run", tmp_path / "a")
     assert "see `hwopt targets add`" in refused("compile", *small, *options, "--trials", 2)
     assert hwopt("targets", "check", "raspberry-pi-4").returncode == 2
