@@ -14,8 +14,11 @@ class Processes:
     """The processes that train one model together: those of torch's default group, or just this.
 
     Start them with ``torchrun`` and call ``torch.distributed.init_process_group("gloo")`` before
-    ``hwopt.train.fit``. Each computes the gradients of its share of every batch; the mean of them
-    is the same in all of them, and so are the weights after the step.
+    ``hwopt.train.fit``, but after ``hwopt.import_model``: modules of torch that it loads would hold
+    a group that is there already, and its threads may then abort the process as it ends.
+
+    Each computes the gradients of its share of every batch; the mean of them is the same in all of
+    them, and so are the weights after the step.
 
     Attributes:
         count: how many there are.

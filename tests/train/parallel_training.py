@@ -15,8 +15,6 @@ from hwopt import data, train
 
 
 def main(folder: Path, optimizer: str, norm: bool) -> None:
-    if "RANK" in os.environ:
-        distributed.init_process_group("gloo")
     rank = int(os.environ.get("RANK", 0))
     torch.manual_seed(rank)  # the first one's weights count
     norms = [nn.BatchNorm2d(8), nn.Dropout(0.1)] if norm else []
@@ -25,6 +23,10 @@ def main(folder: Path, optimizer: str, norm: bool) -> None:
     # Which weights are masked is up to the process, too, before they begin alike.
     graph = hwopt.apply(graph, "prune-weights{ratio=0.5}")
     module = graph.to_torch()
+    if "RANK" in os.environ:
+        # Not before `import_model`: what torch imports there would hold the group until the end of
+        # the process, which its threads do not always survive.
+        distributed.init_process_group("gloo")
     history = train.fit(
         module,
         data.load("digits"),
