@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tvm import relax, topi
 
-from hwopt.compiler import cond, spatial_operators
+from hwopt.compiler import cond, spatial_operators, topk
 from hwopt.compiler.fx_arguments import arguments
 
 Converter = Callable[[Any, Any], Any]
@@ -73,7 +73,10 @@ def _reduction(operator: Callable[..., relax.Expr]) -> Converter:
 
 def legalizations() -> dict[str, Callable[..., Any]]:
     """Return how operators become loops that TVM cannot make loops of."""
-    return {"relax.nn.conv2d_transpose": _transposed_convolution}
+    return {
+        "relax.nn.conv2d_transpose": _transposed_convolution,
+        "relax.topk": topk.legalize,
+    }
 
 
 def _transposed_convolution(builder: relax.BlockBuilder, call: relax.Call) -> Any:

@@ -126,10 +126,10 @@ def to_kernels(
         mod = _run(
             mod,
             relax.backend.DispatchSampling(),
-            relax.backend.DispatchSortScan(),
             relax.transform.LegalizeOps(
                 templates.legalizations(target, fastest) | converters.legalizations()
             ),
+            relax.backend.DispatchSortScan(),  # sorts what is left
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             relax.transform.FuseOps(),
