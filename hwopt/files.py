@@ -120,6 +120,25 @@ def read_json(path: Path) -> Any:
         raise HwoptError(f"{path} is damaged: not valid JSON ({error})") from None
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line in one write, on disk before this returns.
+
+    A process that is killed loses at most the line that it was writing; the next line begins anew.
+
+    Raises:
+        HwoptError: if the disk is full or the folder cannot be written.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else "\n" + line
+            file.write(f"{line}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn the errors of a full or read-only disk into one sentence about ``path``.

@@ -10,6 +10,7 @@ import pytest
 PROGRAMS = {
     "an emulated AArch64": ("qemu-aarch64", "aarch64-linux-gnu-g++", "apt-get", "dpkg"),
     "an emulated RISC-V": ("qemu-riscv64", "riscv64-linux-gnu-gcc"),
+    "CUDA's compiler": ("nvcc",),
     "an emulated Cortex-M": ("qemu-system-arm", "arm-none-eabi-gcc"),
 }
 

@@ -50,6 +50,6 @@ def command(
     click.echo(
         f"{folder}: {facts['function']}; {facts['ram_bytes']:,} bytes of memory for values, of "
         f"which {facts['activation_bytes']:,} are needed at least; {facts['weight_bytes']:,} bytes "
-        "of weights in flash"
+        f"of weights in flash and about {facts['code_bytes']:,} of code"
     )
     click.echo(f"{facts['parameters']:,} parameters, {facts['macs'] / 1e6:.2f} M MACs")

@@ -102,8 +102,11 @@ def add(
     path = targets.user_file(name)
     if path.exists() and not force:
         raise HwoptError(f"{path} is there: give --force to replace it")
+    most_like = targets.get(like, threads=threads)
+    if most_like.is_gpu:
+        raise HwoptError(f"{like} is a GPU: it is used where it is found, and is no board")
     found = dataclasses.replace(
-        targets.get(like, threads=threads),
+        most_like,
         name=name,
         runner="rpc",
         key=key or name,

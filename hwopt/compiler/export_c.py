@@ -41,8 +41,9 @@ def export_c(
         name: of the function, ``NAME_run``.
 
     Returns:
-        What stands in ``bundle.json``, too: ``ram_bytes`` (the static memory), ``weight_bytes``,
-        ``activation_bytes`` (the least that values alone take), ``macs``, inputs and outputs.
+        What stands in ``bundle.json``, too: ``ram_bytes`` (the static memory), ``weight_bytes``
+        and ``code_bytes`` (in flash; the second one predicted), ``activation_bytes`` (the least
+        that values alone take), ``macs``, inputs and outputs.
 
     Raises:
         HwoptError: if the model cannot be written as C, does not fit into the target's memory, or
@@ -64,6 +65,8 @@ def export_c(
     from hwopt.targets.c_source import c_source
 
     chosen = targets.get(target, threads=1)
+    if chosen.is_gpu:
+        raise HwoptError(f"target {chosen.name} is a GPU, and C is for processors")
     folder = Path(output)
     check_replaceable(folder, BUNDLE_FILE)
     if not re.fullmatch(r"[A-Za-z]\w*", name):
@@ -88,6 +91,7 @@ def export_c(
         "function": f"{name}_run",
         "ram_bytes": bundle.arena_bytes,
         "weight_bytes": bundle.weight_bytes,
+        "code_bytes": code.code_bytes,
         "activation_bytes": footprint.activation_bytes,
         "macs": graph.macs(),
         "parameters": graph.num_parameters(),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from hwopt import targets
 from hwopt.compiler.artifact import Artifact
-from hwopt.compiler.machines import BoardMachine, Machine, NoMachine, ThisMachine
+from hwopt.compiler.machines import BoardMachine, GpuMachine, Machine, NoMachine, ThisMachine
 from hwopt.compiler.manifest import Manifest, read_manifest
 from hwopt.errors import HwoptError
+from hwopt.targets import gpu
 from hwopt.targets.host import supports
 
 
@@ -37,7 +38,7 @@ def _own_target(folder: Path, manifest: Manifest) -> targets.Target:
         return targets.get("host")
     if wanted.name in targets.names():
         target = targets.get(wanted.name)
-        if target.runner == "rpc":
+        if target.runner == "rpc" or target.is_gpu:
             return target
     raise HwoptError(
         f"artefact {folder} is for {wanted.machine}, this machine is {platform.machine()}: compile "
@@ -50,6 +51,8 @@ def _machine(folder: Path, manifest: Manifest, target: targets.Target) -> Machin
     if wanted.machine != target.machine:
         message = f"artefact {folder} is for {wanted.machine}, target {target.name} is"
         raise HwoptError(f"{message} {target.machine}: compile the model for this one")
+    if target.is_gpu and gpu.is_there():
+        return GpuMachine(folder, manifest)
     if target.runner == "rpc":
         return BoardMachine(folder, manifest, target)
     if target.runner == "none":

@@ -1,4 +1,4 @@
-"""What runs the library of an artefact: this process, or a board."""
+"""What runs the library of an artefact: this process, its GPU, or a board."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hwopt.compiler.manifest import LIBRARY_FILE, Manifest
 from hwopt.compiler.memory import Memory
 from hwopt.compiler.plan import INFERENCE, Call
 from hwopt.errors import HwoptError
+from hwopt.targets import gpu
 from hwopt.targets.runtime import load_runtime
 from hwopt.targets.threads import use_threads
 
@@ -67,6 +68,51 @@ class ThisMachine:
         use_threads(self._asked)
         tensors = [self._runtime.from_dlpack(self.memory.arrays[n]) for n in call.arguments]
         return functools.partial(self._function(call.kernel), *tensors)
+
+
+class GpuMachine:
+    """Runs a library on this machine's GPU; the memory here has a copy of inputs and outputs.
+
+    Code for the GPU is part of the library as CUDA, which TVM compiles when it runs first. That
+    takes NVIDIA's CUDA toolkit, and ``pip install cuda-bindings`` for NVRTC, or the environment
+    variable ``TVM_CUDA_COMPILE_MODE=nvcc``.
+    """
+
+    emulated, threads = False, 1
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        # All of TVM: the runtime by itself has neither a loader of code for GPUs nor a compiler.
+        import tvm
+        from tvm.support import nvcc  # noqa: F401
+
+        self.memory = Memory(folder, manifest.plan)
+        self._library = _load_library(folder / LIBRARY_FILE)
+        self._parameters = [
+            tvm.runtime.tensor(array, tvm.cuda(0)) for array in self.memory.parameters
+        ]
+        *self._copied, _constants, _workspace = zip(
+            self.memory.parameters, self._parameters, strict=True
+        )
+
+    def run(self, function: str = INFERENCE) -> None:
+        """Copy the inputs to the GPU, run a function once, and copy the outputs back.
+
+        Raises:
+            HwoptError: if the GPU, or the compiler of its code, says what is wrong.
+        """
+        try:
+            for array, tensor in self._copied:
+                tensor.copyfrom(array)
+            self._library[function](*self._parameters)
+            for array, tensor in self._copied:
+                array[...] = tensor.numpy()
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise HwoptError(f"the GPU cannot run the artefact: {reason}") from error
+
+    def kernel(self, call: Call) -> Callable[[], None]:
+        """Refuse: a call returns before its kernel has run."""
+        raise HwoptError("kernels are timed one by one on this machine's processor, not on a GPU")
 
 
 class BoardMachine:
@@ -161,6 +207,8 @@ class NoMachine:
         Raises:
             HwoptError: says what would help.
         """
+        if self._target.machine == "cuda":
+            raise HwoptError(gpu.NO_GPU)
         raise HwoptError(
             f"the artefact is for {self._target.name} ({self._target.machine}), and no such device "
             "is within reach: run it there, or say how to reach one with `hwopt targets add`"

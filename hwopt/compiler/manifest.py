@@ -38,6 +38,7 @@ class KernelDescription(BaseModel):
         macs: Multiply-accumulates of one call.
         binary: Whether what it multiplies are signs, as bits.
         bytes: Size of its inputs, weights and outputs.
+        kind, sizes: What its time depends on: see ``hwopt.targets.kernel_shape``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -50,6 +51,8 @@ class KernelDescription(BaseModel):
     macs: int
     binary: bool = False
     bytes: int
+    kind: str = ""
+    sizes: tuple[int, ...] = ()
 
 
 class TargetDescription(BaseModel):

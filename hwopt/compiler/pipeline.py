@@ -21,8 +21,10 @@ from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.move_constants import move_constants
 from hwopt.compiler.relax_operators import is_own
 from hwopt.compiler.whole_model import WholeModel, follow
+from hwopt.errors import HwoptError
 from hwopt.targets import Target, templates, tuner, tvm_build
 from hwopt.targets.database import LIBRARIES, KernelDatabase
+from hwopt.targets.kernel_shape import kernel_shape
 from hwopt.targets.libraries import build_library
 from hwopt.targets.progress import Progress
 
@@ -62,7 +64,7 @@ def build(
 
     Raises:
         HwoptError: if TVM cannot generate code for the target, the model does not fit into its
-            memory, or kernels cannot be measured.
+            memory, kernels cannot be measured, or inputs decide what runs on a GPU.
     """
     tvm_build.check_target(target)
     with tvm_build.tvm_target(target), tvm_build.pass_context():
@@ -75,6 +77,11 @@ def build(
         model = follow(mod)
         footprint = Footprint.of(model.plan)
         footprint.check(target)
+        if target.is_gpu and model.plan.predicates:
+            raise HwoptError(
+                f"a model with two ways cannot be compiled for the GPU {target.name}: which one "
+                "runs is known there, and decided here"
+            )
         # 5. Schedules: each kernel takes the fastest known, measured if need be; machine code.
         kernels = unscheduled(mod)
         choices = choose(kernels, progress=progress)
@@ -93,6 +100,7 @@ def build(
             macs=templates.macs(kernels[name], target),
             binary=templates.is_binary(kernels[name]),
             bytes=templates.touched_bytes(kernels[name]),
+            **kernel_shape(kernels[name], target)._asdict(),
         )
         for name, choice in choices.items()
     )

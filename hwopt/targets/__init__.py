@@ -112,7 +112,11 @@ def check(target: Target) -> list[str]:
         )
     if target.compiler and shutil.which(target.compiler) is None:
         problems.append(f"the compiler {target.compiler}, which links for it, is not installed")
-    if target.runner == "none":
+    if target.is_gpu:
+        from hwopt.targets import gpu
+
+        problems += [] if gpu.is_there() else [gpu.NO_GPU]
+    elif target.runner == "none":
         problems.append("models can be compiled, not measured or run: see `hwopt targets add`")
     try:
         from hwopt.targets import tvm_build

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 
-from hwopt.files import storage_errors, user_folder
+from hwopt.files import append_line, storage_errors, user_folder
 from hwopt.targets.target import Target
 
 RECORDS, LIBRARIES = "records.jsonl", "libraries"
@@ -74,9 +73,7 @@ class KernelDatabase:
 
     def __init__(self, target: Target, folder: Path | None = None) -> None:
         """Open the target's database under the user's folder (or in ``folder``)."""
-        name = re.sub(r"[^\w.-]", "_", target.name)
-        own = f"{name}-{target.fingerprint()}-{_code_version()}"
-        self.folder = folder or user_folder() / "kernels" / own
+        self.folder = folder or own_folder(target)
         self._records: dict[tuple[str, str], dict[str, Record]] = {}
         self._load()
 
@@ -101,16 +98,7 @@ class KernelDatabase:
     def add(self, record: Record) -> None:
         """Keep a record, on disk before this returns."""
         self._remember(record)
-        path = self.folder / RECORDS
-        line = json.dumps(dataclasses.asdict(record)) + "\n"
-        with storage_errors(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with path.open("ab+") as file:
-                if file.tell() and not self._ends_with_newline(path):
-                    line = "\n" + line  # the last writer was killed in the middle of its line
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
+        append_line(self.folder / RECORDS, json.dumps(dataclasses.asdict(record)))
 
     def _remember(self, record: Record) -> None:
         config = json.dumps(record.config, sort_keys=True)
@@ -125,15 +113,15 @@ class KernelDatabase:
             if record is not None:
                 self._remember(record)
 
-    @staticmethod
-    def _ends_with_newline(path: Path) -> bool:
-        with path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
+
+def own_folder(target: Target) -> Path:
+    """Return the folder of what was measured on a target, with the code that there is now."""
+    name = re.sub(r"[^\w.-]", "_", target.name)
+    return user_folder() / "kernels" / f"{name}-{target.fingerprint()}-{code_version()}"
 
 
 @functools.cache
-def _code_version() -> str:
+def code_version() -> str:
     """Return 8 hex digits that change with TVM and with the source of the templates."""
     digest = hashlib.sha256(importlib.metadata.version("apache-tvm").encode())
     folder = Path(__file__).parent

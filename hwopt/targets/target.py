@@ -28,7 +28,7 @@ class Target:
         name: Short name, as in ``--target NAME``.
         description: One line for ``hwopt targets list``.
         tvm: The target dictionary given to TVM (``kind``, ``mcpu``, ``num-cores``, ...).
-        isa: Vector instruction set: ``avx512``, ``avx2``, ``sse``, ``neon``, ``rvv``.
+        isa: Vector instruction set: ``avx512``, ``avx2``, ``sse``, ``neon``, ``rvv``; ``cuda``.
         vector_bits: Width of a vector register, in bits.
         vector_registers: Number of vector registers.
         cores: Physical cores that may be used.
@@ -71,10 +71,15 @@ class Target:
         return self.vector_bits // FLOAT32_BITS
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether kernels run on a GPU of the machine that calls them."""
+        return self.tvm["kind"] == "cuda"
+
+    @property
     def machine(self) -> str:
-        """The kind of processor, as ``platform.machine()`` names it, or ``c`` for any."""
-        if self.tvm["kind"] == "c":
-            return "c"
+        """The kind of processor, as ``platform.machine()`` names it; ``c`` for any, or ``cuda``."""
+        if self.tvm["kind"] != "llvm":
+            return str(self.tvm["kind"])
         triple = str(self.tvm.get("mtriple", ""))
         return triple.partition("-")[0] or platform.machine()
 
@@ -146,3 +151,7 @@ class Target:
             )
         if "kind" not in self.tvm:
             raise HwoptError(f"target file {path}: the table [tvm] needs the key 'kind'")
+        if self.is_gpu and self.runner != "none":
+            raise HwoptError(
+                f"target file {path}: a GPU is used where it is found, so its 'runner' is 'none'"
+            )

@@ -25,6 +25,8 @@ def tvm_target(target: Target) -> tvm.target.Target:
     """Return TVM's own description of ``target``."""
     if target.tvm["kind"] == "c":
         return tvm.target.Target(target.tvm)
+    if target.is_gpu:
+        return tvm.target.Target(target.tvm, host={"kind": "llvm"})
     return tvm.target.Target({"num-cores": target.cores, **target.tvm})
 
 
@@ -60,8 +62,11 @@ def check_target(target: Target) -> None:
     """
     x = tvm.te.placeholder((16,), "float32", name="x")
     y = tvm.te.compute((16,), lambda i: x[i] + tirx.const(1.0, "float32"), name="y")
+    schedule = s_tir.Schedule(tvm.te.create_prim_func([x, y]))
+    if target.is_gpu:
+        schedule.bind(schedule.get_loops(schedule.get_sblock("y"))[0], "threadIdx.x")
     try:
-        build_kernel(tvm.te.create_prim_func([x, y]), target)
+        build_kernel(schedule.mod["main"], target)
     except Exception as error:  # TVM raises a different type in each of its layers
         reason = str(error).strip().splitlines()[-1]
         raise HwoptError(f"TVM cannot build for target {target.name!r}: {reason}") from error

@@ -39,6 +39,13 @@ def run(library, x, outputs):
     return torch.from_numpy(y)
 
 
+def sizes(file, folder):
+    """Return the bytes of text, of data and of zeros of a file for a Cortex-M."""
+    command = ["arm-none-eabi-size", file]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return [int(word) for word in ran.stdout.splitlines()[1].split()[:3]]
+
+
 def expected(model, x):
     with torch.no_grad():
         return model(x)
@@ -160,13 +167,22 @@ def test_a_cortex_m4_computes_the_same_in_little_memory(tmp_path, name, shape, c
     bits = np.array([int(line, 16) for line in ran.stdout.split()], np.uint32)
     assert np.abs(bits.view(np.float32) - expected(model, x)[0].numpy()).max() <= 1e-4
     assert facts["ram_bytes"] <= 1.3 * facts["activation_bytes"]
-    sizes = subprocess.run(
-        ["arm-none-eabi-size", "model.elf"], cwd=folder, capture_output=True, text=True, check=True
-    )
-    text_bytes, _, memory_bytes = map(int, sizes.stdout.splitlines()[1].split()[:3])
+    text_bytes, _, memory_bytes = sizes("model.elf", folder)
     # What is stated is what is there: one array for values; code and weights in flash.
     assert facts["ram_bytes"] <= memory_bytes <= facts["ram_bytes"] + 1000
     assert text_bytes <= facts["weight_bytes"] + 20_000
+    command = f"arm-none-eabi-gcc -std=c99 -O2 {CORTEX_M4} -c model.c"
+    subprocess.run(command.split(), cwd=folder, check=True)
+    code_bytes, _, _ = sizes("model.o", folder)
+    assert code_bytes / 2 <= facts["code_bytes"] <= 2 * code_bytes
+    asked = subprocess.run(
+        ["arm-none-eabi-nm", "-u", "model.o"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {*asked.stdout.split()} <= {"U", "memcpy", "memset", "model_weights"}
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):

@@ -1,5 +1,6 @@
 """Boards over TVM's protocol: real servers on loopback, asked, broken and killed."""
 
+import json
 import os
 import subprocess
 
@@ -16,7 +17,7 @@ from hwopt.compiler.pipeline import to_kernels, unscheduled
 from hwopt.errors import HwoptError
 from hwopt.targets import boards, tuner, tvm_build
 from hwopt.targets.boards import BoardLost
-from hwopt.targets.database import KernelDatabase
+from hwopt.targets.database import RECORDS, KernelDatabase
 from hwopt.targets.libraries import link
 from hwopt.targets.measurer import WORKER, Measurer
 from hwopt.targets.tracker import Tracker
@@ -135,31 +136,55 @@ def kernels(target):
     return unscheduled(to_kernels(module, target))
 
 
-def test_a_board_killed_while_tuning_leaves_its_candidates_to_the_others(tmp_path):
+def measured(folder):
+    """Return which candidates a database has times of."""
+    (path,) = folder.rglob(RECORDS)
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(record["fastest_us"] and not record["error"] for record in records)
+    return {(r["kernel"], r["template"], json.dumps(r["config"])) for r in records}
+
+
+def test_a_board_killed_while_tuning_leaves_its_candidates_to_the_others(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 1)).eval()
+    x = torch.randn(1, 16, 12, 12)
     with farm() as three:
         three.serve("three", 3)
         target = three.target("three")
-        database = KernelDatabase(target, tmp_path)
+        killed_at = []
 
         def kill(_done, _total, _name, best):
             if best is not None and three.servers[0].poll() is None:
                 for process in psutil.Process(three.servers[0].pid).children():
                     process.kill()
                 three.servers[0].kill()
+                three.servers[0].wait()
+                killed_at.append(len(measured(tmp_path / "disturbed")))
 
-        choices = tuner.choose(kernels(target), target, trials=8, database=database, progress=kill)
-        assert three.servers[0].poll() is not None
+        def tuned(folder, progress=None):
+            monkeypatch.setenv("HWOPT_HOME", str(folder))
+            artifact = hwopt.compile(model, x, target=target, trials=8, progress=progress)
+            return artifact, [(k.road, k.median_us) for k in artifact.manifest.kernels]
+
+        disturbed, choices = tuned(tmp_path / "disturbed", kill)
+        assert 1 <= killed_at[0] < len(measured(tmp_path / "disturbed"))
         with Tracker(three.tracker) as connection:
             (listing,) = connection.listings()
         assert len(listing.addresses) == 2
-        assert max(choice.candidates_measured for choice in choices.values()) == 8
-        assert not any(choice.failures for choice in choices.values())
-        # Nothing is measured again, and the choice is the same.
-        again = tuner.choose(kernels(target), target, trials=8, database=database)
-        assert [(c.road, c.median_us) for c in again.values()] == [
-            (c.road, c.median_us) for c in choices.values()
-        ]
-        assert not any(choice.candidates_measured for choice in again.values())
+        # No result is lost: all candidates have times, as in a run that nothing disturbs.
+        tuned(tmp_path / "undisturbed")
+        assert measured(tmp_path / "disturbed") == measured(tmp_path / "undisturbed")
+        assert max(k.candidates_measured for k in disturbed.manifest.kernels) == 8
+        assert not any(k.failures for k in disturbed.manifest.kernels)
+        # Nothing is measured again, the choice is the same, and so is what it computes.
+        again, chosen_again = tuned(tmp_path / "disturbed")
+        assert chosen_again == choices
+        assert not any(k.candidates_measured for k in again.manifest.kernels)
+        with torch.no_grad():
+            expected = model(x)
+        for artifact in (disturbed, again):
+            assert torch.allclose(artifact(x), expected, atol=1e-5)
+        boards.release()
 
 
 def test_tuning_without_a_board_ends_with_a_sentence(one, tmp_path, monkeypatch):

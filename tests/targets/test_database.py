@@ -55,10 +55,10 @@ def test_a_database_belongs_to_one_version_of_the_code(monkeypatch, tmp_path):
     host = targets.get("host")
     before = KernelDatabase(host).folder
     monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0")
-    database._code_version.cache_clear()
+    database.code_version.cache_clear()
     assert KernelDatabase(host).folder != before
     monkeypatch.undo()
-    database._code_version.cache_clear()
+    database.code_version.cache_clear()
 
 
 HOLD = """

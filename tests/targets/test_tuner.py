@@ -1,5 +1,7 @@
 """What the tuner takes: the fastest known, and never what failed."""
 
+import dataclasses
+
 import pytest
 from tvm import te
 
@@ -67,6 +69,19 @@ def test_what_is_measured_is_known_the_next_time(kernel, tmp_path):
     first, again = (choose(kernel, tmp_path, None) for _ in range(2))
     assert first.candidates_measured > 0 and again.candidates_measured == 0
     assert again.median_us == first.median_us > 0
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"threads": 7}, {"cpu": "another"}])
+def test_what_was_measured_on_one_target_is_not_taken_for_another(
+    kernel, tmp_path, monkeypatch, change
+):
+    monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
+    measured = tuner.choose({"sum": kernel}, HOST, trials=None)["sum"]
+    assert measured.median_us is not None
+    assert tuner.choose({"sum": kernel}, HOST, trials=0)["sum"].median_us == measured.median_us
+    other = dataclasses.replace(HOST, **change)
+    choice = tuner.choose({"sum": kernel}, other, trials=0)["sum"]
+    assert (choice.median_us, choice.failures) == (None, ())
 
 
 def test_negative_trials(kernel, tmp_path):

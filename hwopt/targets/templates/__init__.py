@@ -10,10 +10,11 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
-from hwopt.errors import unknown_name
+from hwopt.errors import HwoptError, unknown_name
 from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis, conv2d, dense
 from hwopt.targets.templates.base import Config, Fastest, Legalization, Template, first
+from hwopt.targets.templates.gpu_threads import GpuThreads
 from hwopt.targets.templates.loops import Loops
 from hwopt.targets.templates.register_tile import RegisterTile, can_read_through, can_take_along
 from hwopt.targets.templates.register_tile_space import BINARY
@@ -22,7 +23,7 @@ from hwopt.targets.templates.winograd_tile import Winograd
 
 __all__ = ["TEMPLATES", "Config", "Fastest", "Template", "by_name", "can_merge", "find", "first"]
 
-TEMPLATES: tuple[Template, ...] = (Winograd(), Separable(), RegisterTile(), Loops())
+TEMPLATES: tuple[Template, ...] = (GpuThreads(), Winograd(), Separable(), RegisterTile(), Loops())
 
 LEGALIZATIONS: dict[str, Legalization] = {
     "relax.nn.conv2d": conv2d.legalize,
@@ -53,6 +54,8 @@ def can_merge(first: tirx.PrimFunc, second: tirx.PrimFunc, target: Target) -> bo
     A convolution can read the model's input in the layout that it has, and take along what maps its
     result; a depthwise convolution goes together with the 1x1 convolution after it.
     """
+    if target.is_gpu:
+        return False  # a block of a kernel is a launch there
     if can_read_through(first, second):
         return isinstance(find(second, target), RegisterTile | Separable)
     if can_take_along(first, second):
@@ -93,7 +96,13 @@ def _legalize(
 
 
 def default_schedule(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
-    """Return ``func`` under a schedule that is right for any loops, or as it is if it has none."""
+    """Return ``func`` under a schedule that is right for any loops, or as it is if it has none.
+
+    Raises:
+        HwoptError: if the target is a GPU, which needs threads.
+    """
+    if target.is_gpu:
+        raise HwoptError(f"a kernel of the model has no schedule for the GPU {target.name}")
     if not analysis.is_static(func):
         return func
     loops = Loops()

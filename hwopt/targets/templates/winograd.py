@@ -43,7 +43,7 @@ class Packing(NamedTuple):
 def packing(
     kernel: tuple[int, ...], rows: int, columns: int, batch: int, target: Target
 ) -> Packing | None:
-    """Return how to pack weights; None if the direct sum is likely faster.
+    """Return how to pack weights; None if the direct sum is likely faster, or for a GPU.
 
     Args:
         kernel: shape of the HWIO weights.
@@ -51,7 +51,7 @@ def packing(
         target: the device.
     """
     height, width, inputs, outputs = kernel
-    if (height, width) != (3, 3):
+    if (height, width) != (3, 3) or target.is_gpu:
         return None
     lanes = lanes_for(outputs, target)
     blocks = math.ceil(outputs / lanes)
