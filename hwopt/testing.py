@@ -32,7 +32,7 @@ def check_pass(
     same graph; inputs and outputs keep their shapes, also for another batch size; what the pass
     promises (``ensures``, ``preserves_function``) holds; every parameter that is used gets a finite
     gradient; the graph saves and loads; the compiled artefact equals torch; every candidate changes
-    the graph.
+    the graph; every value of a dimension but the first makes an instance.
 
     Args:
         instance: a pass or its text.
@@ -123,6 +123,7 @@ def _check_on(given: Pass, graph: Graph, compiled: bool) -> bool:
         measures = candidate.needs_latency  # whether it changes anything is only known afterwards
         if not measures and apply(graph, candidate, context_for(graph)) is graph:
             raise PassError(f"pass {given.name}: its candidate {candidate} changes nothing")
+    _check_dimensions(given, graph)
     if first is graph:
         return False
     _check_gradients(given, first)
@@ -130,6 +131,20 @@ def _check_on(given: Pass, graph: Graph, compiled: bool) -> bool:
     if compiled:
         _check_compiled(given, first)
     return True
+
+
+def _check_dimensions(given: Pass, graph: Graph) -> None:
+    """Check that a search finds an instance for every value but the first of each dimension."""
+    dimensions = given.dimensions(graph, context_for(graph), levels=3)
+    unchanged = {name: values[0] for name, values in dimensions.items()}
+    if given.at(unchanged) is not None:
+        raise PassError(f"pass {given.name}: the first values of its dimensions do something")
+    for name, values in dimensions.items():
+        for value in values[1:]:
+            instance = given.at({**unchanged, name: value})
+            if instance is None or parse(str(instance)) != [instance]:
+                message = f"{name} = {value} gives no instance with a text"
+                raise PassError(f"pass {given.name}: {message}")
 
 
 def _check_gradients(given: Pass, graph: Graph) -> None:

@@ -32,6 +32,11 @@ class Footprint(BaseModel):
     library_bytes: int
     largest: str
 
+    @property
+    def kept_bytes(self) -> int:
+        """Of weights and code."""
+        return self.constant_bytes + self.library_bytes
+
     @classmethod
     def of(cls, plan: Plan) -> Footprint:
         """Return what a plan takes."""
@@ -50,7 +55,7 @@ class Footprint(BaseModel):
         Raises:
             HwoptError: says how much is needed, how much is there, and the largest value.
         """
-        kept = self.constant_bytes + self.library_bytes
+        kept = self.kept_bytes
         memory = self.workspace_bytes + (0 if target.flash_bytes else kept)
         for needed, there, where in (
             (memory, target.memory_bytes, "memory"),

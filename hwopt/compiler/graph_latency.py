@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwopt.compiler.latency import measure
 from hwopt.compiler.machines import release_boards
 from hwopt.files import read_json, write_json
+from hwopt.targets.kernel_shape import KernelShape
+from hwopt.targets.latency_table import KernelCalls, LatencyTable
 
 if TYPE_CHECKING:
     from hwopt.compiler.artifact import Artifact
@@ -24,6 +26,19 @@ if TYPE_CHECKING:
 #: than the fewest as long as the standard error of a ratio is larger than the precision.
 _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 15
 _PRECISION = 0.015
+
+
+class Relative(NamedTuple):
+    """A latency as a multiple of another one that was measured beside it.
+
+    Attributes:
+        ratio: the median of the rounds.
+        low, high: nine medians of ten are expected between them, if all were measured again.
+    """
+
+    ratio: float
+    low: float
+    high: float
 
 
 class GraphLatency:
@@ -58,9 +73,7 @@ class GraphLatency:
             "seed": seed,
             "progress": progress,
         }
-        self._known: dict[str, float] = {}
-        if memory is not None and memory.exists():
-            self._known = read_json(memory)
+        self._known: dict[str, list[float]] = self._remembered()
 
     def __call__(self, graphs: Sequence[Graph]) -> list[float]:
         """Return the median latencies in ms, the first one's times the ratios to it.
@@ -68,15 +81,35 @@ class GraphLatency:
         Raises:
             HwoptError: if a graph cannot be compiled for the target.
         """
-        base, *others = graphs
-        keys = [self._key(base, graph) for graph in (base, *others)]
-        new = {key: g for key, g in zip(keys[1:], others, strict=True) if key not in self._known}
-        if new or keys[0] not in self._known:
-            self._measure(keys[0], base, new)
-        first = self._known[keys[0]]
-        return [first, *(first * self._known[key] for key in keys[1:])]
+        first = self.base_ms(graphs[0])
+        return [first, *(first * found.ratio for found in self.relative(graphs))]
 
-    def _measure(self, base_key: str, base: Graph, new: dict[str, Graph]) -> None:
+    def base_ms(self, graph: Graph) -> float:
+        """Return the median latency of a graph in ms, of when it was first measured by itself.
+
+        Raises:
+            HwoptError: if it cannot be compiled for the target.
+        """
+        key = self._key(graph, graph)
+        if key not in self._known:
+            self._measure(graph, {})
+        return self._known[key][0]
+
+    def relative(self, graphs: Sequence[Graph]) -> list[Relative]:
+        """Return the latencies of all graphs but the first one, as multiples of the first one's.
+
+        Raises:
+            HwoptError: if a graph cannot be compiled for the target.
+        """
+        base, *others = graphs
+        keys = [self._key(base, graph) for graph in others]
+        new = {key: g for key, g in zip(keys, others, strict=True) if key not in self._known}
+        if new:
+            self._measure(base, new)
+        return [Relative(*self._known[key]) for key in keys]
+
+    def _measure(self, base: Graph, new: dict[str, Graph]) -> None:
+        base_key = self._key(base, base)
         artifacts = {key: self._compiled(graph) for key, graph in ((base_key, base), *new.items())}
         calls = {
             key: artifact.call(*artifact.random_inputs(0)) for key, artifact in artifacts.items()
@@ -93,10 +126,34 @@ class GraphLatency:
             for key, of in ratios.items():
                 of.append(latencies[key].median_ms / bases[-1])
         release_boards(self.target)
-        self._known.setdefault(base_key, median(bases))
-        self._known.update({key: median(of) for key, of in ratios.items()})
+        # What another process measured meanwhile stays.
+        self._known |= self._remembered()
+        self._known.setdefault(base_key, _median_and_interval(bases))
+        self._known.update({key: _median_and_interval(of) for key, of in ratios.items()})
+        self._tabulate(base_key, artifacts)
         if self.memory is not None:
             write_json(self.memory, self._known)
+
+    def _remembered(self) -> dict[str, list[float]]:
+        if self.memory is None or not self.memory.exists():
+            return {}
+        known: dict[str, list[float]] = read_json(self.memory)
+        return known
+
+    def _tabulate(self, base_key: str, artifacts: dict[str, Artifact]) -> None:
+        """Keep what was measured for later predictions."""
+        if self.target.emulated:
+            return  # its times are those of no device
+        table = LatencyTable(self.target)
+        first = self._known[base_key][0]
+        for key, artifact in artifacts.items():
+            kernels = artifact.manifest.kernels
+            shapes = {one.name: KernelShape(one.kind, one.sizes) for one in kernels}
+            timed = {shapes[k.name]: k.median_us for k in kernels if k.median_us is not None}
+            table.add_kernels(timed)
+            if not artifact.has_ways and len(timed) == len(set(shapes.values())):
+                calls = [KernelCalls(shapes[k.name], k.calls) for k in kernels]
+                table.add_network(calls, first if key == base_key else first * self._known[key][0])
 
     def _compiled(self, graph: Graph) -> Artifact:
         from hwopt.compiler.compile_model import compile
@@ -105,16 +162,25 @@ class GraphLatency:
 
     def _key(self, base: Graph, graph: Graph) -> str:
         parts = [self.target.fingerprint(), str(self._compile_options["trials"])]
-        parts += [str(self.runs), str(_MOST_ROUNDS), str(_PRECISION)]
+        parts += [str(self.runs), str(_MOST_ROUNDS), str(_PRECISION), "with intervals"]
         parts += [_structure(base), "" if graph is base else _structure(graph)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _precise(ratios: list[float]) -> bool:
     """Return whether the median of the rounds is known well enough."""
+    return _standard_error(ratios) <= _PRECISION * median(ratios)
+
+
+def _standard_error(values: list[float]) -> float:
     # Of a normal distribution, the median's standard error is 1.25 times that of the mean.
-    error = 1.25 * stdev(ratios) / math.sqrt(len(ratios))
-    return error <= _PRECISION * median(ratios)
+    return 1.25 * stdev(values) / math.sqrt(len(values))
+
+
+def _median_and_interval(values: list[float]) -> list[float]:
+    """Return the median, and what nine of ten medians are expected to lie between."""
+    middle, margin = median(values), 1.645 * _standard_error(values)
+    return [middle, middle - margin, middle + margin]
 
 
 def _structure(graph: Graph) -> str:

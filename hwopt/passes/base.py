@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -86,6 +86,8 @@ class Context:
         return torch.Generator().manual_seed(self.seed)
 
 
+#: What a search chooses along one dimension: a number, or a text.
+Value = int | float | str
 #: From the share of something that is gone at the end to the share gone after every round.
 Spread = Callable[[float], list[float]]
 
@@ -143,6 +145,32 @@ class Pass:
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return the instances of this pass that would change ``graph``, for a search to try."""
         return [self] if self.apply(graph, context).modified else []
+
+    def dimensions(
+        self, graph: Graph, context: Context, levels: int = 8
+    ) -> dict[str, tuple[Value, ...]]:
+        """Return what a search can choose of this pass: values by name, "nothing done" first.
+
+        One choice among the candidates, unless a pass has choices that are independent.
+
+        Args:
+            graph: what the search begins with.
+            context: as for ``apply``.
+            levels: values of a dimension that has many, at the most.
+        """
+        texts = tuple(str(one) for one in self.candidates(graph, context))
+        return {self.name: ("", *texts)} if texts else {}
+
+    def at(self, point: Mapping[str, Value]) -> Pass | None:
+        """Return the instance for the values that a search chose; None if it does nothing.
+
+        Args:
+            point: values by the names of :meth:`dimensions`; those of other passes are there, too.
+        """
+        from hwopt.passes.registry import parse
+
+        text = str(point.get(self.name, ""))
+        return parse(text)[0] if text else None
 
     def in_rounds(self, spread: Spread) -> list[Pass]:
         """Return the instance of every round, if this pass is to do its work bit by bit.

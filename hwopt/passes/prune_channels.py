@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from hwopt.errors import HwoptError
-from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
-from hwopt.passes.channels import ChannelGroup, ChannelLabels, Kept, find_groups, label_channels
+from hwopt.passes.base import Context, Note, Pass, PassResult, Spread, Value
+from hwopt.passes.channels import ChannelGroup, Kept, Ranking, find_groups, label_channels
 from hwopt.passes.channels.carry import Carry, carry
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
@@ -20,29 +21,6 @@ from hwopt.passes.rounds import between
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The channels of a graph and how much they matter.
-
-    Attributes:
-        labels: of the graph.
-        classes: the class of every label; what has the same class goes together.
-        pinned: why a class must stay.
-        groups: the classes by the layers that make them.
-        scores: of every class, float64; NaN where the criterion does not apply.
-    """
-
-    labels: ChannelLabels
-    classes: np.ndarray
-    pinned: dict[int, str]
-    groups: list[ChannelGroup]
-    scores: np.ndarray
-
-    def removable(self, group: ChannelGroup) -> list[int]:
-        """Return the classes of a group that may go."""
-        return [c for c in group.classes if c not in self.pinned and not np.isnan(self.scores[c])]
 
 
 @dataclass(frozen=True)
@@ -155,6 +133,45 @@ class PruneChannels(Pass):
         instances = [dataclasses.replace(self, ratio=tenths / 10) for tenths in range(1, 9)]
         return [one for one in instances if one.apply(graph, context).modified]
 
+    def dimensions(
+        self, graph: Graph, context: Context, levels: int = 8
+    ) -> dict[str, tuple[Value, ...]]:
+        """Return the shares of channels that every group can keep, from all of them down."""
+        ranking = self.rank(graph, context)
+        found: dict[str, tuple[Value, ...]] = {}
+        for name, group in ranking.named_groups().items():
+            counts = self.widths(group, ranking, context, levels)
+            if len(counts) > 1 and (not self.layers or group.is_named(self.layers)):
+                found[f"{self.name}.{name}"] = tuple(round(n / counts[0], 6) for n in counts)
+        return found
+
+    def at(self, point: Mapping[str, Value]) -> Pass | None:
+        """Return this pass with the shares that a point leaves of the groups."""
+        ratios = tuple(
+            (name.removeprefix(f"{self.name}."), round(1 - float(share), 6))
+            for name, share in point.items()
+            if name.startswith(f"{self.name}.") and share != 1
+        )
+        return dataclasses.replace(self, ratio=0.0, ratios=ratios) if ratios else None
+
+    def widths(
+        self, group: ChannelGroup, ranking: Ranking, context: Context, most: int
+    ) -> list[int]:
+        """Return how many classes a group can keep, all of them first: multiples, evenly apart.
+
+        Args:
+            group: one of the ranking's.
+            ranking: of the graph.
+            context: knows the target's vector length, if ``multiple`` is 0.
+            most: widths at the most, the full one counted.
+        """
+        free = len(ranking.removable(group))
+        step = self.multiple_for(context)
+        step //= math.gcd(step, group.width)
+        fewest = max(1, math.ceil(self.minimum / group.width))
+        wanted = [math.ceil(free * k / most / step) * step for k in range(1, most)]
+        return [free, *sorted({n for n in wanted if fewest <= n < free}, reverse=True)]
+
     def _weakest(self, group: ChannelGroup, ranking: Ranking, context: Context) -> list[int]:
         free = ranking.removable(group)
         if not free:
@@ -164,8 +181,8 @@ class PruneChannels(Pass):
 
     def _channels_to_keep(self, group: ChannelGroup, free: int, context: Context) -> int:
         """Return how many of the free classes stay."""
-        # The small subtraction keeps 10 x (1 - 0.7) from becoming 4.
-        wanted = math.ceil(free * (1 - self._ratio_of(group)) - 1e-9)
+        # The small subtraction keeps 10 x (1 - 0.7) from becoming 4, and 24 x 0.666667 from 17.
+        wanted = math.ceil(free * (1 - self._ratio_of(group)) - 1e-6 * free)
         fewest = math.ceil(self.minimum / group.width)
         step = self.multiple_for(context)
         step //= math.gcd(step, group.width)

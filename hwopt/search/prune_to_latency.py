@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
+from hwopt.passes.channels import Ranking
 from hwopt.passes.channels.carry import Carry
 from hwopt.passes.channels.scores import Criterion
-from hwopt.passes.prune_channels import PruneChannels, Ranking
+from hwopt.passes.prune_channels import PruneChannels
 from hwopt.passes.rounds import between
 from hwopt.search.allocate import Allocation, Method, Table, allocate
 from hwopt.search.choose_within import choose_within
-from hwopt.search.widths import measure_widths, named_groups, narrowed, share_of_latency
+from hwopt.search.widths import measure_widths, narrowed, share_of_latency
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -89,7 +90,7 @@ class PruneToLatency(Pass):
             )
         result = narrowed(pruning, table, best.allocation.widths).prune(ranking, context)
         message = f"{best.share:.3f} of the latency before, measured side by side"
-        named = named_groups(ranking).values()
+        named = ranking.named_groups().values()
         apart = [g for g in ranking.groups if ranking.removable(g) and g not in named]
         left = [Note(str(g), "has no layer of its own to be named by: kept", False) for g in apart]
         notes = (*result.notes, *left, Note("all groups", message, changed=result.modified))

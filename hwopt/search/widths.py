@@ -13,8 +13,8 @@ from hwopt.search.allocate import Table, Width
 if TYPE_CHECKING:
     from hwopt.graph import Graph
     from hwopt.passes.base import Context
-    from hwopt.passes.channels import ChannelGroup
-    from hwopt.passes.prune_channels import PruneChannels, Ranking
+    from hwopt.passes.channels import ChannelGroup, Ranking
+    from hwopt.passes.prune_channels import PruneChannels
 
 log = logging.getLogger("hwopt.search")
 
@@ -30,20 +30,6 @@ def share_of_latency(measure: Measure, dense: Graph, graph: Graph) -> float:
     return latency / of_dense
 
 
-def named_groups(ranking: Ranking) -> dict[str, ChannelGroup]:
-    """Return the groups that can be narrowed by a layer that is in no other group."""
-    found = {}
-    for group in ranking.groups:
-        if not ranking.removable(group):
-            continue
-        for layer in group.layers:
-            name = layer.removesuffix(".weight")
-            if sum(other.is_named((name,)) for other in ranking.groups) == 1:
-                found[name] = group
-                break
-    return found
-
-
 def measure_widths(
     pruning: PruneChannels, ranking: Ranking, context: Context, widths: int
 ) -> dict[str, list[Width]]:
@@ -56,8 +42,8 @@ def measure_widths(
         widths: how many each group is offered, the full one included.
     """
     table = {}
-    for name, group in named_groups(ranking).items():
-        counts = _counts(pruning, group, len(ranking.removable(group)), context, widths)
+    for name, group in ranking.named_groups().items():
+        counts = pruning.widths(group, ranking, context, widths)
         if len(counts) > 1:
             table[name] = _measured(pruning, name, counts, ranking, context)
     return table
@@ -65,7 +51,7 @@ def measure_widths(
 
 def with_importance(table: Table, ranking: Ranking) -> dict[str, list[Width]]:
     """Return the same widths with the importance that other scores give them."""
-    groups = named_groups(ranking)
+    groups = ranking.named_groups()
     return {
         name: [
             dataclasses.replace(width, importance=_importance(ranking, groups[name], width))
@@ -86,23 +72,12 @@ def narrowed(pruning: PruneChannels, table: Table, chosen: Mapping[str, Width]) 
     return dataclasses.replace(pruning, ratio=0.0, ratios=ratios, multiple=1)
 
 
-def _counts(
-    pruning: PruneChannels, group: ChannelGroup, free: int, context: Context, widths: int
-) -> list[int]:
-    """Return the numbers of classes that are offered, the full one first."""
-    step = pruning.multiple_for(context)
-    step //= math.gcd(step, group.width)
-    fewest = max(1, math.ceil(pruning.minimum / group.width))
-    wanted = [math.ceil(free * k / widths / step) * step for k in range(1, widths)]
-    return [free, *sorted({n for n in wanted if fewest <= n < free}, reverse=True)]
-
-
 def _measured(
     pruning: PruneChannels, name: str, counts: list[int], ranking: Ranking, context: Context
 ) -> list[Width]:
     """Measure one group at every width; latencies are shares of the whole."""
     assert context.latency is not None
-    group = named_groups(ranking)[name]
+    group = ranking.named_groups()[name]
     graph = ranking.labels.graph
     full = [Width(counts[0], 1.0, 0.0)]
     variants = [

@@ -1,0 +1,91 @@
+"""``hwopt profile``: the latency table of a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hwopt.cli import options, progress
+
+if TYPE_CHECKING:
+    from hwopt.targets import Target
+
+#: Measured if no model is named: regular, depthwise-separable and pointwise convolutions.
+ZOO = ("resnet8", "ds_cnn", "mobilenet_v1_025")
+
+
+@click.command(
+    "profile",
+    help=f"""Measure the latency table of a target, from which `hwopt predict` and searches know
+    how long a network takes before they build it.
+
+    MODELS, and narrower ones in which neighbouring layers have all pairs of widths of a grid, are
+    tuned and measured, kernels and wholes; without MODELS those are {", ".join(ZOO)}. It can take
+    hours: a run that was stopped goes on when it is started again, and what searches
+    and passes measure later counts, too. {options.MODEL_HELP}
+
+    \b
+    hwopt profile my_package.nets:make --input-shape 3x64x64 --output my-machine.json
+    hwopt profile --merge my-machine.json""",
+)
+@click.argument("models", nargs=-1)
+@options.model_options
+@options.target_option
+@options.threads_option
+@options.trials_option
+@options.seed_option
+@click.option("--levels", default=5, show_default=True, help="Widths of a layer; a prime number.")
+@click.option("--merge", type=click.Path(path_type=Path), help="Take over a table of others.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write the table to a file, too.")
+@options.json_option
+def command(
+    models: tuple[str, ...],
+    input_shape: tuple[int, ...] | None,
+    classes: int | None,
+    model_options: tuple[str, ...],
+    target: str,
+    threads: int | None,
+    trials: int | None,
+    seed: int,
+    levels: int,
+    merge: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Make or merge a table; the help text stands above."""
+    from hwopt import targets
+    from hwopt.search.profiling import profile
+    from hwopt.targets.latency_table import LatencyTable
+
+    chosen = targets.get(target, threads=threads)
+    if merge is not None:
+        for doubt in LatencyTable(chosen).merge(merge):
+            click.echo(f"note: {merge}: {doubt}", err=True)
+    for model in models or (() if merge else ZOO):
+        graph = options.load_model(model, input_shape, classes, model_options, seed)
+
+        def report(done: int, total: int, model: str = model) -> None:
+            click.echo(f"{model}: {done} of {total} networks", err=True)
+
+        with progress.tuning_progress() as tuning:
+            profile(graph, chosen, levels=levels, trials=trials, tuning=tuning, report=report)
+    _finish(chosen, output, as_json)
+
+
+def _finish(target: Target, output: Path | None, as_json: bool) -> None:
+    from hwopt.targets.latency_table import LatencyTable
+
+    table = LatencyTable(target)
+    if output is not None:
+        table.save(output)
+    facts = {"kernels": len(table.kernels), "networks": len(table.networks)}
+    if as_json:
+        options.print_json({"target": target.name, "threads": target.threads, **facts})
+        return
+    place = f", written to {output}" if output else ""
+    click.echo(
+        f"{target.name}, {target.threads} threads: {facts['kernels']} kernels and "
+        f"{facts['networks']} networks{place}"
+    )

@@ -1,0 +1,86 @@
+"""What every choice of a space does by itself: to the latency, and to the loss before training."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from hwopt.errors import HwoptError
+from hwopt.search.allocate import Width
+from hwopt.search.space import Space
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+    from hwopt.passes.base import Value
+
+log = logging.getLogger("hwopt.search")
+
+#: No loss is told from a larger one: a network that is that bad by one choice is of no use.
+_LARGEST_LOSS = 10.0
+
+
+class Prior(NamedTuple):
+    """A space without the choices that passes refuse, and what is known of the others.
+
+    Attributes:
+        space: what is left.
+        table: for every dimension its values in their order, as widths. ``channels`` counts down to
+            1; ``latency`` is the share of the unchanged network's; ``importance`` is what the mean
+            loss gains by the choice before any training, less than 0 where it is worse (our reading
+            of a score at initialisation).
+    """
+
+    space: Space
+    table: dict[str, list[Width]]
+
+
+def prior(
+    space: Space,
+    apply: Callable[[str], Graph],
+    shares: Callable[[Sequence[Graph]], list[float]],
+    loss: Callable[[Graph], float],
+) -> Prior:
+    """Apply every choice of a space by itself.
+
+    Args:
+        space: of a network.
+        apply: from the text of passes to the network after them.
+        shares: latencies of networks as shares of the unchanged one's.
+        loss: mean loss of a network on training samples.
+
+    Raises:
+        HwoptError: if passes refuse all choices.
+    """
+    unchanged = _bounded(loss(apply("")))
+    dimensions: dict[str, tuple[Value, ...]] = {}
+    table: dict[str, list[Width]] = {}
+    for name, (first, *others) in space.dimensions.items():
+        graphs = {value: _changed(space, name, value, apply) for value in others}
+        possible = {value: graph for value, graph in graphs.items() if graph is not None}
+        if not possible:
+            continue
+        figures = zip(possible.items(), shares(list(possible.values())), strict=True)
+        widths = [Width(len(possible) + 1, 1.0, 0.0)]
+        for (value, graph), share in figures:
+            gained = unchanged - _bounded(loss(graph))
+            widths.append(Width(len(possible) + 1 - len(widths), share, gained))
+            log.info("%s = %s: %.3f of the latency, loss %+.3f", name, value, share, -gained)
+        dimensions[name], table[name] = (first, *possible), widths
+    if not table:
+        raise HwoptError("there is nothing to choose: all choices are refused by their passes")
+    return Prior(Space(space.passes, dimensions), table)
+
+
+def _changed(space: Space, name: str, value: Value, apply: Callable[[str], Graph]) -> Graph | None:
+    """Return the network after a choice; None where its pass refuses it."""
+    try:
+        return apply(space.text({**space.unchanged, name: value}))
+    except HwoptError as error:
+        log.warning("%s = %s is no choice: %s", name, value, error)
+        return None
+
+
+def _bounded(loss: float) -> float:
+    return min(loss, _LARGEST_LOSS) if math.isfinite(loss) else _LARGEST_LOSS
