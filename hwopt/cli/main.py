@@ -19,8 +19,12 @@ _COMMANDS = {
     "export": "hwopt.cli.export",
     "optimize": "hwopt.cli.optimize",
     "passes": "hwopt.cli.passes",
+    "predict": "hwopt.cli.predict",
+    "profile": "hwopt.cli.profile",
     "report": "hwopt.cli.report",
+    "pick": "hwopt.cli.pick",
     "run": "hwopt.cli.run",
+    "search": "hwopt.cli.search",
     "targets": "hwopt.cli.targets",
 }
 

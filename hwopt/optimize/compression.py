@@ -39,6 +39,7 @@ class Compression:
         target: whose latency passes may ask for.
         tuning: progress of compiling for that; see ``hwopt.compile``.
         bars: show progress bars of training.
+        threads: of training; None takes those of the target, if it is this machine.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Compression:
         target: Target,
         tuning: Progress | None = None,
         bars: bool = True,
+        threads: int | None = None,
     ) -> None:
         self.recipe, self.work, self.data, self.target = recipe, work, data, target
         self.tuning, self.bars = tuning, bars
+        self.threads = threads or threads_here(target)
         self._made: dict[str, tuple[Graph, str]] = {}
 
     @property
@@ -145,7 +148,7 @@ class Compression:
         """Return arguments of ``fit``: those of the recipe, and what is the same in all."""
         return {
             "seed": self.recipe.seed,
-            "threads": threads_here(self.target),
+            "threads": self.threads,
             "progress": self.bars,
             **training.arguments(),
         }

@@ -41,6 +41,8 @@ class Job:
         report: called with (step, whether its result was there already).
         tuning: progress of compiling; see ``hwopt.compile``.
         bars: show progress bars of training.
+        data_set: other data than the recipe's.
+        training_threads: of this machine, for training; None takes those of the target.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Job:
         report: Callable[[str, bool], None] | None = None,
         tuning: Progress | None = None,
         bars: bool = True,
+        data_set: DataSet | None = None,
+        training_threads: int | None = None,
     ) -> None:
         self.recipe = recipe
         self.work = Workspace(folder, report)
@@ -61,9 +65,10 @@ class Job:
             raise HwoptError(f"target {name} takes C, no artefact: see `hwopt export --c`")
         if self.target.runner == "none":
             raise HwoptError(f"no {name} is within reach to measure on: see `hwopt targets add`")
-        size = data.image_size((1, *(recipe.input_shape or ())))
-        self.data: DataSet = data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
-        self.compression = Compression(recipe, self.work, self.data, self.target, tuning, bars)
+        self.data = data_set or load_data(recipe)
+        self.compression = Compression(
+            recipe, self.work, self.data, self.target, tuning, bars, training_threads
+        )
 
     def run(self) -> dict[str, Any]:
         """Do what is not done yet, write ``results.json`` and return its content.
@@ -243,6 +248,12 @@ class Job:
         """Return a call with one test sample after the other."""
         samples, _ = next(data.batches(self.data.test, self.recipe.runs, seed=self.recipe.seed))
         return InTurns(artifact, itertools.cycle(samples.numpy()[:, None]))
+
+
+def load_data(recipe: Recipe) -> DataSet:
+    """Return the data set of a recipe; images of a folder are resized to what it takes."""
+    size = data.image_size((1, *(recipe.input_shape or ())))
+    return data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
 
 
 def _masked_share(graph: Graph) -> float:

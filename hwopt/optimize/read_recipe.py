@@ -32,6 +32,18 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         HwoptError: if it cannot be read, or a key or value is wrong; the nearest key is given.
     """
+    document = read_document(path)
+    if "search" in document:
+        raise HwoptError(f"recipe {path} has a part `search`: it is for `hwopt search`")
+    return make_recipe(document, f"recipe {path}")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a recipe file, unchecked.
+
+    Raises:
+        HwoptError: if it cannot be read or parsed.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -48,7 +60,7 @@ def load_recipe(path: Path) -> Recipe:
         raise HwoptError(f"recipe {path} cannot be parsed: {first}") from None
     if not isinstance(document, dict):
         raise HwoptError(f"recipe {path} must hold keys and values, such as 'model: resnet8'")
-    return make_recipe(document, f"recipe {path}")
+    return document
 
 
 def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
@@ -74,7 +86,7 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         recipe = Recipe.model_validate(document)
     except ValidationError as error:
-        raise HwoptError(f"{where}: {_sentence(error)}") from None
+        raise HwoptError(f"{where}: {sentence(error)}") from None
     check_recipe(recipe, where)
     return recipe
 
@@ -90,13 +102,19 @@ def changed_recipe(recipe: Recipe, **changes: Any) -> Recipe:
     return make_recipe(recipe.model_dump(mode="json", exclude_unset=True) | changes)
 
 
-def _sentence(error: ValidationError) -> str:
-    """Return the first problem as a sentence; a misspelt key is why another one is missing."""
+def sentence(error: ValidationError, keys: dict[str, list[str]] | None = None) -> str:
+    """Return the first problem as a sentence; a misspelt key is why another one is missing.
+
+    Args:
+        error: of a recipe, or of a part of one ...
+        keys: ... that has these, and parts with theirs, by name; its own by an empty one.
+    """
     problems = error.errors()
     first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     *path, last = first["loc"]
     if first["type"] == "extra_forbidden":
-        fields = _fields(path)
+        part = next((str(one) for one in path if isinstance(one, str)), "")
+        fields = keys[part] if keys else _fields(path)
         place = f" in {'.'.join(map(str, path))}" if path else ""
         return f"{unknown_name('key', str(last), fields)}{place}"
     key = ".".join(map(str, first["loc"]))

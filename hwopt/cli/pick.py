@@ -1,0 +1,68 @@
+"""``hwopt pick``: one model of a study's front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hwopt.cli import options
+from hwopt.errors import HwoptError
+
+
+class Milliseconds(click.ParamType):
+    """A time such as 0.2, 0.2ms or 200us."""
+
+    name = "MS"
+
+    def convert(self, value: object, param: object, ctx: object) -> float:
+        """Return milliseconds."""
+        text = str(value).strip()
+        number, factor = text.removesuffix("ms"), 1.0
+        if text.endswith("us"):
+            number, factor = text.removesuffix("us"), 1e-3
+        try:
+            return float(number) * factor
+        except ValueError:
+            self.fail(f"{value!r} is no time: write it as 0.2ms or 200us")
+
+
+@click.command("pick")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--latency", type=Milliseconds(), help="The most accurate one that is no slower.")
+@click.option("--accuracy", type=click.FloatRange(0, 1), help="The fastest one no less accurate.")
+@click.option("--output", type=click.Path(path_type=Path), help="Copy its artefact there.")
+@options.json_option
+def command(
+    folder: Path,
+    latency: float | None,
+    accuracy: float | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Choose a model from the front of the study in FOLDER, by its latency or its accuracy.
+
+    Accuracy is that on the validation split, by which everything was chosen.
+
+    \b
+    hwopt pick runs/search --latency 0.2ms --output fast.artifact
+    hwopt pick runs/search --accuracy 0.91
+    """
+    from hwopt.study.pick import copy_artifact, pick
+
+    if (latency is None) == (accuracy is None):
+        raise HwoptError("give either --latency or --accuracy")
+    trial = pick(folder, latency_ms=latency, accuracy=accuracy)
+    if output is not None:
+        copy_artifact(folder, trial, output)
+    if as_json:
+        options.print_json(trial)
+        return
+    where = output or folder / trial["artifact"]
+    tested = trial.get("test_accuracy")
+    test = f" ({100 * tested:.2f} % on the test set)" if tested is not None else ""
+    click.echo(
+        f"{where}: {100 * trial['accuracy']:.2f} %{test}, {trial['latency']['median_ms']:.3f} ms"
+    )
+    click.echo(f"passes: {trial['passes'] or 'none'}")
+    click.echo(f"again: {trial['command']}")

@@ -1,0 +1,142 @@
+"""``hwopt search``: the trade-off of accuracy and latency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwopt.cli import options
+
+if TYPE_CHECKING:
+    from hwopt.optimize import Recipe
+    from hwopt.study.recipe import Search
+
+
+@click.command("search")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--trials", type=click.IntRange(1), help="Candidates to measure.")
+@click.option(
+    "--sampler",
+    type=click.Choice(["guided", "tpe", "nsga2", "gp", "random"]),
+    help="Who suggests them.  [default: the recipe's]",
+)
+@click.option("--workers", type=click.IntRange(1), help="Candidates trained at the same time.")
+@click.option("--ray", help="Train on a Ray cluster: its address, or local.")
+@click.option("--target", help="A target's name or .toml file.  [default: the recipe's]")
+@options.threads_option
+@click.option("--seed", type=click.IntRange(0), help="Of weights, training and suggestions.")
+@click.option("--evaluate", metavar="CANDIDATE", help="Train and measure one: passes, or its file.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder.  [default: runs/NAME of the recipe]"
+)
+@click.option("--resume/--fresh", default=True, help="Go on where a study stopped, or start anew.")
+@options.plugin_option
+@options.json_option
+def command(
+    recipe: Path,
+    ray: str | None,
+    evaluate: str | None,
+    output: Path | None,
+    resume: bool,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Search for the models that trade accuracy for latency best: RECIPE has a part `search`.
+
+    Candidates are suggested, trained and measured on the target, until the front of the best ones
+    is compiled. Everything is recorded: the same command run again goes on where it stopped. See
+    `hwopt report` for the page, and `hwopt pick` for one of the models.
+
+    \b
+    hwopt search recipes/search.yaml
+    hwopt pick runs/search --accuracy 0.91
+    """
+    options.load_plugins(plugins)
+    chosen, search = _changed(recipe, flags)
+    folder = output or Path("runs") / recipe.stem
+    if evaluate is not None:
+        _evaluate(chosen, search, evaluate, output or Path("runs") / "candidate", plugins, as_json)
+        return
+    document = _run(chosen, search, folder, ray, resume, plugins)
+    if as_json:
+        options.print_json(document)
+        return
+    from hwopt.report import print_table
+    from hwopt.report.study_table import front_table
+
+    for note in document["notes"]:
+        click.echo(f"note: {note}", err=True)
+    print_table(front_table(document))
+    click.echo(f"report: {folder / 'report.html'}", err=True)
+
+
+def _run(
+    recipe: Recipe,
+    search: Search,
+    folder: Path,
+    ray: str | None,
+    resume: bool,
+    plugins: tuple[Path, ...],
+) -> dict[str, Any]:
+    from hwopt.cli.live_study import live_study
+    from hwopt.report.study_page import write_study_report
+    from hwopt.study.start_fresh import start_fresh
+    from hwopt.study.study import Study
+
+    if not resume:
+        start_fresh(folder)
+    fresh = not resume
+    workers = None
+    if ray is not None:
+        from hwopt.study.ray_workers import RayWorkers
+
+        workers = RayWorkers(ray)
+    with live_study() as report:
+        study = Study(
+            recipe, search, folder, workers=workers, plugins=plugins, report=report, fresh=fresh
+        )
+        document = study.run()
+    write_study_report(document, folder)
+    return document
+
+
+def _changed(path: Path, flags: dict[str, Any]) -> tuple[Recipe, Search]:
+    """Return the recipe of a file with the values that flags set."""
+    from hwopt.optimize.read_recipe import read_document
+    from hwopt.study.recipe import make_search
+
+    document = read_document(path)
+    for key in ("target", "threads", "seed"):
+        if flags[key] is not None:
+            document[key] = flags[key]
+    changes = {key: flags[key] for key in ("trials", "sampler", "workers") if flags[key]}
+    part = document.get("search") or {}
+    if isinstance(part, dict):
+        document["search"] = {**part, **changes}
+    return make_search(document, f"recipe {path}")
+
+
+def _evaluate(
+    recipe: Recipe,
+    search: Search,
+    passes: str,
+    folder: Path,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Train and measure one candidate, by the steps of a study."""
+    from hwopt.study.evaluate import evaluate
+
+    found = evaluate(recipe, search, passes, folder, plugins)
+    if as_json:
+        options.print_json(found)
+        return
+    click.echo(
+        f"{100 * found['accuracy']:.2f} % on the validation split, "
+        f"{100 * found['test_accuracy']:.2f} % on the test set, "
+        f"{found['latency']['median_ms']:.3f} ms, {found['ratio']:.3f} of the network before"
+    )
+    click.echo(f"artefact: {folder / found['artifact']}", err=True)

@@ -1,0 +1,234 @@
+"""What is done with candidates of a study: prepared for, trained, measured, finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt import __version__, train
+from hwopt.compiler import load
+from hwopt.compiler.graph_latency import GraphLatency, Relative
+from hwopt.compiler.kernels_of import footprint_of
+from hwopt.errors import HwoptError
+from hwopt.files import read_json, sha256, write_json
+from hwopt.graph import Graph
+from hwopt.optimize import Job, Variant
+from hwopt.optimize.job import load_data
+from hwopt.optimize.workspace import digest
+from hwopt.passes.routing import is_routed, split
+from hwopt.search.profiling import MEMORY
+from hwopt.search.space import Space
+from hwopt.study.files import RECIPE_FILE, SPACE_FILE, candidate_file
+from hwopt.study.knowledge import Knowledge
+from hwopt.study.recipe import ROUTE, make_search
+from hwopt.targets.database import own_folder
+from hwopt.train.cpu import set_threads
+from hwopt.train.routed_parts import coverage_of
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+BASE = "dense"
+
+
+class Candidates:
+    """The work on candidates in a study's folder; what is done already is not done again.
+
+    Everything is chosen by the validation split; training takes the samples that are neither in it
+    nor in the test set.
+
+    Args:
+        folder: of the study, with its recipe in it.
+        threads: of training; None takes those of the target.
+        plugins: files with passes.
+    """
+
+    def __init__(
+        self, folder: Path, threads: int | None = None, plugins: Sequence[str] = ()
+    ) -> None:
+        self.folder, self.threads, self.plugins = folder, threads, plugins
+        self.recipe, self.search = make_search(read_json(folder / RECIPE_FILE))
+        given = load_data(self.recipe)
+        self.samples = dataclasses.replace(given, train_full=given.train)
+        assert self.recipe.fine_tune is not None
+        self.epochs = self.recipe.fine_tune.epochs
+        self.job = self._job(self.epochs)
+        self.latency = GraphLatency(
+            self.job.target,
+            trials=self.recipe.trials,
+            seed=self.recipe.seed,
+            memory=own_folder(self.job.target) / MEMORY,
+        )
+        self.known = Knowledge(self.job, self.latency)
+
+    def prepare(self) -> None:
+        """Train and compile the unchanged network; write the space and what is known of it."""
+        base, key = self.job.trained()
+        facts, _ = self.job.variant(BASE, Variant(), base, key)
+        accuracy = self._validated(BASE, base, key)
+        artifact = load(self.job.work.path("artifacts", BASE), target=self.job.target)
+        target = self.job.target
+        measured = [key, target.fingerprint(), self.recipe.trials, self.recipe.runs]
+        latency, _ = self.job.work.step(
+            f"{BASE}.latency", measured, lambda: artifact.benchmark(runs=self.recipe.runs).to_json()
+        )
+        # Multiples of one latency are compared, so all are of the day on which it was measured.
+        scale = self.latency.base_ms(base) / latency["median_ms"]
+        latency |= {key: scale * latency[key] for key in ("median_ms", "p10_ms", "p90_ms")}
+        space = self._space(base)
+        plugins = [sha256(Path(file)) for file in self.plugins]
+        depends_on = [key, target.fingerprint(), plugins, self.search.space, space.dimensions]
+        known: dict[str, Any] = {"dimensions": space.dimensions, "table": {}}
+        if self.search.sampler == "guided":
+            known, _ = self.job.work.step("space", depends_on, lambda: self.known.of(space, base))
+        names = ("macs", "parameters", "kernels")
+        document = {
+            **known,
+            "key": digest([__version__, *depends_on]),
+            "data": self.samples.name,
+            "notes": self._notes(),
+            "baseline": {
+                **{name: facts[name] for name in names},
+                "bytes": footprint_of(base, target).kept_bytes,
+                "accuracy": accuracy,
+                "test_accuracy": facts["accuracy"],
+                "latency": latency,
+            },
+        }
+        write_json(self.folder / SPACE_FILE, document)
+
+    def _notes(self) -> list[str]:
+        """Return what the reader of the study must be told."""
+        notes = [self.samples.note] if self.samples.note else []
+        if self.job.target.emulated:
+            notes.append("all latencies are an emulator's, and those of no device")
+        if "peers" in self.recipe.model_fields_set:
+            notes.append("peers are not measured in a search: see `hwopt bench --peer`")
+        return notes
+
+    def train(self, name: str, epochs: int) -> dict[str, Any]:
+        """Apply the passes of a candidate and train it.
+
+        Returns:
+            ``accuracy`` on the validation split, or ``over``: the limit that it is over for sure.
+        """
+        start = time.perf_counter()
+        variant = self._variant(name)
+        base, key = self.job.trained()
+        job = self.job if epochs == self.epochs else self._job(epochs)
+        over = self.known.over(variant, base, self.search.limits)
+        asked = time.perf_counter()
+        if over:
+            return {"over": over, "seconds": {"passes": asked - start}}
+        if variant.route:
+            job.compression.variant(BASE, Variant(), base, key)  # it may be asked
+        shown = name if epochs == self.epochs else f"{name}-{epochs}"
+        facts, graph, key = job.compression.variant(shown, variant, base, key)
+        accuracy = self._validated(shown, graph, key)
+        if not math.isfinite(accuracy):
+            raise HwoptError(f"its accuracy is {accuracy}")
+        return {
+            "accuracy": accuracy,
+            "macs": graph.macs(),
+            "parameters": graph.num_parameters(),
+            "notes": facts["notes"],
+            "seconds": {"passes": asked - start, "train": time.perf_counter() - asked},
+        }
+
+    def measure(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Measure candidates side by side with the unchanged network; figures by name."""
+        start = time.perf_counter()
+        base, _ = self.job.trained()
+        graphs = {name: Graph.load(self.job.work.path("graphs", name)) for name in names}
+        found = relative_latencies(self.latency, base, graphs, self.samples.validation)
+        seconds = (time.perf_counter() - start) / len(names)
+        ms = self.latency.base_ms(base)
+        results: dict[str, dict[str, Any]] = {}
+        for name, graph in graphs.items():
+            footprint = footprint_of(graph, self.job.target)
+            ratio, low, high = found[name]
+            results[name] = {
+                "ratio": ratio,
+                "latency": {"median_ms": ms * ratio, "p10_ms": ms * low, "p90_ms": ms * high},
+                "memory_bytes": footprint.activation_bytes,
+                "bytes": footprint.kept_bytes,
+                "seconds": {"measure": seconds},
+            }
+        return results
+
+    def finish(self, name: str) -> dict[str, Any]:
+        """Compile a candidate of the front, check it, and test it on what nothing was chosen by."""
+        base, key = self.job.trained()
+        if self._variant(name).route:
+            self.job.compression.variant(BASE, Variant(), base, key)
+        facts, _ = self.job.variant(name, self._variant(name), base, key)
+        return {
+            "test_accuracy": facts["accuracy"],
+            "artifact_bytes": facts["bytes"],
+            **{key: facts[key] for key in ("kernels", "check")},
+        }
+
+    def _variant(self, name: str) -> Variant:
+        return Variant.model_validate(read_json(candidate_file(self.folder, name)))
+
+    def _job(self, epochs: int) -> Job:
+        assert self.recipe.fine_tune is not None
+        fine_tune = self.recipe.fine_tune.model_copy(update={"epochs": epochs})
+        recipe = self.recipe.model_copy(update={"fine_tune": fine_tune})
+        return Job(
+            recipe,
+            self.folder,
+            bars=False,
+            data_set=self.samples,
+            training_threads=self.threads,
+        )
+
+    def _space(self, base: Graph) -> Space:
+        return Space.of(
+            base,
+            self.search.space,
+            self.job.compression.context(),
+            levels=self.search.levels,
+            only=self.search.only,
+            others={ROUTE: tuple(range(len(self.search.routes) + 1))},
+        )
+
+    def _validated(self, name: str, graph: Graph, key: str) -> float:
+        """Return the accuracy on the validation split."""
+
+        def accuracy() -> float:
+            with set_threads(self.job.compression.threads):
+                found = train.evaluate(graph.to_torch(), self.samples.validation).accuracy
+            if found is None:
+                raise HwoptError("a search trades accuracy, and these targets are no classes")
+            return found
+
+        found, _ = self.job.work.step(f"{name}.validation", key, accuracy)
+        return float(found)
+
+
+def relative_latencies(
+    latency: GraphLatency, base: Graph, graphs: Mapping[str, Graph], samples: Dataset[Any]
+) -> dict[str, Relative]:
+    """Measure graphs beside a base, by name; of routed ones the expected latency over samples.
+
+    That is the easy way's, and the hard way's for the share of the samples that ask.
+    """
+    parts: dict[str, list[Graph]] = {
+        name: list(split(graph)) if is_routed(graph) else [graph] for name, graph in graphs.items()
+    }
+    flat = [part for found in parts.values() for part in found]
+    measured = iter(latency.relative([base, *flat]))
+    results = {}
+    for name, found in parts.items():
+        of_parts = [next(measured) for _ in found]
+        hard = 1 - coverage_of(graphs[name], samples) if len(found) > 1 else 0.0
+        weights = (1.0, hard)
+        results[name] = Relative(
+            *(sum(w * one[k] for w, one in zip(weights, of_parts, strict=False)) for k in range(3))
+        )
+    return results

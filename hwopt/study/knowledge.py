@@ -1,0 +1,105 @@
+"""What is known of a candidate before it is trained: predicted, and scored without training."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import TensorDataset
+
+from hwopt import passes, train
+from hwopt.compiler.kernels_of import footprint_of
+from hwopt.search.network_predictor import FEWEST_NETWORKS
+from hwopt.search.predictor import Predictor
+from hwopt.search.prior import prior
+from hwopt.search.space import Space
+from hwopt.targets.latency_table import LatencyTable
+from hwopt.train.cpu import set_threads
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+    from hwopt.compiler.graph_latency import GraphLatency
+    from hwopt.graph import Graph
+    from hwopt.optimize import Job, Variant
+    from hwopt.study.recipe import Limits
+
+#: The upper end of an interval that is good enough, as a multiple of the lower one.
+_SURE = 1.3
+#: Batches that the loss before training is the mean over.
+_BATCHES = 20
+
+
+class Knowledge:
+    """Asks the device's latency table first, and measures what it has not.
+
+    Args:
+        job: has the data, and what passes may ask for.
+        latency: measures.
+    """
+
+    def __init__(self, job: Job, latency: GraphLatency) -> None:
+        self.job, self.latency = job, latency
+
+    def of(self, space: Space, base: Graph) -> dict[str, Any]:
+        """Return the choices that are possible, and what every one does by itself."""
+        context = self.job.compression.context()
+        found = prior(
+            space,
+            lambda text: passes.apply(base, text, context),
+            functools.partial(self._shares, base),
+            self._loss,
+        )
+        table = {name: [dataclasses.asdict(w) for w in ws] for name, ws in found.table.items()}
+        return {"dimensions": found.space.dimensions, "table": table}
+
+    def over(self, variant: Variant, base: Graph, limits: Limits) -> str | None:
+        """Say which limit a candidate is over for sure, before it is trained."""
+        if variant.route or not limits.model_dump(exclude={"accuracy"}, exclude_none=True):
+            return None
+        graph = passes.apply(base, variant.passes, self.job.compression.context())
+        footprint, predictor = footprint_of(graph, self.job.target), self._predictor()
+        found: list[tuple[str, float, float | None]] = [
+            ("bytes of memory", footprint.activation_bytes, limits.memory_bytes),
+            ("bytes", footprint.kept_bytes, limits.bytes),
+        ]
+        if predictor is not None and (limits.ms or limits.share):
+            low, whole = predictor(graph).low_ms, predictor(base).ms
+            found += [("ms", low, limits.ms), ("of the latency", low / whole, limits.share)]
+        for what, least, limit in found:
+            if limit is not None and least > limit:
+                return f"at least {least:.4g} {what} predicted, {limit} allowed"
+        return None
+
+    def _shares(self, base: Graph, graphs: Sequence[Graph]) -> list[float]:
+        """Return shares of the latency, predicted where the device's table is sure of all."""
+        predictor = self._predictor()
+        if predictor is not None:
+            whole, *found = (predictor(graph) for graph in (base, *graphs))
+            if all(one.high_ms <= _SURE * one.low_ms for one in (whole, *found)):
+                return [one.ms / whole.ms for one in found]
+        return [one.ratio for one in self.latency.relative([base, *graphs])]
+
+    def _predictor(self) -> Predictor | None:
+        """Return a predictor, if the device's table has enough to be one."""
+        table = LatencyTable(self.job.target)
+        return Predictor(table) if len(table.networks) >= FEWEST_NETWORKS else None
+
+    @functools.cached_property
+    def _seen(self) -> Dataset[Any]:
+        """Some training samples, for the loss before training."""
+        batches = self.job.compression.context().batches
+        assert batches is not None
+        inputs, labels = zip(*itertools.islice(batches(), _BATCHES), strict=True)
+        return TensorDataset(torch.cat(inputs), torch.cat(labels))
+
+    def _loss(self, graph: Graph) -> float:
+        """Return the mean loss on training samples, with batch norms as they would be."""
+        context = self.job.compression.context()
+        settled = passes.apply(graph, "reestimate-batch-norm{batches=10}", context)
+        with set_threads(self.job.compression.threads):
+            return train.evaluate(settled.to_torch(), self._seen).loss

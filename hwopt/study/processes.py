@@ -1,0 +1,123 @@
+"""Where a study's tasks run: processes of this machine, with a time limit each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hwopt.files import read_json, write_json
+
+_LOOK_SECONDS = 0.05
+#: Of what a process said before it ended, for the reason.
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to do, by a process of its own: see ``hwopt.study.worker``.
+
+    Attributes:
+        do: what.
+        arguments: of it.
+        plugins: files with passes.
+        threads: of training; None takes those of the target.
+    """
+
+    do: str
+    arguments: dict[str, Any]
+    plugins: tuple[str, ...] = ()
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a task, or why there is none."""
+
+    result: Any = None
+    reason: str | None = None
+
+
+class Workers(Protocol):
+    """Runs tasks in a study's folder."""
+
+    def run(self, folder: Path, tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+        """Run tasks side by side, and return what became of them, in their order.
+
+        Args:
+            folder: of the study.
+            tasks: what to do.
+            seconds: after which a task is ended, and lost.
+        """
+        ...
+
+
+class Processes:
+    """Processes of this machine."""
+
+    def run(self, folder: Path, tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+        """Run tasks side by side; see :class:`Workers`."""
+        with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+            running = [
+                stack.enter_context(_Running(folder, task, Path(scratch) / str(number)))
+                for number, task in enumerate(tasks)
+            ]
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and any(one.is_alive() for one in running):
+                time.sleep(_LOOK_SECONDS)
+            return [one.outcome(seconds) for one in running]
+
+
+class _Running:
+    """A process at work; it ends with the block, and all that it started."""
+
+    def __init__(self, folder: Path, task: Task, scratch: Path) -> None:
+        scratch.mkdir()
+        self._result, self._said = scratch / "result.json", scratch / "stderr"
+        document = {
+            "do": task.do,
+            "with": task.arguments,
+            "plugins": task.plugins,
+            "threads": task.threads,
+        }
+        write_json(scratch / "task.json", document)
+        command = [sys.executable, "-m", "hwopt.study.worker", str(folder)]
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                [*command, str(scratch / "task.json"), str(self._result)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> _Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def outcome(self, seconds: float) -> Outcome:
+        if self.is_alive():
+            return Outcome(reason=f"took over {seconds:g} s")
+        code = self._process.returncode
+        if code == 0:
+            return Outcome(read_json(self._result))
+        if code < 0:
+            return Outcome(reason=f"its process was ended by {signal.Signals(-code).name}")
+        lines = self._said.read_text(errors="replace").strip().splitlines()
+        last = lines[-1][:_LONGEST_REASON] if lines else f"its process ended with code {code}"
+        return Outcome(reason=last)

@@ -1,0 +1,163 @@
+"""What ``hwopt search`` is to do: a recipe with a part ``search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+from hwopt.errors import HwoptError
+from hwopt.files import write_json
+from hwopt.optimize import Recipe, make_recipe
+from hwopt.optimize.read_recipe import read_document, sentence
+from hwopt.optimize.recipe import Binary, Routing
+from hwopt.passes import parse
+from hwopt.study.files import RECIPE_FILE, STUDY_FILE
+
+#: The dimension of routes: their number in the recipe, 0 for none.
+ROUTE = "route"
+
+
+class Limits(BaseModel):
+    """What a candidate must not exceed; it is not trained where that is known before.
+
+    Attributes:
+        ms: latency in milliseconds.
+        share: latency as a share of that of the network before.
+        accuracy: the least on the validation split.
+        memory_bytes: of the values inside the model.
+        bytes: of weights and code.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ms: float | None = Field(default=None, gt=0)
+    share: float | None = Field(default=None, gt=0)
+    accuracy: float | None = Field(default=None, ge=0, le=1)
+    memory_bytes: PositiveInt | None = None
+    bytes: PositiveInt | None = None
+
+
+class Search(BaseModel):
+    """How candidates are found.
+
+    Attributes:
+        space: passes whose choices make the space, in the order in which they are applied.
+        levels: values of a dimension at the most, such as widths of a layer.
+        only: for some dimensions, the values that are allowed.
+        routes: what a candidate may become beside its passes: it asks an expert.
+        binary: how candidates with binary layers are trained.
+        trials: candidates that are measured, at the most.
+        patience: measured candidates without a better front, after which the search ends; 0 never
+            ends it.
+        sampler: who suggests: ``guided`` is ours, the others are Optuna's.
+        limits: what a candidate must not exceed.
+        first_epochs: of shorter trainings before the full one, the shortest first: a candidate
+            that is clearly beaten after one of them is not trained on.
+        clearly: by how much accuracy, in [0, 1].
+        workers: candidates that are trained at the same time; nothing runs while one is measured.
+        trial_seconds: for the training, or for the measuring, of one candidate.
+        warm_start: folders of other studies, whose fronts are tried first.
+        storage: where Optuna keeps the trials; by default a file in the study's folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    space: tuple[str, ...] = Field(default=("prune-channels{multiple=0}",), min_length=1)
+    levels: int = Field(default=8, ge=2)
+    only: dict[str, tuple[int | float | str, ...]] = {}
+    routes: tuple[Routing, ...] = ()
+    binary: Binary | None = None
+    trials: PositiveInt = 30
+    patience: NonNegativeInt = 0
+    sampler: Literal["guided", "tpe", "nsga2", "gp", "random"] = "guided"
+    limits: Limits = Limits()
+    first_epochs: tuple[PositiveInt, ...] = ()
+    clearly: float = Field(default=0.01, ge=0)
+    workers: PositiveInt = 1
+    trial_seconds: PositiveInt = 3600
+    warm_start: tuple[str, ...] = ()
+    storage: str | None = None
+
+    def binary_of(self, text: str) -> Binary | None:
+        """Return how a candidate is trained to +1 and -1, if its passes make it binary."""
+        names = {one.name for one in parse(text)}
+        return self.binary if "binarize" in names else None
+
+
+def load_search(path: Path) -> tuple[Recipe, Search]:
+    """Read a recipe file with a part ``search``.
+
+    Raises:
+        HwoptError: if it cannot be read, or a key or value is wrong.
+    """
+    return make_search(read_document(path), f"recipe {path}")
+
+
+def make_search(document: dict[str, Any], where: str = "recipe") -> tuple[Recipe, Search]:
+    """Check a recipe with a part ``search``, given as a dictionary.
+
+    Raises:
+        HwoptError: if a key or value is wrong; ``where`` begins the sentence.
+
+    >>> recipe, search = make_search({"model": "resnet8", "data": "digits", "search": {}})
+    >>> search.sampler, search.trials
+    ('guided', 30)
+    """
+    if "variants" in document:
+        raise HwoptError(f"{where}: a search makes its own variants: leave `variants` out")
+    rest = {key: value for key, value in document.items() if key != "search"}
+    recipe = make_recipe(rest, where)
+    part = document.get("search") or {}
+    if not isinstance(part, dict):
+        raise HwoptError(f"{where}: search must hold keys and values, such as 'trials: 20'")
+    try:
+        search = Search.model_validate(part)
+    except ValidationError as error:
+        keys: dict[str, type[BaseModel]] = {
+            "": Search,
+            "limits": Limits,
+            "routes": Routing,
+            "binary": Binary,
+        }
+        fields = {place: list(model.model_fields) for place, model in keys.items()}
+        raise HwoptError(f"{where}: search: {sentence(error, fields)}") from None
+    _check(search, where)
+    if recipe.fine_tune is None:
+        raise HwoptError(f"{where}: a search trains its candidates: fine_tune must describe how")
+    epochs = (*search.first_epochs, recipe.fine_tune.epochs)
+    if sorted(set(epochs)) != list(epochs):
+        raise HwoptError(
+            f"{where}: search: first_epochs must rise, and end below the {epochs[-1]} of fine_tune"
+        )
+    return recipe, search
+
+
+def _check(search: Search, where: str) -> None:
+    """Refuse what would fail, or mean nothing, after the network was trained only."""
+    try:
+        named = [one for text in search.space for one in parse(text)]
+    except HwoptError as error:
+        raise HwoptError(f"{where}: search: space: {error}") from None
+    for one in named:
+        if one.needs_latency:
+            raise HwoptError(
+                f"{where}: search: {one.name} measures while others are trained: a search chooses "
+                "widths itself, by prune-channels"
+            )
+    for route in search.routes:
+        if route.expert not in ("", "dense") and not Path(route.expert).is_dir():
+            raise HwoptError(
+                f"{where}: search: the expert {route.expert!r} is neither dense nor a folder"
+            )
+        if not route.expert and not route.cut:
+            raise HwoptError(f"{where}: search: a route needs an expert, or a cut")
+    for folder in search.warm_start:
+        if not (Path(folder) / STUDY_FILE).is_file():
+            raise HwoptError(f"{where}: search: warm_start: {folder} has no {STUDY_FILE}")
+
+
+def write_search(folder: Path, recipe: Recipe, search: Search) -> None:
+    """Keep both in a study's folder, for its workers."""
+    # What was left out has defaults, and some keys mean something by being there.
+    document, part = (one.model_dump(mode="json", exclude_unset=True) for one in (recipe, search))
+    write_json(folder / RECIPE_FILE, {**document, "search": part})

@@ -1,0 +1,66 @@
+"""A process that does one task of a study: what it breaks is the task's loss alone.
+
+python -m hwopt.study.worker FOLDER TASK.json RESULT.json
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hwopt.errors import HwoptError
+from hwopt.files import read_json, write_json
+
+
+def do(folder: Path, task: dict[str, Any]) -> Any:
+    """Do a task in a study's folder, and return its result.
+
+    Args:
+        folder: of the study.
+        task: ``do`` is a method of :class:`hwopt.study.candidates.Candidates`, ``with`` has its
+            arguments; ``plugins`` are files with passes, ``threads`` are those of training.
+    """
+    from hwopt import passes
+    from hwopt.study.candidates import Candidates
+
+    for plugin in task["plugins"]:
+        passes.load_file(plugin)
+    candidates = Candidates(folder, task["threads"], task["plugins"])
+    work: Callable[..., Any] = {
+        "prepare": candidates.prepare,
+        "train": candidates.train,
+        "measure": candidates.measure,
+        "finish": candidates.finish,
+    }[task["do"]]  # type: ignore[assignment]
+    return work(**task["with"])
+
+
+def main() -> int:
+    """Do the task of a file; what the user can mend is one sentence and exit code 2."""
+    _end_with_parent()
+    folder, task, result = map(Path, sys.argv[1:])
+    try:
+        write_json(result, do(folder, read_json(task)))
+    except HwoptError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Have this process killed when the study's is: on Linux; elsewhere it ends by itself."""
+    if sys.platform != "linux":
+        return
+    parent_death_signal = 1
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+    if os.getppid() == 1:  # it was killed before
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

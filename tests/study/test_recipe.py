@@ -1,0 +1,47 @@
+import pytest
+
+from hwopt.errors import HwoptError
+from hwopt.optimize import load_recipe
+from hwopt.study.recipe import load_search, make_search
+from tests.study.studies import RECIPE, changed
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (changed(sampler="guide"), "search: sampler: Input should be 'guided', 'tpe'"),
+        (changed(trails=3), "search: unknown key 'trails': did you mean 'trials'"),
+        (changed(limits={"sm": 1}), "search: unknown key 'sm': did you mean 'ms'"),
+        ({**RECIPE, "search": 5}, "search must hold keys and values"),
+        (changed(space=["prune-chanels"]), "search: space: unknown pass 'prune-chanels'"),
+        (changed(space=["prune-to-latency"]), "prune-to-latency measures while others are"),
+        (changed(warm_start=["nowhere"]), "warm_start: nowhere has no study.json"),
+        (changed(routes=[{"expert": "large"}]), "the expert 'large' is neither dense nor"),
+        (changed(limits={"ms": 0}), "search: limits.ms: Input should be greater than 0"),
+        (changed(first_epochs=[1]), "first_epochs must rise, and end below the 1 of fine_tune"),
+        ({**RECIPE, "fine_tune": None}, "fine_tune must describe how"),
+        ({**RECIPE, "modl": "x"}, "unknown key 'modl': did you mean 'model'"),
+        (
+            {**RECIPE, "variants": {"a": ""}},
+            "a search makes its own variants",
+        ),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_clear_sentence(document, message):
+    with pytest.raises(HwoptError, match=message) as raised:
+        make_search(document, "recipe x.yaml")
+    assert str(raised.value).startswith("recipe x.yaml: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file(tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text("model: resnet8\ndata: digits\nsearch:\n  trials: 5\n")
+    recipe, search = load_search(path)
+    assert (recipe.model, search.trials, search.space) == (
+        "resnet8",
+        5,
+        ("prune-channels{multiple=0}",),
+    )
+    with pytest.raises(HwoptError, match="has a part `search`: it is for `hwopt search`"):
+        load_recipe(path)

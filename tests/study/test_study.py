@@ -1,0 +1,219 @@
+"""Whole studies, of seconds each: real processes, real training, real measuring."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+import hwopt
+from hwopt.errors import HwoptError
+from hwopt.files import write_json
+from hwopt.search.front import Point, front
+from hwopt.search.guided import distributions
+from hwopt.search.space import Space
+from hwopt.study.evaluate import evaluate
+from hwopt.study.files import STUDY_FILE, TRIALS_FILE
+from hwopt.study.pick import copy_artifact, pick
+from hwopt.study.recipe import load_search
+from hwopt.study.samplers import make_sampler
+from tests.study.studies import PLUGIN, Counted, changed, study
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished study: its folder, its document, and what was done."""
+    folder, workers = tmp_path_factory.mktemp("study") / "small", Counted()
+    document = study(folder, workers=workers).run()
+    return folder, document, workers.done
+
+
+def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
+    folder, document, tasks = done
+    trials = document["trials"]
+    assert [trial["state"] for trial in trials] == ["measured"] * 3
+    assert tasks == ["train"] * 3
+    assert len({trial["passes"] for trial in trials}) == 3
+    for trial in trials:
+        assert 0 < trial["accuracy"] <= 1 and 0 < trial["ratio"] < 2
+        interval = trial["latency"]
+        assert interval["p10_ms"] <= interval["median_ms"] <= interval["p90_ms"]
+        assert trial["macs"] <= document["baseline"]["macs"]
+        assert trial["memory_bytes"] > 0 and set(trial["seconds"]) == {
+            "predict",
+            "train",
+            "measure",
+        }
+    points = {t["number"]: Point(t["accuracy"], t["ratio"]) for t in trials}
+    assert document["front"] == front(points)
+    assert [count for count, _ in document["hypervolume"]] == [1, 2, 3]
+    for number in document["front"]:
+        trial = trials[number]
+        artifact = hwopt.load(folder / trial["artifact"])
+        assert artifact.manifest.macs == trial["macs"]
+        assert 0 < trial["test_accuracy"] <= 1 and trial["kernels"]
+    assert json.loads((folder / STUDY_FILE).read_text()) == json.loads(json.dumps(document))
+
+
+def test_a_finished_study_does_nothing_again(done):
+    folder, document, _ = done
+    workers = Counted()
+    assert study(folder, workers=workers).run() == document
+    assert workers.done == []
+
+
+def test_more_trials_go_on_with_those_that_are_there(done, tmp_path):
+    folder, document, _ = done
+    workers = Counted()
+    shutil.copytree(folder, tmp_path / "study")
+    more = study(tmp_path / "study", changed(trials=4), workers=workers).run()
+    before = [trial["accuracy"] for trial in document["trials"]]
+    assert [trial["accuracy"] for trial in more["trials"][:3]] == before
+    assert len(more["trials"]) == 4
+    assert workers.done == ["train"]
+
+
+def test_picking(done, tmp_path):
+    folder, document, _ = done
+    fastest, best = (document["trials"][document["front"][place]] for place in (0, -1))
+    assert pick(folder, accuracy=0.0)["number"] == fastest["number"]
+    assert pick(folder, latency_ms=1e6)["number"] == best["number"]
+    with pytest.raises(HwoptError, match="no model of the front fits: the fastest takes"):
+        pick(folder, latency_ms=1e-6)
+    with pytest.raises(HwoptError, match="holds no study"):
+        pick(tmp_path, accuracy=0.5)
+    copy_artifact(folder, fastest, tmp_path / "a")
+    assert hwopt.load(tmp_path / "a").manifest.macs == fastest["macs"]
+
+
+def test_a_candidate_again_from_nothing(done, tmp_path):
+    folder, document, _ = done
+    trial = document["trials"][document["front"][0]]
+    words = shlex.split(trial["command"])
+    recipe, candidate = words[2], words[words.index("--evaluate") + 1]
+    with pytest.raises(HwoptError, match="is the folder of a study"):
+        evaluate(*load_search(Path(recipe)), candidate, folder)
+    again = evaluate(*load_search(Path(recipe)), candidate, tmp_path)
+    assert again["accuracy"] == pytest.approx(trial["accuracy"], abs=0.02)
+    assert again["macs"] == trial["macs"]
+
+
+ENDS = {
+    "crash": "RuntimeError: crashed as it was told to",
+    "hang": "took over 25 s",
+    "kill": "its process was ended by SIGKILL",
+    "nan": "NaN",
+}
+
+
+def test_what_misbehaves_costs_itself_alone(tmp_path):
+    document = changed(
+        space=["misbehave", "prune-channels{multiple=2}"],
+        sampler="random",
+        trials=1,
+        trial_seconds=25,
+        workers=2,
+        warm_start=[str(tmp_path / "other")],
+    )
+    names = ("stem.conv", "stages.0.conv1", "stages.1.conv2", "stages.2.conv2")
+    narrow = {f"prune-channels.{name}": 0.5 for name in names}
+    trials = [{"choices": {"misbehave": f"misbehave{{how={how}}}", **narrow}} for how in ENDS]
+    trials.append({"choices": {"misbehave": "", **narrow}})
+    write_json(tmp_path / "other" / STUDY_FILE, {"trials": trials, "front": [0, 1, 2, 3, 4]})
+    hwopt.passes.load_file(PLUGIN)
+    found = study(tmp_path / "study", document, plugins=[PLUGIN]).run()
+    *failed, last = found["trials"]
+    assert [trial["state"] for trial in failed] == ["failed"] * 4
+    for trial, reason in zip(failed, ENDS.values(), strict=True):
+        assert reason in trial["reason"]
+    assert last["state"] == "measured" and found["front"] == [4]
+
+
+RUN = """
+import sys
+from pathlib import Path
+from tests.study.studies import study
+study(Path(sys.argv[1]), report=lambda _, doing: print(doing, flush=True)).run()
+"""
+
+
+def test_a_killed_study_goes_on_and_repeats_nothing(tmp_path):
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    for until in ("training 0", "measuring 0"):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            for line in process.stdout:
+                if line.startswith(until):
+                    time.sleep(1)
+                    os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+    workers = Counted()
+    document = study(tmp_path, workers=workers).run()
+    trials = document["trials"]
+    assert [trial["state"] for trial in trials] == ["measured"] * 3
+    assert len({trial["passes"] for trial in trials}) == 3
+    # The first trial was trained before the kill that came while it was measured.
+    assert workers.done == ["train"] * 2
+    storage = f"sqlite:///{tmp_path / TRIALS_FILE}"
+    (name,) = optuna.get_all_study_names(storage)
+    assert len(optuna.load_study(study_name=name, storage=storage).trials) == 3
+
+
+def test_what_is_over_a_limit_is_not_trained(tmp_path):
+    workers = Counted()
+    document = changed(limits={"memory_bytes": 1000}, sampler="random")
+    found = study(tmp_path, document, workers=workers).run()
+    assert found["front"] == [] and workers.done
+    reasons = [t["reason"] for t in found["trials"] if "the same as" not in t["reason"]]
+    assert reasons and all("bytes of memory predicted, 1000 allowed" in r for r in reasons)
+    assert not list((tmp_path / "graphs").glob("c-*"))
+    assert "no candidate kept to all limits" in found["notes"]
+    with pytest.raises(HwoptError, match="is empty: no candidate was measured within limits"):
+        pick(tmp_path, accuracy=0.0)
+
+
+def test_what_is_clearly_beaten_after_a_short_training_is_not_trained_on(tmp_path):
+    # To be beaten by nothing is enough here: the second and third candidates are.
+    document = {**changed(first_epochs=[1], clearly=-1.0, trials=1), "fine_tune": {"epochs": 2}}
+    with pytest.raises(HwoptError, match="clearly: Input should be greater than or equal to 0"):
+        study(tmp_path, document)
+    document = {**changed(first_epochs=[1], clearly=0.0), "fine_tune": {"epochs": 2}}
+    found = study(tmp_path, document).run()
+    trials = [t for t in found["trials"] if "accuracy" in t]
+    measured = {t["number"]: t for t in trials if t["state"] == "measured"}
+    for trial in trials:
+        if trial["state"] == "pruned":
+            better = int(trial["reason"].partition("trial ")[2].split()[0])
+            assert measured[better]["macs"] <= trial["macs"]
+    assert measured
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
+def test_samplers_of_optuna_know_limits(sampler):
+    space = Space((), {"a": (1.0, 0.5, 0.25), "b": (1.0, 0.5)})
+    worst = Point(0.5, 1.0)
+    found = optuna.create_study(directions=["maximize", "minimize"])
+    for number in range(14):
+        found.sampler = make_sampler(sampler, space, {}, worst, 2**32 + number)
+        trial = found.ask(distributions(space))
+        share = trial.params["a"] * trial.params["b"]
+        trial.set_constraint("share", share / 0.6 - 1)
+        found.tell(trial, [0.5 + share / 2, share])
+    assert {tuple(t.params) for t in found.trials} == {("a", "b")}
+
+
+def test_another_studys_front_comes_first(done, tmp_path):
+    folder, document, _ = done
+    found = study(tmp_path, changed(warm_start=[str(folder)], trials=1)).run()
+    first = document["trials"][document["front"][0]]
+    assert found["trials"][0]["choices"] == first["choices"]
