@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what hwopt needs from the system: Python's venv module, a C++ compiler for linking
 # compiled models, and the Fashion-MNIST data set; with the argument "devices" cross compilers and
-# emulators of other devices, too, which the tests use. Does nothing where all is there.
+# emulators of other devices, and a browser to look at reports with, too, which the tests use. Does
+# nothing where all is there.
 set -euo pipefail
 
 missing=()
@@ -15,6 +16,8 @@ if [ "${1:-}" = devices ]; then
     command -v riscv64-linux-gnu-g++ >/dev/null || missing+=(g++-riscv64-linux-gnu)
     command -v qemu-system-arm >/dev/null || missing+=(qemu-system-arm)
     command -v arm-none-eabi-gcc >/dev/null || missing+=(gcc-arm-none-eabi libnewlib-arm-none-eabi)
+    command -v chromium >/dev/null || missing+=(chromium)
+    command -v chromedriver >/dev/null || missing+=(chromium-driver)
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -2,6 +2,7 @@
 
 from hwopt.report.page import write_report
 from hwopt.report.profile import largest_losses, profile_table
+from hwopt.report.study_page import write_study_report
 from hwopt.report.table import markdown, markdown_table, print_table, rich_table
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "profile_table",
     "rich_table",
     "write_report",
+    "write_study_report",
 ]

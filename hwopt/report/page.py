@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwopt.files import atomic_file
 from hwopt.report import plots, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAGE_FILE = "report.html"
 _PLOTS = {
@@ -19,25 +22,12 @@ _PLOTS = {
 
 def write_report(results: dict[str, Any], folder: Path) -> Path:
     """Write ``report.html`` and the plots into a folder; return the path of the page."""
-    images = []
-    for name, (title, plot) in _PLOTS.items():
-        content = plots.png(plot(results))
-        with atomic_file(folder / name) as path:
-            path.write_bytes(content)
-        images.append((title, base64.b64encode(content).decode()))
-    page = folder / PAGE_FILE
-    with atomic_file(page) as path:
-        path.write_text(_render(results, images), encoding="utf-8")
-    return page
-
-
-def _render(results: dict[str, Any], images: list[tuple[str, str]]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("hwopt.report"), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template("report.html").render(
+    images = [
+        (title, write_plot(plot(results), folder / name)) for name, (title, plot) in _PLOTS.items()
+    ]
+    return write_page(
+        folder / PAGE_FILE,
+        "report.html",
         results=results,
         caption=table.caption(results),
         header=table.header(results),
@@ -45,3 +35,24 @@ def _render(results: dict[str, Any], images: list[tuple[str, str]]) -> str:
         images=images,
         recipe=json.dumps(results["recipe"], indent=2),
     )
+
+
+def write_plot(figure: Figure, path: Path) -> str:
+    """Write a figure as a PNG file; return it in base64, as pages hold it."""
+    content = plots.png(figure)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+    return base64.b64encode(content).decode()
+
+
+def write_page(path: Path, template: str, **values: Any) -> Path:
+    """Write the page that a template of this package makes of these values; return its path."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("hwopt.report"), autoescape=True, undefined=StrictUndefined
+    )
+    text = environment.get_template(template).render(values)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

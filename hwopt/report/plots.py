@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
+COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
 _MARKERS = {"onnxruntime": "s", "torch": "^", "torch.compile": "v"}
 
 
 def accuracy_against_latency(results: dict[str, Any]) -> Figure:
     """Plot every variant, and its peers, with the span from the 10th to the 90th percentile."""
-    figure, axes = _figure(6.4, 4.0)
+    figure, axes = new_figure(6.4, 4.0)
     for colour, (name, facts) in zip(_colours(results), results["variants"].items(), strict=True):
         accuracy = 100 * (facts["accuracy"] or 0.0)
         points = {"hwopt": facts["latency"]}
@@ -45,13 +45,13 @@ def accuracy_against_latency(results: dict[str, Any]) -> Figure:
 def latency_by_kernel(results: dict[str, Any]) -> Figure:
     """Plot the time of every kernel, as tuned by itself, stacked by variant."""
     variants = results["variants"]
-    figure, axes = _figure(6.4, 1.2 + 0.9 * len(variants))
+    figure, axes = new_figure(6.4, 1.2 + 0.9 * len(variants))
     for row, facts in enumerate(variants.values()):
         left = 0.0
         timed = [k for k in facts["kernels"] if k["median_us"] is not None]
         for index, kernel in enumerate(timed):
             width = kernel["median_us"] * kernel["calls"]
-            colour = _COLOURS[index % len(_COLOURS)]
+            colour = COLOURS[index % len(COLOURS)]
             axes.barh(row, width, left=left, height=0.6, color=colour, edgecolor="white")
             left += width
         if not timed:
@@ -77,10 +77,10 @@ def curves(
         laws: by the name of a curve, from x to y.
         logarithmic: the axes that are: "x", "y", "xy" or "".
     """
-    figure, axes = _figure(6.4, 4.0)
+    figure, axes = new_figure(6.4, 4.0)
     for index, (name, points) in enumerate(measured.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        style = "-" if index < len(_COLOURS) else "--"
+        colour = COLOURS[index % len(COLOURS)]
+        style = "-" if index < len(COLOURS) else "--"
         law = (laws or {}).get(name)
         places, values = zip(*sorted(points.items()), strict=True)
         line = "none" if law else style
@@ -103,10 +103,16 @@ def png(figure: Figure) -> bytes:
 
 
 def _colours(results: dict[str, Any]) -> list[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(len(results["variants"]))]
+    return [COLOURS[i % len(COLOURS)] for i in range(len(results["variants"]))]
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
+def new_figure(width: float, height: float) -> tuple[Figure, Any]:
+    """Return a figure of that many inches, and its one pair of axes.
+
+    >>> figure, axes = new_figure(4, 3)
+    >>> png(figure)[1:4]
+    b'PNG'
+    """
     # Not pyplot: no global state, and no window system is looked for.
     from matplotlib.figure import Figure
 

@@ -1,0 +1,79 @@
+"""The report of a study: one HTML file that needs no other, and its two pictures as PNG files."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt.report import study_plots, study_texts, study_view
+from hwopt.report.page import PAGE_FILE, write_page, write_plot
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+FRONT_FILE = "front.png"
+HYPERVOLUME_FILE = "hypervolume.png"
+
+
+def write_study_report(study: dict[str, Any], folder: Path) -> Path:
+    """Write ``report.html`` and the pictures into a folder; return the path of the page.
+
+    The page shows all without a network, and the front as a picture and a table without
+    JavaScript. It can be written while the study still runs.
+
+    Args:
+        study: the content of a ``study.json``.
+        folder: where to write; made if it is missing.
+    """
+    study = study_view.complete(study)
+    image = write_plot(study_plots.front_plot(study), folder / FRONT_FILE)
+    write_plot(study_plots.hypervolume_plot(study), folder / HYPERVOLUME_FILE)
+    return write_page(
+        folder / PAGE_FILE,
+        "study.html",
+        study=study,
+        texts=study_texts,
+        style=_source("study.css"),
+        scripts=[_source("charts.js"), _source("study.js")],
+        data=study_view.drawn(study),
+        tested=any(t["test_accuracy"] is not None for t in study_view.front(study)),
+        summary=study_view.summary(study),
+        front=study_view.front(study),
+        failures=[trial for trial in study["trials"] if trial["state"] == "failed"],
+        others=len(study_view.measured(study)) - len(study["front"]),
+        peers=study_view.peers(study),
+        bars=_bars(study["contributions"]),
+        image=image,
+        recipe=json.dumps(study["recipe"], indent=2),
+    )
+
+
+def _bars(contributions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the contributions with bars from the middle of a cell: start and width in per cent."""
+    changes = {
+        "latency_bar": [
+            None if entry["latency_ratio"] is None else entry["latency_ratio"] - 1
+            for entry in contributions
+        ],
+        "accuracy_bar": [entry["accuracy_points"] for entry in contributions],
+    }
+    rows = [dict(entry) for entry in contributions]
+    for name, values in changes.items():
+        largest = max((abs(value) for value in values if value is not None), default=0) or 1
+        for row, value in zip(rows, values, strict=True):
+            row[name] = _bar((value or 0) / largest)
+    return rows
+
+
+def _bar(share: float) -> dict[str, Any]:
+    width = 50 * abs(share)
+    return {"start": 50 - width if share < 0 else 50, "width": width, "less": share < 0}
+
+
+def _source(name: str) -> Markup:
+    """Return a file of the package as it is: style and script go into the page unescaped."""
+    from markupsafe import Markup
+
+    return Markup((files("hwopt.report") / "templates" / name).read_text(encoding="utf-8"))

@@ -1,0 +1,73 @@
+"""The pictures of a study: its front, and how its hypervolume grew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hwopt.report.plots import COLOURS, new_figure
+from hwopt.report.study_view import Study, front, measured
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BLUE, _AMBER, _GREEN = COLOURS[:3]
+_GREY = "#9ca3af"
+
+
+def front_plot(study: Study) -> Figure:
+    """Plot every measured trial, the front as steps, the baseline and the peers.
+
+    Args:
+        study: as :func:`hwopt.report.study_view.complete` returns it.
+    """
+    figure, axes = new_figure(6.4, 4.4)
+    best = front(study)
+    others = [trial for trial in measured(study) if trial["number"] not in study["front"]]
+    steps = [trial["latency"]["median_ms"] for trial in best]
+    heights = [100 * trial["accuracy"] for trial in best]
+    axes.plot(steps, heights, color=_BLUE, drawstyle="steps-post", linewidth=1.2)
+    _points(axes, others, "other measured trials", fmt="o", color=_GREY, markersize=4)
+    _points(axes, best, "front", fmt="o", color=_BLUE, markersize=6)
+    _points(axes, [study["baseline"]], "baseline", fmt="D", color=_AMBER)
+    for index, peer in enumerate(study["peers"]):
+        if peer["accuracy"] is not None and peer["latency"]:
+            marker = "s^vP*X"[index % 6]
+            _points(axes, [peer], peer["name"], fmt=marker, color=_GREEN, markerfacecolor="white")
+    axes.set_xlabel(f"latency in ms, {study['threads']} threads (median, p10–p90)")
+    axes.set_ylabel("accuracy in %")
+    axes.set_xlim(left=0)
+    axes.margins(y=0.1)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def hypervolume_plot(study: Study) -> Figure:
+    """Plot the hypervolume against the number of measured trials."""
+    figure, axes = new_figure(6.4, 3.2)
+    counts = [count for count, _ in study["hypervolume"]]
+    values = [value for _, value in study["hypervolume"]]
+    axes.plot(counts, values, color=_BLUE, drawstyle="steps-post", marker="o", markersize=3)
+    axes.set_xlabel("measured trials")
+    axes.set_ylabel("hypervolume")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def _points(axes: Any, entries: list[dict[str, Any]], label: str, **style: Any) -> None:
+    """Draw points with their whiskers; a name from a user is no formula, even with dollar signs."""
+    if not entries:
+        return
+    latencies = [entry["latency"] for entry in entries]
+    axes.errorbar(
+        [latency["median_ms"] for latency in latencies],
+        [100 * entry["accuracy"] for entry in entries],
+        xerr=[
+            [max(0, latency["median_ms"] - latency["p10_ms"]) for latency in latencies],
+            [max(0, latency["p90_ms"] - latency["median_ms"]) for latency in latencies],
+        ],
+        label=label.replace("$", r"\$"),
+        elinewidth=0.8,
+        capsize=2,
+        **style,
+    )

@@ -1,0 +1,65 @@
+"""How the figures of a study are written, in tables and beside points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_MINUS = "−"
+
+
+def accuracy(value: float) -> str:
+    """Return an accuracy in per cent.
+
+    >>> accuracy(0.91234)
+    '91.23 %'
+    """
+    return f"{100 * value:.2f} %"
+
+
+def points(difference: float) -> str:
+    """Return a difference of accuracies in points, with its sign.
+
+    >>> points(-0.004), points(0.0)
+    ('−0.40 points', '+0.00 points')
+    """
+    return f"{signed(100 * difference)} points"
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign and two decimals."""
+    return f"{value:+.2f}".replace("-", _MINUS)
+
+
+def interval(latency: Mapping[str, float]) -> str:
+    """Return a latency as its median, with the 10th and the 90th percentile.
+
+    >>> interval({"median_ms": 0.1, "p10_ms": 0.09, "p90_ms": 0.12})
+    '0.100 ms (0.090–0.120)'
+    """
+    return f"{latency['median_ms']:.3f} ms ({latency['p10_ms']:.3f}–{latency['p90_ms']:.3f})"
+
+
+def ratio(value: float) -> str:
+    """Return a ratio of latencies."""
+    return f"{value:.2f}"
+
+
+def millions(macs: int) -> str:
+    """Return a number of multiply-accumulates in millions."""
+    return f"{macs / 1e6:.2f} M"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time in its two largest units.
+
+    >>> duration(42.4), duration(125), duration(7384), duration(3600)
+    ('42 s', '2 min 5 s', '2 h 3 min', '1 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        large, small = f"{whole // 60} min", f"{whole % 60} s"
+    else:
+        large, small = f"{whole // 3600} h", f"{whole % 3600 // 60} min"
+    return large if small.startswith("0 ") else f"{large} {small}"

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import math
+from html.parser import HTMLParser
+
+import numpy as np
+from PIL import Image
+
+from hwopt.report import study_view
+from tests.report.studies import NASTY
+
+
+class Page(HTMLParser):
+    """The elements of a page: tag, attributes and text, whatever is nested in it included."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self._open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append([tag, dict(attributes), ""])
+        if tag not in ("meta", "img"):
+            self._open.append(self.elements[-1])
+
+    def handle_endtag(self, tag):
+        assert self._open.pop()[0] == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data):
+        for element in self._open:
+            element[2] += data
+
+    def texts(self, tag):
+        return [text.strip() for name, _, text in self.elements if name == tag]
+
+
+def test_the_page_is_one_file_beside_its_pictures(page):
+    names = {path.name for path in page.parent.iterdir()}
+    assert names == {"report.html", "front.png", "hypervolume.png"}
+    for tag, attributes, _ in Page(page.read_text()).elements:
+        assert tag not in ("link", "iframe", "object", "base")
+        address = attributes.get("src") or attributes.get("href") or "#"
+        assert address.startswith(("data:image/png;base64,", "#"))
+
+
+def test_names_from_users_stay_texts(page, study):
+    parsed = Page(page.read_text())
+    # None of ours is broken up by the nasty name, and it adds none.
+    assert len(parsed.texts("script")) == 3
+    assert parsed.texts("title") == ["resnet8 on host, a study – hwopt"]
+    data = json.loads(parsed.texts("script")[0])
+    assert [trial["number"] for trial in data["trials"]] == list(range(30))
+    kernels = {kernel["name"] for t in data["trials"] for kernel in t["kernels"] or []}
+    assert NASTY in kernels and NASTY in parsed.texts("code")
+    assert "the kernels of <b>an earlier study</b> were used" in parsed.texts("p")
+
+
+def test_the_front_has_a_row_a_trial_with_its_command(page, study):
+    parsed = Page(page.read_text())
+    links = [a["data-trial"] for tag, a, _ in parsed.elements if tag == "a"]
+    assert links == [str(number) for number in study["front"]]
+    for number in study["front"]:
+        assert study["trials"][number]["command"] in parsed.texts("code")
+
+
+def test_failures_are_counted_and_have_their_reasons(page, study):
+    failed = [trial for trial in study["trials"] if trial["state"] == "failed"]
+    parsed = Page(page.read_text())
+    assert f"failed, not drawn ({len(failed)})" in parsed.texts("li")
+    for trial in failed:
+        assert trial["reason"] in parsed.texts("td")
+    assert (
+        f"{len(failed)} failed, 2 stopped early, 1 running, 1 repeated an earlier one"
+        in " ".join(parsed.texts("dd"))
+    )
+
+
+def test_the_pictures_show_the_front_and_the_baseline(page):
+    blue, amber = (0x25, 0x63, 0xEB), (0xD9, 0x77, 0x06)
+    for name, colours in {"front.png": (blue, amber), "hypervolume.png": (blue,)}.items():
+        with Image.open(page.parent / name) as image:
+            assert image.format == "PNG" and image.width >= 900
+            pixels = np.asarray(image.convert("RGB"))
+        for colour in colours:
+            assert (pixels == colour).all(axis=-1).sum() > 100, f"{colour} in {name}"
+
+
+def test_the_best_trial_is_the_fastest_about_as_accurate_as_the_baseline(study):
+    study = study_view.complete(study)
+    front = study_view.front(study)
+    limit = study["baseline"]["accuracy"] - 0.005
+    best = study_view.best(study)
+    assert best["accuracy"] >= limit
+    faster = [t for t in front if t["latency"]["median_ms"] < best["latency"]["median_ms"]]
+    assert faster and all(trial["accuracy"] < limit for trial in faster)
+    study["baseline"]["accuracy"] = 0.99
+    assert study_view.best(study) is front[-1]
+
+
+def test_a_peer_is_compared_with_the_fastest_trial_as_accurate(study):
+    study = study_view.complete(study)
+    rows = {row["name"]: row for row in study_view.peers(study)}
+    peer = study["peers"][0]
+    beside = next(t for t in study_view.front(study) if t["accuracy"] >= peer["accuracy"])
+    ratio = beside["latency"]["median_ms"] / peer["latency"]["median_ms"]
+    assert rows["onnxruntime-int8"]["beside"] == f"trial {beside['number']}: {ratio:.2f}"
+    assert rows["untrained <peer>"]["beside"] == "–"
+    assert rows["untrained <peer>"]["ratio"] == f"{0.3 / 0.21:.2f}"
+
+
+def test_what_is_no_number_is_unknown(study):
+    assert math.isnan(study["trials"][3]["accuracy"])
+    assert study_view.complete(study)["trials"][3]["accuracy"] is None
