@@ -1,0 +1,153 @@
+"""All points of a restricted space, trained and measured once, so that searches can be repeated.
+
+    python -m benchmarks.search_table            # trainings
+    python -m benchmarks.search_table --latency  # on a machine that does nothing else
+
+ResNet-8 on Fashion-MNIST, one thread: three widths for each of five groups of channels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Subset
+
+import hwopt
+from benchmarks.records import TRAINING_THREADS, Records, kept_graph
+from hwopt import data, models, targets, train
+from hwopt.compiler.graph_latency import GraphLatency
+from hwopt.passes import BATCH_SIZE, Context
+from hwopt.search.allocate import Width
+from hwopt.search.front import Point
+from hwopt.search.prior import prior
+from hwopt.search.space import Choice, Space
+
+SHAPE = (1, 28, 28)
+IMAGES, SEED = 12_000, 0
+DENSE = {"epochs": 8, "learning_rate": 0.1}
+TUNED = {"epochs": 1, "learning_rate": 0.05}
+TRAINING: dict[str, Any] = {"augment": "flip", "threads": TRAINING_THREADS, "progress": False}
+PASSES = "prune-channels{multiple=8,criterion=l2}"
+LEVELS, GROUPS = 4, 5
+TOGETHER = 9
+THREADS = 1
+FOLDER = Path("runs") / "search_table"
+BUDGET = {"images": IMAGES, "epochs": [DENSE["epochs"], TUNED["epochs"]]}
+
+
+def images() -> Dataset[Any]:
+    """Return what is trained on."""
+    return Subset(data.load("fashion-mnist").train, range(IMAGES))
+
+
+def fitted(graph: hwopt.Graph, options: dict[str, Any]) -> hwopt.Graph:
+    """Return a graph with the weights of a training."""
+    module = graph.to_torch()
+    train.fit(module, images(), seed=SEED, **options, **TRAINING)
+    return graph.with_weights_of(module)
+
+
+def dense() -> hwopt.Graph:
+    """Return the network that all points begin with."""
+
+    def trained() -> hwopt.Graph:
+        torch.manual_seed(SEED)
+        model = models.create("resnet8", input_shape=SHAPE, num_classes=10, width=32)
+        return fitted(hwopt.import_model(model, torch.zeros(1, *SHAPE)), DENSE)
+
+    return kept_graph(FOLDER / f"dense-{IMAGES}-{DENSE['epochs']}", trained)
+
+
+@functools.cache
+def space() -> Space:
+    """Return the space: of the groups with most channels, each three widths."""
+    whole = Space.of(dense(), [PASSES], Context(), levels=LEVELS)
+    widest = list(whole.dimensions.items())[-GROUPS:]
+    return Space(whole.passes, {name: (v[0], *v[-2:]) for name, v in widest})
+
+
+def points() -> list[Choice]:
+    """Return all points, in order."""
+    return list(space().points())
+
+
+def trained(point: int, **_: Any) -> dict[str, Any]:
+    """Train one point; return its accuracy on held-out images."""
+    graph = hwopt.apply(dense(), space().text(points()[point]))
+    tuned = fitted(graph, TUNED)
+    held_out = data.load("fashion-mnist").validation
+    return {"accuracy": train.evaluate(tuned.to_torch(), held_out).accuracy}
+
+
+def latency() -> GraphLatency:
+    """Return what measures."""
+    return GraphLatency(targets.get("host", threads=THREADS), memory=FOLDER / "latencies.json")
+
+
+def measured(part: int) -> dict[str, Any]:
+    """Measure some points beside the dense network."""
+    some = points()[part * TOGETHER : (part + 1) * TOGETHER]
+    graphs = [hwopt.apply(dense(), space().text(point)) for point in some]
+    return {"ratios": [one.ratio for one in latency().relative([dense(), *graphs])]}
+
+
+def known_before() -> dict[str, Any]:
+    """Return what every choice does by itself: what a search knows before its first trial."""
+    base = dense()
+
+    def batches() -> Any:
+        return itertools.islice(data.batches(images(), BATCH_SIZE, seed=SEED), 20)
+
+    context = Context(batches=batches)
+
+    def loss(graph: hwopt.Graph) -> float:
+        settled = hwopt.apply(graph, "reestimate-batch-norm{batches=10}", context)
+        return train.evaluate(settled.to_torch(), Subset(images(), range(2_560))).loss
+
+    def shares(graphs: Any) -> list[float]:
+        return [one.ratio for one in latency().relative([base, *graphs])]
+
+    found = prior(space(), base, lambda text: hwopt.apply(base, text, context), shares, loss)
+    return {"prior": {name: [list(vars(w).values()) for w in ws] for name, ws in found.items()}}
+
+
+def table() -> dict[tuple[Any, ...], Point]:
+    """Return accuracy and share of the latency of every point that is known, by its values."""
+    accuracies = {r["point"]: r["accuracy"] for r in Records("search_table").find_all(BUDGET)}
+    ratios: dict[int, float] = {}
+    for run in Records("search_table_latency").find_all(BUDGET):
+        ratios |= {run["part"] * TOGETHER + i: ratio for i, ratio in enumerate(run["ratios"])}
+    return {
+        tuple(point.values()): Point(accuracies[number], ratios[number])
+        for number, point in enumerate(points())
+    }
+
+
+def prior_table() -> dict[str, list[Width]]:
+    """Return what is known before, as :func:`hwopt.search.prior.prior` returns it."""
+    (run,) = Records("search_table_prior").find_all(BUDGET)[:1]
+    return {name: [Width(*values) for values in ws] for name, ws in run["prior"].items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--latency", action="store_true", help="measure, do not train")
+    arguments = parser.parse_args()
+    count = space().size
+    if not arguments.latency:
+        keys = [{"point": number, **BUDGET} for number in range(count)]
+        Records("search_table").run_all(keys, trained)
+        return
+    Records("search_table_prior").run(BUDGET, known_before)
+    for part in range(-(-count // TOGETHER)):
+        key = {"part": part, **BUDGET}
+        Records("search_table_latency").run(key, functools.partial(measured, part))
+
+
+if __name__ == "__main__":
+    main()
