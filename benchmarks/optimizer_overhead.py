@@ -20,7 +20,7 @@ from benchmarks.records import Records, measured_on
 from hwopt import models, targets
 from hwopt.optim import ALIG, BORAT
 from hwopt.report import markdown
-from hwopt.train.cpu import channels_last, set_threads
+from hwopt.train.cpu import set_threads, weights_in
 
 NET, SHAPE = "resnet18", (3, 32, 32)
 BATCHES = (128, 32)
@@ -52,7 +52,7 @@ def run(batch: int) -> dict[str, Any]:
     for name, make in OPTIMIZERS.items():
         torch.manual_seed(1)
         model = models.create(NET, input_shape=SHAPE, num_classes=10).train()
-        orders.enter_context(channels_last(model))
+        orders.enter_context(weights_in(model, torch.channels_last))
         steps[name] = functools.partial(_step, model, make(model.parameters()), inputs, labels)
     with orders, set_threads(threads):
         for step in steps.values():

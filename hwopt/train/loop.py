@@ -18,7 +18,7 @@ from hwopt.errors import HwoptError
 from hwopt.optim import VCSG, ALIGPlus
 from hwopt.train import augment as augmentations
 from hwopt.train import optimizers, schedules
-from hwopt.train.cpu import channels_last, has_bfloat16, set_threads
+from hwopt.train.cpu import has_bfloat16, set_threads, weights_in
 from hwopt.train.evaluation import Loss, evaluate
 from hwopt.train.history import EpochStats, History
 from hwopt.train.processes import Processes
@@ -144,7 +144,7 @@ def fit(
         terms=terms,
         processes=processes,
     )
-    with set_threads(threads), channels_last(model), trainer:
+    with set_threads(threads), weights_in(model, trainer.order), trainer:
         done = trainer.resume(checkpoint) if checkpoint and checkpoint.exists() else []
         resumed_from = len(done)
         shows = progress and processes.rank == 0

@@ -22,6 +22,7 @@ from hwopt.optim import VCSG, ALIGPlus, VarianceReduced
 from hwopt.train import augment as augmentations
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train import schedules
+from hwopt.train.cpu import memory_format
 from hwopt.train.evaluation import Loss, check_output, count_correct
 from hwopt.train.history import EpochStats
 from hwopt.train.optimizers import steps_per_update
@@ -47,6 +48,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.order = memory_format(self.model)
 
     def __enter__(self) -> Trainer:
         """Start the terms of the objective; if one cannot start, the others are finished."""
@@ -126,7 +128,7 @@ class Trainer:
         if self.augment:
             inputs = self.augment(inputs, generator)
         if inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            inputs = inputs.contiguous(memory_format=self.order)
         return inputs, targets
 
     def _step(

@@ -1,0 +1,78 @@
+"""`hwopt search`, `pick` and `report` as a user meets them."""
+
+import json
+import shlex
+
+import pytest
+import yaml
+
+from hwopt.study.files import STUDY_FILE
+from tests.cli.test_cli import hwopt, refused
+from tests.study.studies import RECIPE
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a recipe, and the study that was made of it."""
+    found = tmp_path_factory.mktemp("search")
+    (found / "small.yaml").write_text(yaml.safe_dump(RECIPE))
+    result = hwopt("search", "small.yaml", "--trials", 2, folder=found)
+    assert result.returncode == 0, result.stderr
+    assert "training 0" in result.stderr and "measuring 1" in result.stderr
+    assert "the front of 2 candidates" in result.stdout
+    return found
+
+
+@pytest.mark.slow
+def test_a_search_leaves_a_study_a_page_and_models(folder):
+    study = folder / "runs" / "small"
+    assert (study / "report.html").stat().st_size > 10_000
+    document = json.loads((study / STUDY_FILE).read_text())
+    assert len(document["trials"]) == 2
+    picked = hwopt("pick", study, "--accuracy", 0, "--output", folder / "fast", "--json")
+    trial = json.loads(picked.stdout)
+    assert trial["number"] == document["front"][0]
+    assert hwopt("bench", folder / "fast", "--runs", 20).returncode == 0
+    shown = hwopt("pick", study, "--latency", "1000ms").stdout
+    assert f"again: {document['trials'][document['front'][-1]]['command']}" in shown
+
+
+@pytest.mark.slow
+def test_the_report_again(folder):
+    study = folder / "runs" / "small"
+    (study / "report.html").unlink()
+    result = hwopt("report", study)
+    assert result.returncode == 0 and "the front of 2 candidates" in result.stdout
+    assert (study / "report.html").exists()
+    assert "--markdown is for jobs" in refused("report", study, "--markdown")
+
+
+@pytest.mark.slow
+def test_a_candidate_again_by_the_printed_command(folder):
+    document = json.loads((folder / "runs" / "small" / STUDY_FILE).read_text())
+    trial = document["trials"][document["front"][0]]
+    program, *words = shlex.split(trial["command"])
+    assert program == "hwopt"
+    found = json.loads(hwopt(*words, "--json", folder=folder).stdout)
+    assert found["macs"] == trial["macs"]
+    assert found["accuracy"] == pytest.approx(trial["accuracy"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_fresh_begins_anew(folder):
+    result = hwopt("search", "small.yaml", "--trials", 1, "--fresh", folder=folder)
+    assert result.returncode == 0, result.stderr
+    document = json.loads((folder / "runs" / "small" / STUDY_FILE).read_text())
+    assert len(document["trials"]) == 1
+
+
+def test_what_cannot_be_is_one_sentence(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, "search": {"sampler": "best"}}))
+    assert "search: sampler: Input should be 'guided'" in refused("search", path)
+    assert "it is for `hwopt search`" in refused("optimize", path)
+    assert "holds no study" in refused("pick", tmp_path, "--accuracy", 0.5)
+    assert "give either --latency or --accuracy" in refused("pick", tmp_path)
+    assert "holds no finished job and no study" in refused("report", tmp_path)
+    result = hwopt("pick", tmp_path, "--latency", "fast")
+    assert result.returncode == 2 and "is no time: write it as 0.2ms" in result.stderr
