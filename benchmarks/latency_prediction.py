@@ -141,6 +141,11 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield markdown(["", "within ±10 %", "median error", "largest", "mean"], rows)
     inside = (found["low_ms"] <= latency) & (latency <= found["high_ms"])
     yield (
+        "The form of the prediction was chosen by the table's own networks, each left out in turn, "
+        "but after 23 of these 100 had been looked at; the form before it had 97 % of the 100 "
+        "within ±10 %."
+    )
+    yield (
         f"{100 * inside.mean():.0f} % of the latencies lie in the predicted intervals, which are "
         f"meant for 90 %. A prediction takes {np.median([run['seconds'] for run in parts]):.1f} "
         "seconds."

@@ -11,6 +11,9 @@ from hwopt.study.study import Study
 
 PLUGIN = Path(__file__).parent / "misbehave.py"
 
+#: Groups of channels that are left alone; the stem and the first block are not.
+STAY = ("1.conv1", "1.conv2", "2.conv1", "2.conv2")
+
 RECIPE: dict[str, Any] = {
     "model": "resnet8",
     "model_options": {"width": 4},
@@ -23,10 +26,7 @@ RECIPE: dict[str, Any] = {
     "check_samples": 20,
     "search": {
         "space": ["prune-channels{multiple=2}"],
-        "only": {
-            "prune-channels.stages.1.conv1": [1.0],
-            "prune-channels.stages.2.conv1": [1.0],
-        },
+        "only": {f"prune-channels.stages.{name}": [1.0] for name in STAY},
         "levels": 2,
         "trials": 3,
     },
