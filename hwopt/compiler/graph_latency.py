@@ -151,7 +151,8 @@ class GraphLatency:
             shapes = {one.name: KernelShape(one.kind, one.sizes) for one in kernels}
             timed = {shapes[k.name]: k.median_us for k in kernels if k.median_us is not None}
             table.add_kernels(timed)
-            if not artifact.has_ways and len(timed) == len(set(shapes.values())):
+            # Kernels with a single schedule are never timed by themselves: they are estimated.
+            if timed and not artifact.has_ways:
                 calls = [KernelCalls(shapes[k.name], k.calls) for k in kernels]
                 table.add_network(calls, first if key == base_key else first * self._known[key][0])
 

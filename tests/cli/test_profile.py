@@ -28,7 +28,7 @@ def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch):
     merged = hwopt("profile", "--merge", tmp_path / "table.json", *HERE, "--json")
     assert json.loads(merged.stdout)["networks"] == 4
     found = json.loads(hwopt("predict", *MODEL, *HERE, "--json").stdout)
-    assert 0 < found["low_ms"] < found["ms"] < found["high_ms"] and found["measured"] == 1
+    assert 0 < found["low_ms"] < found["ms"] < found["high_ms"] and found["measured"] > 0.5
     shown = hwopt("predict", *MODEL, *HERE, "--passes", "prune-channels{ratio=0.5,multiple=4}")
     assert "in kernels that were measured" in shown.stdout
     assert "is the table of host" in refused("profile", "--merge", tmp_path / "table.json")

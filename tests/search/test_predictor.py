@@ -128,7 +128,7 @@ def test_a_table_is_made_resumed_and_predicts(network, tmp_path, monkeypatch):
     table = LatencyTable(HOST)
     assert len(table.networks) == 4
     shapes = {shape for kernels in table.networks for shape, _ in kernels}
-    assert shapes == set(table.kernels)
+    assert set(table.kernels) < shapes  # what has one schedule only is not timed
     kernels = tuple(sorted(kernels_of(network, HOST)))
     assert kernels in table.networks
 
@@ -140,7 +140,7 @@ def test_a_table_is_made_resumed_and_predicts(network, tmp_path, monkeypatch):
     profile(network, HOST, levels=2, trials=2)
     assert (own_folder(HOST) / MEMORY).exists()
     prediction = Predictor(table)(network)
-    assert prediction.measured == 1
+    assert 0.5 < prediction.measured < 1
     assert prediction.low_ms < table.networks[kernels] < prediction.high_ms
 
 

@@ -91,7 +91,7 @@ ENDS = {
     "crash": "RuntimeError: crashed as it was told to",
     "hang": "took over 25 s",
     "kill": "its process was ended by SIGKILL",
-    "nan": "NaN",
+    "nan": "the loss became nan",
 }
 
 
@@ -119,6 +119,7 @@ def test_what_misbehaves_costs_itself_alone(tmp_path):
 
 RUN = """
 import sys
+from pathlib import Path
 from tests.study.studies import study
 study(Path(sys.argv[1]), report=lambda _, doing: print(doing, flush=True)).run()
 """
