@@ -38,7 +38,7 @@ def hypervolume(points: Mapping[Key, Point], worst: Point) -> float:
         worst: the corner that the area begins at; points beyond it add nothing.
 
     >>> hypervolume({"a": Point(0.9, 0.8), "b": Point(0.7, 0.5)}, Point(0.5, 1.0))
-    0.13
+    0.14
     """
     area, reached = 0.0, worst.accuracy
     for key in front(points):

@@ -7,6 +7,8 @@ import pytest
 
 from hwopt.errors import HwoptError
 from hwopt.optimize import changed_recipe, load_recipe, make_recipe
+from hwopt.optimize.read_recipe import read_document
+from hwopt.study.recipe import load_search
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {"model": "resnet8", "data": "digits"}
@@ -14,7 +16,10 @@ SMALL = {"model": "resnet8", "data": "digits"}
 
 @pytest.mark.parametrize("path", sorted(RECIPES.iterdir()), ids=lambda path: path.name)
 def test_the_recipes_that_ship_are_valid(path):
-    assert load_recipe(path).variants
+    if "search" in read_document(path):
+        assert load_search(path)
+    else:
+        assert load_recipe(path).variants
 
 
 @pytest.mark.parametrize("name", ["r.yaml", "r.toml", "r.json"])
