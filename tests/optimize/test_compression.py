@@ -159,11 +159,12 @@ def test_a_budget_is_met_while_training_and_the_job_says_so(tmp_path):
     recipe = RECIPE | {
         "model": "tests.optimize.test_compression:two_convolutions",
         "model_options": {},
+        "threads": 1,
         "train": {"epochs": 2},
         "fine_tune": {"epochs": 4, "learning_rate": 0.05},
         "variants": {
             "dense": "",
-            "fast": {"budget": {"share": 0.7, "widths": 3}},
+            "fast": {"budget": {"share": 0.85, "widths": 3}},
             "never": {"budget": {"ms": 1e-6, "widths": 2}},
         },
     }
