@@ -59,18 +59,6 @@ def test_a_candidate_again_by_the_printed_command(folder):
 
 
 @pytest.mark.slow
-def test_trainings_go_to_a_ray_cluster(folder):
-    words = ("--ray", "local", "--workers", 2, "--trials", 2, "--output", "runs/ray", "--json")
-    result = hwopt("search", "small.yaml", *words, folder=folder)
-    assert result.returncode == 0, result.stderr
-    assert [trial["state"] for trial in json.loads(result.stdout)["trials"]] == ["measured"] * 2
-    assert "training 0, 1" in result.stderr
-    assert "no Ray cluster at 127.0.0.1:1" in refused(
-        "search", folder / "small.yaml", "--ray", "127.0.0.1:1", folder=folder
-    )
-
-
-@pytest.mark.slow
 def test_fresh_begins_anew(folder):
     result = hwopt("search", "small.yaml", "--trials", 1, "--fresh", folder=folder)
     assert result.returncode == 0, result.stderr
