@@ -6,7 +6,6 @@ python -m hwopt.study.worker FOLDER TASK.json RESULT.json
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -58,8 +57,6 @@ def _end_with_parent() -> None:
         return
     parent_death_signal = 1
     ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
-    if os.getppid() == 1:  # it was killed before
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
