@@ -22,3 +22,23 @@ def at_least(name: str, level: int) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def own_handlers(name: str) -> Iterator[None]:
+    """Let the block set up the handlers of the logger ``name``; those of before come back.
+
+    >>> with own_handlers("configured"):
+    ...     logging.getLogger("configured").addHandler(logging.NullHandler())
+    >>> logging.getLogger("configured").handlers
+    []
+    """
+    logger = logging.getLogger(name)
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers = []
+    try:
+        yield
+    finally:
+        for handler in logger.handlers:
+            handler.close()
+        logger.handlers, logger.propagate = handlers, propagate

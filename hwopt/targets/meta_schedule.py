@@ -72,7 +72,8 @@ def search(
         known = _records(database, module)
         missing = max(0, trials - len(known))
         if missing:
-            with tempfile.TemporaryDirectory() as scratch:
+            # TVM writes its logs into files there, and fails if somebody else's handler listens.
+            with tempfile.TemporaryDirectory() as scratch, logs.own_handlers(MS_LOG):
                 ms.tune_tir(
                     module,
                     tvm_build.tvm_target(target),

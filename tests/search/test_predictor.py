@@ -141,7 +141,7 @@ def test_a_table_is_made_resumed_and_predicts(network, tmp_path, monkeypatch):
     assert (own_folder(HOST) / MEMORY).exists()
     prediction = Predictor(table)(network)
     assert 0.5 < prediction.measured < 1
-    assert prediction.low_ms < table.networks[kernels] < prediction.high_ms
+    assert prediction.low_ms < prediction.ms < prediction.high_ms
 
 
 def test_an_emulated_or_unreachable_device_has_no_table(network):

@@ -1,6 +1,7 @@
 """Boards over TVM's protocol: real servers on loopback, asked, broken and killed."""
 
 import json
+import logging
 import os
 import subprocess
 
@@ -20,6 +21,7 @@ from hwopt.targets.boards import BoardLost
 from hwopt.targets.database import RECORDS, KernelDatabase
 from hwopt.targets.libraries import link
 from hwopt.targets.measurer import WORKER, Measurer
+from hwopt.targets.meta_schedule import MS_LOG
 from hwopt.targets.tracker import Tracker
 from tests.farm import farm
 
@@ -195,11 +197,14 @@ def test_tuning_without_a_board_ends_with_a_sentence(one, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-def test_a_kernel_without_a_template_is_searched_there(target, tmp_path):
+def test_a_kernel_without_a_template_is_searched_there(target, tmp_path, monkeypatch):
+    listener = logging.NullHandler()
+    monkeypatch.setattr(logging.getLogger(MS_LOG), "handlers", [listener])
     module = lower(nn.Conv3d(2, 4, 3), (torch.randn(1, 2, 5, 6, 6),))
     found = unscheduled(to_kernels(module, target))
     choices = tuner.choose(found, target, trials=2, database=KernelDatabase(target, tmp_path))
     assert any(choice.road == "search" and choice.median_us for choice in choices.values())
+    assert logging.getLogger(MS_LOG).handlers == [listener]
 
 
 @pytest.mark.slow
