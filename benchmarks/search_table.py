@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,9 @@ def known_before() -> dict[str, Any]:
 
     context = Context(batches=batches)
 
+    def apply(text: str) -> hwopt.Graph:
+        return hwopt.apply(base, text, context)
+
     def loss(graph: hwopt.Graph) -> float:
         settled = hwopt.apply(graph, "reestimate-batch-norm{batches=10}", context)
         return train.evaluate(settled.to_torch(), Subset(images(), range(2_560))).loss
@@ -112,8 +116,9 @@ def known_before() -> dict[str, Any]:
     def shares(graphs: Any) -> list[float]:
         return [one.ratio for one in latency().relative([base, *graphs])]
 
-    found = prior(space(), base, lambda text: hwopt.apply(base, text, context), shares, loss)
-    return {"prior": {name: [list(vars(w).values()) for w in ws] for name, ws in found.items()}}
+    found = prior(space(), apply, shares, loss)
+    assert found.space == space()  # no choice of widths is refused
+    return {"prior": {n: [[*astuple(w)] for w in widths] for n, widths in found.table.items()}}
 
 
 def table() -> dict[tuple[Any, ...], Point]:
