@@ -16,6 +16,7 @@ from hwopt.files import RESULTS_FILE, write_json
 from hwopt.graph import Graph
 from hwopt.graph.fingerprint import fingerprint
 from hwopt.models.source import load_graph, source_kind
+from hwopt.optimize import asked_peers
 from hwopt.optimize.check import check
 from hwopt.optimize.compression import Compression
 from hwopt.optimize.recipe import Recipe, Variant
@@ -85,7 +86,8 @@ class Job:
         variants, keys = {}, {}
         for name, variant in self.recipe.variants.items():
             variants[name], keys[name] = self.variant(name, variant, base, base_key)
-        depends_on = [keys, self._peers(), self.recipe.runs, "failures"]
+        beside = asked_peers.measurable(self.recipe, self.target)
+        depends_on = [keys, beside, self.recipe.runs, "failures"]
         measured, _ = self.work.step("measure", depends_on, self.measured)
         table = compare(variants, measured["latencies"], self.recipe)
         for name, facts in table.items():
@@ -111,7 +113,7 @@ class Job:
 
     def _notes(self) -> list[str]:
         """Return what the reader of the results must be told."""
-        notes = self._missing_peers()
+        notes = asked_peers.missing(self.recipe, self.target)
         if self.target.emulated:
             notes.append("all latencies are an emulator's, and those of no device")
         return [*([self.data.note] if self.data.note else []), *notes]
@@ -218,7 +220,7 @@ class Job:
                 continue
             inputs = artifact.random_inputs(self.recipe.seed)
             calls[name] = artifact.call(*inputs)
-            for peer in self._peers():
+            for peer in asked_peers.measurable(self.recipe, self.target):
                 folder = self.work.path("peers", name)
                 graph, threads = artifact.graph(), self.target.threads
                 try:
@@ -231,18 +233,6 @@ class Job:
             "latencies": {name: latency.to_json() for name, latency in latencies.items()},
             "failures": failures,
         }
-
-    def _peers(self) -> list[str]:
-        """Return the peers that can be measured: they run on this machine only."""
-        asked = self.recipe.peers if self.target.runner == "local" else []
-        return [peer for peer in asked if peers.available(peer)]
-
-    def _missing_peers(self) -> list[str]:
-        """Say which peers are not measured, and why."""
-        if self.target.runner != "local" and self.recipe.peers:
-            return [f"peers were not measured: they run on this machine, not on {self.target.name}"]
-        missing = [peer for peer in self.recipe.peers if not peers.available(peer)]
-        return [f"{peer} was not measured: {peers.install_hint(peer)}" for peer in missing]
 
     def _over_samples(self, artifact: Artifact) -> Callable[[], object]:
         """Return a call with one test sample after the other."""

@@ -5,6 +5,7 @@
 True
 """
 
-from hwopt.peers.registry import Call, available, install_hint, make, names
+from hwopt.peers.accuracy import accuracy
+from hwopt.peers.registry import Call, Samples, available, install_hint, make, names
 
-__all__ = ["Call", "available", "install_hint", "make", "names"]
+__all__ = ["Call", "Samples", "accuracy", "available", "install_hint", "make", "names"]

@@ -14,11 +14,7 @@ from hwopt import logs
 from hwopt.files import atomic_file
 from hwopt.graph import Graph
 from hwopt.peers import exported
-from hwopt.peers.registry import Call
-
-#: Batches of normal noise that ranges of activations are taken from: enough to time a network,
-#: not to judge its accuracy.
-CALIBRATION_BATCHES = 8
+from hwopt.peers.registry import Call, Samples
 
 
 def make(
@@ -28,11 +24,19 @@ def make(
     folder: Path,
     *,
     int8: bool = False,
+    samples: Samples = (),
 ) -> Call:
-    """Return a call of an inference session."""
+    """Return a call of an inference session.
+
+    Args:
+        graph, inputs, threads, folder, samples: as in ``hwopt.peers.make``.
+        int8: quantise weights and activations.
+    """
     import onnxruntime
 
-    path = export_int8(graph, inputs, folder) if int8 else export(graph, inputs, folder)
+    path = export(graph, inputs, folder)
+    if int8:
+        path = _quantised(path, samples)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -54,37 +58,29 @@ def export(graph: Graph, inputs: tuple[np.ndarray, ...], folder: Path) -> Path:
     return path
 
 
-def export_int8(graph: Graph, inputs: tuple[np.ndarray, ...], folder: Path) -> Path:
-    """Write ``model-int8.onnx``: quantised statically, weights by channel."""
+def _quantised(source: Path, samples: Samples) -> Path:
+    """Write ``model-int8.onnx`` beside a model: quantised statically, weights by channel."""
     from onnxruntime import quantization
     from onnxruntime.quantization import shape_inference
 
-    source, path = export(graph, inputs, folder), folder / "model-int8.onnx"
-    prepared = folder / "prepared.onnx"
+    path, prepared = (source.with_name(f"{name}.onnx") for name in ("model-int8", "prepared"))
     with logs.at_least("root", logging.ERROR), atomic_file(path) as temporary:
         shape_inference.quant_pre_process(str(source), str(prepared))
         quantization.quantize_static(
-            str(prepared), str(temporary), _Noise(prepared, inputs), per_channel=True
+            str(prepared), str(temporary), _Calibration(prepared, samples), per_channel=True
         )
     return path
 
 
-class _Noise:
-    """Calibration data: what ONNX Runtime asks for the next batch."""
+class _Calibration:
+    """What ONNX Runtime asks for the next sample."""
 
-    def __init__(self, path: Path, inputs: tuple[np.ndarray, ...]) -> None:
+    def __init__(self, path: Path, samples: Samples) -> None:
         import onnx
 
         names = [value.name for value in onnx.load(str(path)).graph.input]
-        random = np.random.default_rng(0)
-        self._batches = iter(
-            {
-                name: random.standard_normal(x.shape).astype(x.dtype)
-                for name, x in zip(names, inputs, strict=True)
-            }
-            for _ in range(CALIBRATION_BATCHES)
-        )
+        self._left = iter([dict(zip(names, sample, strict=True)) for sample in samples])
 
     def get_next(self) -> dict[str, Any] | None:
-        """Return one batch, and None after the last."""
-        return next(self._batches, None)
+        """Return one sample, and None after the last."""
+        return next(self._left, None)

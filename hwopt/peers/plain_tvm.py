@@ -28,6 +28,8 @@ def make(graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, folder: Pat
 
     def call() -> Any:
         use_threads(threads)
+        for tensor, x in zip(tensors, inputs, strict=True):
+            tensor.copyfrom(x)
         outputs = machine["main"](*tensors)
         return [output.numpy() for output in outputs]
 

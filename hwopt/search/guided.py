@@ -121,7 +121,7 @@ class GuidedSampler(BaseSampler):
         candidates = {self._key(point): point for point in near}
         new = [point for key, point in candidates.items() if key not in seen]
         if not new:
-            return self._unseen(self._space.points(), seen, random)
+            return self._unseen([], seen, random)
         accuracy, spread = self._fitted(points, [p.accuracy for p in told], new, 0)
         shares, _ = self._fitted(points, [math.log(p.latency) for p in told], new, 1)
         gains = [
@@ -189,9 +189,13 @@ class GuidedSampler(BaseSampler):
         seen: set[tuple[int, ...]],
         random: np.random.Generator,
     ) -> dict[str, Value]:
-        """Return a point that no trial had; where all were, any."""
-        new = [point for point in points if self._key(point) not in seen]
-        return new[int(random.integers(len(new)))] if new else self._drawn(random)
+        """Return one of the points that no trial had, else one from anywhere in the space."""
+        drawn = [self._drawn(random) for _ in range(_RANDOM)]
+        for some in (list(points), drawn):
+            new = [point for point in some if self._key(point) not in seen]
+            if new:
+                return new[int(random.integers(len(new)))]
+        return drawn[0]
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:

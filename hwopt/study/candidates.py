@@ -16,13 +16,14 @@ from hwopt.compiler.kernels_of import footprint_of
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, sha256, write_json
 from hwopt.graph import Graph
-from hwopt.optimize import Job, Variant
+from hwopt.optimize import Job, Variant, asked_peers
 from hwopt.optimize.job import load_data
 from hwopt.optimize.workspace import digest
 from hwopt.passes.routing import is_routed, split
 from hwopt.search.profiling import MEMORY
 from hwopt.search.space import Space
 from hwopt.study.files import RECIPE_FILE, SPACE_FILE, candidate_file
+from hwopt.study.in_peers import in_peers
 from hwopt.study.knowledge import Knowledge
 from hwopt.study.recipe import ROUTE, make_search
 from hwopt.targets.database import own_folder
@@ -106,9 +107,24 @@ class Candidates:
         notes = [self.samples.note] if self.samples.note else []
         if self.job.target.emulated:
             notes.append("all latencies are an emulator's, and those of no device")
-        if "peers" in self.recipe.model_fields_set:
-            notes.append("peers are not measured in a search: see `hwopt bench --peer`")
-        return notes
+        return notes + asked_peers.missing(self.recipe, self.job.target)
+
+    def in_peers(self) -> dict[str, Any]:
+        """Measure the unchanged network in the recipe's peers; see :func:`in_peers`."""
+        base, key = self.job.trained()
+        self.job.variant(BASE, Variant(), base, key)
+        target, work = self.job.target, self.job.work
+        names = asked_peers.measurable(self.recipe, target)
+        baseline = read_json(self.folder / SPACE_FILE)["baseline"]["latency"]
+
+        def measured() -> dict[str, Any]:
+            artifact = load(work.path("artifacts", BASE), target=target)
+            folder = work.path("peers", BASE)
+            return in_peers(names, artifact, self.samples, folder, self.recipe.runs, baseline)
+
+        depends_on = [key, names, target.fingerprint(), self.recipe.runs, baseline]
+        found, _ = work.step("peers", depends_on, measured)
+        return dict(found)
 
     def train(self, name: str, epochs: int) -> dict[str, Any]:
         """Apply the passes of a candidate and train it.

@@ -83,7 +83,7 @@ def study_document(study: Study) -> Document:
             [count, _hypervolume(measured[:count], study)] for count in range(1, len(measured) + 1)
         ],
         "contributions": contributions(measured),
-        "peers": [],
+        "peers": study.peers,
     }
 
 

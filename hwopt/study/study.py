@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, write_json
-from hwopt.optimize import Recipe, Variant
+from hwopt.optimize import Recipe, Variant, asked_peers
 from hwopt.optimize.workspace import Workspace, digest
 from hwopt.passes import parse
 from hwopt.search.allocate import Width
@@ -69,6 +70,8 @@ class Study:
         self.plugins = tuple(str(path.resolve()) for path in plugins)
         self._report = report or (lambda document, doing: None)
         self.fresh = fresh
+        self.peers: list[dict[str, Any]] = []
+        self._target = targets.get(recipe.target, threads=recipe.threads)
         self._work = Workspace(folder)
 
     def run(self) -> Document:
@@ -121,8 +124,9 @@ class Study:
         passes = tuple(one for text in self.search.space for one in parse(text))
         self.space = Space(passes, dimensions)
         parts = self.search.model_dump(mode="json", exclude=_MAY_CHANGE)
+        recipe = self.recipe.model_dump(mode="json", exclude={"peers"})
         #: What the trials depend on.
-        self.key = digest([found["key"], self.recipe.model_dump(mode="json"), parts])
+        self.key = digest([found["key"], recipe, parts])
         limits = self.search.limits
         least = max(self.baseline["accuracy"] - WORST_LOSS, limits.accuracy or 0.0)
         slowest = limits.ms / self.baseline["latency"]["median_ms"] if limits.ms else 1.0
@@ -221,10 +225,20 @@ class Study:
                 self.notes.append(f"trial {number} could not be compiled: {outcome.reason}")
             else:
                 write_json(file, {"study": self.key, **outcome.result})
+        if asked_peers.measurable(self.recipe, self._target):
+            self._measure_peers()
+
+    def _measure_peers(self) -> None:
+        """Measure the unchanged network in the recipe's peers."""
+        self.document("measuring peers")
+        limit = self.search.trial_seconds
+        (outcome,) = Processes().run(self.folder, [self.task("in_peers")], limit)
+        if outcome.reason:
+            self.notes.append(f"peers could not be measured: {outcome.reason}")
+            return
+        self.peers = outcome.result["peers"]
+        self.notes += outcome.result["failures"]
 
     def _threads(self) -> int:
         """Return the threads of one training, so that all workers have the cores that there are."""
-        from hwopt import targets
-
-        target = targets.get(self.recipe.target, threads=self.recipe.threads)
-        return max(1, targets.threads_here(target) // self.search.workers)
+        return max(1, targets.threads_here(self._target) // self.search.workers)

@@ -35,6 +35,7 @@ def do(folder: Path, task: dict[str, Any]) -> Any:
         "train": candidates.train,
         "measure": candidates.measure,
         "finish": candidates.finish,
+        "in_peers": candidates.in_peers,
     }[task["do"]]  # type: ignore[assignment]
     return work(**task["with"])
 

@@ -77,12 +77,13 @@ def test_the_ladder_goes_from_the_middle_to_both_ends(guided):
     assert shares[2] < shares[0] < shares[1] or shares[1] < shares[0] < shares[2]
 
 
-def test_no_point_is_suggested_twice_until_all_were(table):
+@pytest.mark.parametrize("ladder", [3, 8])
+def test_no_point_is_suggested_twice_until_all_were(table, ladder):
     small = Space((), dict.fromkeys(NAMES[:3], VALUES[:2]))
     part = {name: table[name][:2] for name in NAMES[:3]}
     study = optuna.create_study(directions=["maximize", "minimize"])
     for _ in range(small.size):
-        study.sampler = GuidedSampler(small, part, WORST, ladder=3)
+        study.sampler = GuidedSampler(small, part, WORST, ladder=ladder)
         trial = study.ask(distributions(small))
         study.tell(trial, [0.9 - 0.1 * sum(trial.params.values()), sum(trial.params.values()) / 3])
     assert len({tuple(trial.params.values()) for trial in study.trials}) == small.size

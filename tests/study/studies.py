@@ -24,6 +24,7 @@ RECIPE: dict[str, Any] = {
     "trials": 0,
     "runs": 20,
     "check_samples": 20,
+    "peers": [],
     "search": {
         "space": ["prune-channels{multiple=2}"],
         "only": {f"prune-channels.stages.{name}": [1.0] for name in STAY},

@@ -20,16 +20,18 @@ from hwopt.search.space import Space
 from hwopt.study.files import STUDY_FILE, TRIALS_FILE
 from hwopt.study.pick import copy_artifact, pick
 from hwopt.study.samplers import make_sampler
-from tests.study.studies import PLUGIN, Counted, changed, study
+from tests.study.studies import PLUGIN, RECIPE, Counted, changed, study
 
 pytestmark = pytest.mark.slow
+
+WITH_PEERS = {**RECIPE, "peers": ["torch", "openvino-int8"]}
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A finished study: its folder, its document, and what was done."""
     folder, workers = tmp_path_factory.mktemp("study") / "small", Counted()
-    document = study(folder, workers=workers).run()
+    document = study(folder, WITH_PEERS, workers=workers).run()
     return folder, document, workers.done
 
 
@@ -59,8 +61,21 @@ def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
 def test_a_finished_study_does_nothing_again(done):
     folder, document, _ = done
     workers = Counted()
-    assert study(folder, workers=workers).run() == document
+    assert study(folder, WITH_PEERS, workers=workers).run() == document
     assert workers.done == []
+
+
+def test_peers_run_the_unchanged_network(done):
+    _, document, _ = done
+    baseline, (exact, eight_bits) = document["baseline"], document["peers"]
+    assert (exact["name"], eight_bits["name"]) == ("torch", "openvino-int8")
+    # Labels that are equal up to rounding may change.
+    assert exact["accuracy"] == pytest.approx(baseline["accuracy"], abs=0.005)
+    assert eight_bits["accuracy"] == pytest.approx(baseline["accuracy"], abs=0.1)
+    for peer in (exact, eight_bits):
+        latency = peer["latency"]
+        assert latency["p10_ms"] <= latency["median_ms"] <= latency["p90_ms"]
+        assert peer["ratio"] == latency["median_ms"] / baseline["latency"]["median_ms"]
 
 
 def test_more_trials_go_on_with_those_that_are_there(done, tmp_path):

@@ -1,0 +1,67 @@
+"""The unchanged network in other runtimes: how accurate it is there, and how fast beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt import data, peers
+from hwopt.compiler import measure
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.compiler import Artifact
+    from hwopt.data import DataSet
+
+#: Training samples that 8-bit peers take the ranges of activations from: NNCF's own default.
+CALIBRATION = 300
+
+
+def in_peers(
+    names: list[str],
+    artifact: Artifact,
+    samples: DataSet,
+    folder: Path,
+    runs: int,
+    baseline: Mapping[str, float],
+) -> dict[str, Any]:
+    """Measure a network in peers, in turns with its artefact.
+
+    Args:
+        names: of the peers.
+        artifact: the network, compiled by us.
+        samples: of training, for the ranges of 8-bit peers; of validation, for the accuracy.
+        folder: for what peers write.
+        runs: measured calls of each.
+        baseline: latency of the network in the study; what is measured is brought to its scale.
+
+    Returns:
+        ``peers``: for each its ``name``, ``accuracy`` on the validation split, ``latency`` and
+        ``ratio`` to the artefact; ``failures``: a sentence for each peer that cannot run it.
+    """
+    graph, inputs = artifact.graph(), artifact.random_inputs()
+    images, _ = next(data.batches(samples.train, CALIBRATION, seed=0))
+    ranges = [(image,) for image in images.numpy()[:, None]]
+    calls: dict[str, peers.Call] = {"": artifact.call(*inputs)}
+    failures = []
+    for name in names:
+        threads = artifact.threads
+        try:
+            calls[name] = peers.make(name, graph, inputs, threads, folder / name, ranges)
+        except HwoptError as error:
+            failures.append(str(error))
+    found = measure(calls, threads=artifact.threads, runs=runs)
+    scale = baseline["median_ms"] / found.pop("").median_ms
+    entries = []
+    for name, one in found.items():
+        latency = {"median_ms": one.median_ms, "p10_ms": one.p10_ms, "p90_ms": one.p90_ms}
+        entries.append(
+            {
+                "name": name,
+                "accuracy": peers.accuracy(calls[name], inputs, samples.validation),
+                "latency": {key: scale * value for key, value in latency.items()},
+                "ratio": scale * one.median_ms / baseline["median_ms"],
+            }
+        )
+    return {"peers": entries, "failures": failures}
