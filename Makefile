@@ -49,5 +49,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	scripts/setup-system.sh
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hwopt needs Python 3.11 or newer")'
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable ".[bench,dev]"
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable ".[bench,dev,ray]"
 	touch $@

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     help="Who suggests them.  [default: the recipe's]",
 )
 @click.option("--workers", type=click.IntRange(1), help="Candidates trained at the same time.")
-@click.option("--ray", help="Train on a Ray cluster: its address, or local.")
+@click.option("--ray", help="Train on a Ray cluster: HOST:PORT, or local.")
 @click.option("--target", help="A target's name or .toml file.  [default: the recipe's]")
 @options.threads_option
 @click.option("--seed", type=click.IntRange(0), help="Of weights, training and suggestions.")

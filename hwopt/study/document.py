@@ -24,6 +24,7 @@ Document = dict[str, Any]
 #: By Optuna's names.
 _STATES = {"COMPLETE": "measured", "PRUNED": "pruned", "FAIL": "failed"}
 _FACTS = (
+    "name",
     "passes",
     "accuracy",
     "latency",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hwopt.errors import HwoptError
 from hwopt.study.processes import Outcome, Processes, Task
+from hwopt.targets.address import parse_address
 
 #: Ray may need a while to start a worker of its own, which starts the task's process.
 _START_SECONDS = 120
+_ANSWER_SECONDS = 10
 
 
 class RayWorkers:
@@ -19,7 +22,7 @@ class RayWorkers:
     Measuring stays here, where the device is reached from.
 
     Args:
-        address: of the cluster, such as ``10.0.0.1:6379``, or ``local`` for one on this machine.
+        address: of the cluster, ``HOST:PORT``, or ``local`` for one on this machine.
 
     Raises:
         HwoptError: if Ray is not installed, or no cluster is there.
@@ -31,6 +34,8 @@ class RayWorkers:
         except ImportError:
             raise HwoptError("--ray needs Ray: pip install 'hwopt[ray]'") from None
         self._ray = ray
+        if address != "local":
+            _check_answer(address)
         try:
             ray.init(address=address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -56,6 +61,15 @@ class RayWorkers:
         except self._ray.exceptions.RayError as error:
             return Outcome(reason=f"its worker was lost: {str(error).splitlines()[0]}")
         return found
+
+
+def _check_answer(address: str) -> None:
+    """Refuse an address where nobody answers: Ray itself would try for minutes."""
+    host, port = parse_address(address, "a Ray cluster")
+    try:
+        socket.create_connection((host, port), _ANSWER_SECONDS).close()
+    except OSError as error:
+        raise HwoptError(f"no Ray cluster at {address}: {error}") from None
 
 
 def _run_one(folder: str, task: Task, seconds: float) -> Outcome:

@@ -1,0 +1,168 @@
+"""A long search in which workers crash, hang and are killed, and which is killed itself.
+
+    python -m benchmarks.search_failures
+
+A very small network on digits. One candidate in twenty breaks the process that trains it, and the
+study's own process is killed several times and started again. In the end every trial must be
+accounted for: measured, or failed for the reason that was injected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.records import Records, measured_on
+from hwopt.files import read_json
+from hwopt.report import markdown
+from hwopt.study.files import STUDY_FILE
+from hwopt.study.processes import Outcome, Processes, Task
+from hwopt.study.recipe import make_search
+from hwopt.study.study import Study
+
+TRIALS, KILLS, SEED = 190, 6, 0
+#: One candidate in so many breaks its process.
+ONE_IN = 20
+FOLDER = Path("runs") / "search_failures"
+#: What a plugin does while it is loaded, and how the reason of the trial ends.
+BREAKS = {
+    "crash": ("raise RuntimeError('injected')", "RuntimeError: injected"),
+    "kill": ("import os; os.kill(os.getpid(), 9)", "its process was ended by SIGKILL"),
+    "hang": ("import time; time.sleep(3600)", "took over 60 s"),
+}
+RECIPE: dict[str, Any] = {
+    "model": "resnet8",
+    "model_options": {"width": 4},
+    "data": "digits",
+    "train": {"epochs": 2},
+    "fine_tune": {"epochs": 1},
+    "threads": 1,
+    "trials": 0,
+    "runs": 20,
+    "check_samples": 20,
+    "peers": [],
+    "seed": SEED,
+    "search": {
+        "space": ["prune-channels{multiple=1}"],
+        "levels": 4,
+        "trials": TRIALS,
+        "workers": 2,
+        "trial_seconds": 60,
+    },
+}
+
+
+def injected(name: str) -> str | None:
+    """Return how a candidate breaks its process, if it does; it always does, or never."""
+    number = int(name.removeprefix("c-"), 16)
+    return [*BREAKS][number // ONE_IN % len(BREAKS)] if number % ONE_IN == 0 else None
+
+
+class Breaking(Processes):
+    """Processes of which some break."""
+
+    def run(self, folder: Path, tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+        """Run tasks, with a plugin that breaks those of some candidates."""
+        return super().run(folder, [self._broken(folder, task) for task in tasks], seconds)
+
+    def _broken(self, folder: Path, task: Task) -> Task:
+        how = injected(task.arguments["name"])
+        if how is None:
+            return task
+        plugin = folder / f"{how}.py"
+        plugin.write_text(BREAKS[how][0])
+        return Task(task.do, task.arguments, (*task.plugins, str(plugin)), task.threads)
+
+
+def search() -> None:
+    """Run the study, or what is left of it."""
+    Study(*make_search(RECIPE), FOLDER, workers=Breaking()).run()
+
+
+def search_killed_often() -> int:
+    """Run the study in processes that are killed after random times; return how many were."""
+    random, killed = np.random.default_rng(SEED), 0
+    command = [sys.executable, "-m", "benchmarks.search_failures", "--study"]
+    while True:
+        limit = float(random.uniform(20, 150)) if killed < KILLS else None
+        with subprocess.Popen(command) as process:
+            try:
+                code = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                killed += 1
+                continue
+        if code:
+            raise SystemExit(code)
+        return killed
+
+
+def run() -> dict[str, Any]:
+    """Search, and account for every trial."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    start = time.monotonic()
+    killed = search_killed_often()
+    trials = read_json(FOLDER / STUDY_FILE)["trials"]
+    accounts = Counter(account(trial) for trial in trials)
+    return {
+        "trials": len(trials),
+        "accounts": dict(sorted(accounts.items())),
+        "study_killed": killed,
+        "minutes": round((time.monotonic() - start) / 60, 1),
+    }
+
+
+def account(trial: dict[str, Any]) -> str:
+    """Return what became of a trial, and by whose fault; ``unexplained`` must not be."""
+    how = injected(trial["name"]) if "name" in trial else None
+    reason = trial.get("reason", "")
+    if trial["state"] == "measured" and how is None:
+        return "measured"
+    if trial.get("repeats") is not None:
+        return "repeated an earlier one"
+    if trial["state"] == "failed" and how and BREAKS[how][1] in reason:
+        return f"{how}, as injected"
+    if trial["state"] == "failed" and "the study was killed" in reason:
+        return "the study was killed while it was suggested"
+    return f"unexplained: {trial['state']}, {reason}"
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """What became of the trials."""
+    yield "## Search: what breaks\n\n`python -m benchmarks.search_failures`"
+    yield (
+        f"A very small network on digits, two workers, {TRIALS} measured trials; one candidate in "
+        f"{ONE_IN}, by its name, crashes the process that trains it, hangs, or is killed. The "
+        "study itself is killed at random times and started again."
+    )
+    for run in runs:
+        yield (
+            f"{run['trials']} trials in {run['minutes']} minutes, the study was killed "
+            f"{run['study_killed']} times:"
+        )
+        yield markdown(
+            ["what became of them", "trials"], [[*one] for one in run["accounts"].items()]
+        )
+    yield measured_on(runs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--study", action="store_true", help="the study alone: what is killed")
+    if parser.parse_args().study:
+        search()
+        return
+    Records("search_failures").run({"wanted": TRIALS, "kills": KILLS, "seed": SEED}, run)
+
+
+if __name__ == "__main__":
+    main()

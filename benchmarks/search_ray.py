@@ -1,0 +1,109 @@
+"""A search with one Ray worker and with two: the same front, in how much of the time?
+
+    python -m benchmarks.search_ray    # pip install 'hwopt[ray]'; nothing else may run
+
+The sampler is random, so that both try the same candidates whatever they find. A worker trains with
+one thread; the cluster is one on this machine. Both begin with the same trained network, and each
+with no kernels and no latencies of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import Records, measured_on
+from hwopt.report import markdown
+from hwopt.study.processes import Processes, Task
+from hwopt.study.ray_workers import RayWorkers
+from hwopt.study.recipe import make_search, write_search
+from hwopt.study.study import Study
+
+TRIALS, EPOCHS = 6, 2
+WORKERS = (1, 2)
+RECIPE: dict[str, Any] = {
+    "model": "resnet8",
+    "data": "fashion-mnist",
+    "train": {"epochs": 1},
+    "fine_tune": {"epochs": EPOCHS},
+    "threads": 1,
+    "trials": 0,
+    "peers": [],
+    "search": {
+        "space": ["prune-channels{multiple=8}"],
+        "levels": 3,
+        "sampler": "random",
+        "trials": TRIALS,
+    },
+}
+
+
+def search(cluster: RayWorkers, workers: int, folder: Path) -> dict[str, Any]:
+    """Search from a prepared network on; return what was found, and the time."""
+    recipe, part = make_search(RECIPE)
+    part = part.model_copy(update={"workers": workers})
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["HWOPT_HOME"] = home
+        start = time.monotonic()
+        document = Study(recipe, part, folder, workers=cluster).run()
+        minutes = (time.monotonic() - start) / 60
+    points = [[trial["accuracy"], trial["ratio"]] for trial in document["trials"]]
+    return {"minutes": round(minutes, 2), "points": points, "front": document["front"]}
+
+
+def run() -> dict[str, Any]:
+    """Search with each number of workers."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / "prepared"
+        prepared.mkdir()
+        write_search(prepared, *make_search(RECIPE))
+        (outcome,) = Processes().run(prepared, [Task("prepare", {})], math.inf)
+        if outcome.reason:
+            raise SystemExit(outcome.reason)
+        cluster = RayWorkers("local")
+        for workers in WORKERS:
+            folder = Path(scratch) / f"{workers}-workers"
+            shutil.copytree(prepared, folder)
+            found[str(workers)] = search(cluster, workers, folder)
+    return {"workers": found}
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """Time and front by workers."""
+    yield "## Search: two Ray workers beside one\n\n`python -m benchmarks.search_ray`"
+    yield (
+        f"ResNet-8 on Fashion-MNIST, {TRIALS} random candidates trained for {EPOCHS} epochs with "
+        "one thread each, on a Ray cluster of this machine; measuring is by turns. Both searches "
+        "train the same candidates to the same weights."
+    )
+    for run in runs:
+        one, two = (run["workers"][str(workers)] for workers in WORKERS)
+        rows = [
+            [f"{n}", f"{w['minutes']:.1f}", ", ".join(map(str, w["front"]))]
+            for n, w in zip(WORKERS, (one, two), strict=True)
+        ]
+        yield markdown(["workers", "minutes", "trials of the front"], rows)
+        pairs = list(zip(one["points"], two["points"], strict=True))
+        accuracy = max(abs(a[0] - b[0]) for a, b in pairs)
+        ratio = max(abs(a[1] / b[1] - 1) for a, b in pairs)
+        yield (
+            f"Two workers take {two['minutes'] / one['minutes']:.2f} of the time. Largest "
+            f"difference of a candidate: {100 * accuracy:.2f} points of accuracy, "
+            f"{100 * ratio:.1f} % of its latency."
+        )
+    yield measured_on(runs)
+
+
+def main() -> None:
+    Records("search_ray").run({"trials": TRIALS, "epochs": EPOCHS}, run)
+
+
+if __name__ == "__main__":
+    main()
