@@ -22,7 +22,7 @@ import hwopt
 from benchmarks.records import TRAINING_THREADS, Records, kept_graph
 from hwopt import data, models, targets, train
 from hwopt.compiler.graph_latency import GraphLatency
-from hwopt.passes import BATCH_SIZE, Context
+from hwopt.passes import BATCH_SIZE, Context, parse
 from hwopt.search.allocate import Width
 from hwopt.search.front import Point
 from hwopt.search.prior import prior
@@ -34,7 +34,8 @@ DENSE = {"epochs": 8, "learning_rate": 0.1}
 TUNED = {"epochs": 1, "learning_rate": 0.05}
 TRAINING: dict[str, Any] = {"augment": "flip", "threads": TRAINING_THREADS, "progress": False}
 PASSES = "prune-channels{multiple=8,criterion=l2}"
-LEVELS, GROUPS = 4, 5
+GROUPS = ("0.conv1", "1.conv1", "1.conv2", "2.conv1", "2.conv2")
+DIMENSIONS = {f"prune-channels.stages.{group}": (1.0, 0.5, 0.25) for group in GROUPS}
 TOGETHER = 9
 THREADS = 1
 FOLDER = Path("runs") / "search_table"
@@ -64,12 +65,9 @@ def dense() -> hwopt.Graph:
     return kept_graph(FOLDER / f"dense-{IMAGES}-{DENSE['epochs']}", trained)
 
 
-@functools.cache
 def space() -> Space:
-    """Return the space: of the groups with most channels, each three widths."""
-    whole = Space.of(dense(), [PASSES], Context(), levels=LEVELS)
-    widest = list(whole.dimensions.items())[-GROUPS:]
-    return Space(whole.passes, {name: (v[0], *v[-2:]) for name, v in widest})
+    """Return the space."""
+    return Space(tuple(parse(PASSES)), DIMENSIONS)
 
 
 def points() -> list[Choice]:

@@ -6,49 +6,35 @@ from pathlib import Path
 
 import click
 
-from hwopt.cli import options, progress
+from hwopt.cli import model, options, progress
 from hwopt.errors import HwoptError
 
 
-@click.command("compile", help=f"Compile MODEL for a target. {options.MODEL_HELP}")
-@click.argument("model")
-@options.model_options
-@click.option("--passes", default="", help="Passes to apply first, such as fold-batch-norm.")
-@options.data_option
+@click.command("compile", help=f"Compile MODEL for a target. {model.HELP}")
+@model.given_model
 @options.target_option
 @options.threads_option
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Batch size.")
 @options.trials_option
-@options.seed_option
 @click.option("--output", type=click.Path(path_type=Path), help="Folder.  [default: NAME.artifact]")
 @click.option("--dry-run", is_flag=True, help="Print the graph after the passes; compile nothing.")
-@options.plugin_option
 @options.json_option
 def command(
-    model: str,
-    input_shape: tuple[int, ...] | None,
-    classes: int | None,
-    model_options: tuple[str, ...],
-    passes: str,
-    data: str | None,
+    given: model.Given,
     target: str,
     threads: int | None,
     batch: int,
     trials: int | None,
-    seed: int,
     output: Path | None,
     dry_run: bool,
-    plugins: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Compile a model; the help text stands above."""
-    options.load_plugins(plugins)
     import hwopt
     from hwopt import targets
 
     chosen = targets.get(target, threads=threads)
-    graph = options.load_model(model, input_shape, classes, model_options, seed)
-    graph = options.passed_graph(graph, passes, data, target, seed)
+    graph = given.graph(target)
     if dry_run:
         click.echo(graph.to_text(), nl=False)
         return
@@ -59,7 +45,7 @@ def command(
             graph.example_inputs(batch),
             target=chosen,
             trials=trials,
-            seed=seed,
+            seed=given.making.seed,
             output=folder,
             progress=tuning,
         )

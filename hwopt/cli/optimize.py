@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwopt.cli import options, progress
+from hwopt.cli import model, options, progress
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
 @click.option("--model", help="Instead of a recipe: the model. See hwopt compile --help.")
 @click.option("--data", help="Instead of a recipe: a data set, a folder of images or a callable.")
-@options.model_options
+@model.model_options
 @click.option("--passes", multiple=True, metavar="NAME:PASSES", help="A variant; may be repeated.")
 @click.option("--epochs", type=click.IntRange(0), help="Train first; 0 takes the weights as given.")
 @click.option("--fine-tune-epochs", type=click.IntRange(0), help="After passes that need it.")
@@ -103,7 +103,7 @@ def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
         if flags[key] is not None
     }
     if flags["model_options"]:
-        document["model_options"] = options.parse_options(flags["model_options"])
+        document["model_options"] = model.parse_options(flags["model_options"])
     if flags["classes"] is not None:
         raise HwoptError("--classes is not for optimize: the data set says how many there are")
     for key, flag in (("train", "epochs"), ("fine_tune", "fine_tune_epochs")):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hwopt.cli import options
+from hwopt.cli import model, options
 from hwopt.errors import HwoptError
 
 
@@ -54,23 +54,19 @@ def show(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
         click.echo(f"  {option}={value if isinstance(value, str) else format_value(value)}")
 
 
-@command.command("apply", help=f"Apply PASSES to MODEL. {options.MODEL_HELP}")
-@click.argument("model")
+@command.command("apply", help=f"Apply PASSES to MODEL. {model.HELP}")
+@click.argument("name", metavar="MODEL")
 @click.argument("passes")
-@options.model_options
-@options.seed_option
-@options.data_option
+@model.making_options
+@model.data_option
 @click.option("--target", default="host", show_default=True, help="Whose vector length counts.")
 @click.option("--output", type=click.Path(path_type=Path), help="Save the graph in this folder.")
 @options.plugin_option
 @options.json_option
 def apply_passes(
-    model: str,
+    name: str,
     passes: str,
-    input_shape: tuple[int, ...] | None,
-    classes: int | None,
-    model_options: tuple[str, ...],
-    seed: int,
+    making: model.Making,
     data: str | None,
     target: str,
     output: Path | None,
@@ -83,22 +79,22 @@ def apply_passes(
 
     if output is not None and output.is_file():
         raise HwoptError(f"{output} is a file: give a folder")
-    graph = options.load_model(model, input_shape, classes, model_options, seed)
-    context = options.pass_context(graph, data, target, seed)
+    graph = making.graph(name)
+    context = making.context(graph, data, target)
     result = hwopt.apply(graph, passes, context)
     if output is not None:
         result.save(output)
     if as_json:
         options.print_json(
             {
-                "notes": [f"{name}: {note}" for name, note in context.notes],
+                "notes": [f"{applied}: {note}" for applied, note in context.notes],
                 "macs": [graph.macs(), result.macs()],
                 "parameters": [graph.num_parameters(), result.num_parameters()],
             }
         )
         return
-    for name, note in context.notes:
-        click.echo(f"{name}: {note}", err=True)
+    for applied, note in context.notes:
+        click.echo(f"{applied}: {note}", err=True)
     click.echo(result.to_text(), nl=False)
     click.echo(
         f"MACs {graph.macs():,} to {result.macs():,}, "

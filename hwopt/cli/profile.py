@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwopt.cli import options, progress
+from hwopt.cli import model, options, progress
 
 if TYPE_CHECKING:
     from hwopt.targets import Target
@@ -24,31 +24,27 @@ ZOO = ("resnet8", "ds_cnn", "mobilenet_v1_025")
     MODELS, and narrower ones in which neighbouring layers have all pairs of widths of a grid, are
     tuned and measured, kernels and wholes; without MODELS those are {", ".join(ZOO)}. It can take
     hours: a run that was stopped goes on when it is started again, and what searches
-    and passes measure later counts, too. {options.MODEL_HELP}
+    and passes measure later counts, too. {model.HELP}
 
     \b
     hwopt profile my_package.nets:make --input-shape 3x64x64 --output my-machine.json
     hwopt profile --merge my-machine.json""",
 )
 @click.argument("models", nargs=-1)
-@options.model_options
+@model.making_options
 @options.target_option
 @options.threads_option
 @options.trials_option
-@options.seed_option
 @click.option("--levels", default=5, show_default=True, help="Widths of a layer; a prime number.")
 @click.option("--merge", type=click.Path(path_type=Path), help="Take over a table of others.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the table to a file, too.")
 @options.json_option
 def command(
     models: tuple[str, ...],
-    input_shape: tuple[int, ...] | None,
-    classes: int | None,
-    model_options: tuple[str, ...],
+    making: model.Making,
     target: str,
     threads: int | None,
     trials: int | None,
-    seed: int,
     levels: int,
     merge: Path | None,
     output: Path | None,
@@ -63,11 +59,11 @@ def command(
     if merge is not None:
         for doubt in LatencyTable(chosen).merge(merge):
             click.echo(f"note: {merge}: {doubt}", err=True)
-    for model in models or (() if merge else ZOO):
-        graph = options.load_model(model, input_shape, classes, model_options, seed)
+    for name in models or (() if merge else ZOO):
+        graph = making.graph(name)
 
-        def report(done: int, total: int, model: str = model) -> None:
-            click.echo(f"{model}: {done} of {total} networks", err=True)
+        def report(done: int, total: int, name: str = name) -> None:
+            click.echo(f"{name}: {done} of {total} networks", err=True)
 
         with progress.tuning_progress() as tuning:
             profile(graph, chosen, levels=levels, trials=trials, tuning=tuning, report=report)

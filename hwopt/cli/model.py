@@ -1,0 +1,181 @@
+"""The model that a command is about: how the user names it, and what is to be done to it first."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from hwopt.cli import options
+from hwopt.errors import HwoptError
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
+    from hwopt.passes import Context
+
+HELP = (
+    "MODEL is a name of the zoo (such as resnet8), package.module:callable, a .pt2 or .onnx "
+    "file, or a folder with a saved graph or an artefact."
+)
+
+
+class Making(NamedTuple):
+    """How a model is made from its name."""
+
+    input_shape: tuple[int, ...] | None
+    classes: int | None
+    options: tuple[str, ...]
+    seed: int
+
+    def graph(self, model: str) -> Graph:
+        """Return the graph of a model that the user named."""
+        from hwopt.models.source import load_graph
+
+        return load_graph(
+            model,
+            input_shape=self.input_shape,
+            num_classes=self.classes,
+            options=parse_options(self.options),
+            seed=self.seed,
+        )
+
+    def context(self, graph: Graph, data_set: str | None, target: str) -> Context:
+        """Return what passes may ask for; images of a folder are resized to what the graph reads.
+
+        Args:
+            graph: that passes are applied to.
+            data_set: as the user named it.
+            target: whose vector length counts.
+        """
+        from hwopt import data, passes, targets
+
+        batches = None
+        if data_set is not None:
+            shape = next(iter(graph.inputs.values())).at()
+            loaded = data.load(data_set, image_size=data.image_size(shape))
+            order = {"seed": self.seed}
+            batches = functools.partial(data.batches, loaded.train, passes.BATCH_SIZE, **order)
+        lanes = targets.get(target).float_lanes
+        return passes.Context(batches=batches, vector_length=lanes, seed=self.seed)
+
+
+class Given(NamedTuple):
+    """A model as the user gave it, with passes."""
+
+    model: str
+    making: Making
+    passes: str
+    data: str | None
+
+    def graph(self, target: str) -> Graph:
+        """Return the graph after the passes; what they note goes to the standard error."""
+        import hwopt
+
+        graph = self.making.graph(self.model)
+        context = self.making.context(graph, self.data, target)
+        graph = hwopt.apply(graph, self.passes, context)
+        for name, note in context.notes:
+            click.echo(f"{name}: {note}", err=True)
+        return graph
+
+
+class InputShape(click.ParamType):
+    """A shape such as 3x224x224."""
+
+    name = "CxHxW"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Return the shape as a tuple."""
+        if isinstance(value, tuple):
+            return value
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", value):
+            self.fail(f"{value!r} is no shape: write numbers with 'x' between, such as 3x224x224")
+        return tuple(int(part) for part in value.split("x"))
+
+
+data_option = click.option(
+    "--data", help="For passes that need data: a data set, a folder or a callable."
+)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which model is meant."""
+    for decorate in (
+        click.option(
+            "--model-option",
+            "model_options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Argument of a zoo model or callable; may be repeated.",
+        ),
+        click.option("--classes", type=click.IntRange(1), help="Classes of a zoo model."),
+        click.option("--input-shape", type=InputShape(), help="Shape of one input, no batch."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def making_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of how a model is made; the command takes them as ``making``."""
+
+    @model_options
+    @options.seed_option
+    @functools.wraps(command)
+    def with_making(
+        *,
+        input_shape: tuple[int, ...] | None,
+        classes: int | None,
+        model_options: tuple[str, ...],
+        seed: int,
+        **others: Any,
+    ) -> Any:
+        return command(making=Making(input_shape, classes, model_options, seed), **others)
+
+    return with_making
+
+
+def given_model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add MODEL, how it is made, and passes before it; the command takes all as ``given``."""
+
+    @click.argument("model")
+    @making_options
+    @click.option("--passes", default="", help="Passes to apply first, such as fold-batch-norm.")
+    @data_option
+    @options.plugin_option
+    @functools.wraps(command)
+    def with_model(
+        *,
+        model: str,
+        making: Making,
+        passes: str,
+        data: str | None,
+        plugins: tuple[Path, ...],
+        **others: Any,
+    ) -> Any:
+        options.load_plugins(plugins)
+        return command(given=Given(model, making, passes, data), **others)
+
+    return with_model
+
+
+def parse_options(options: tuple[str, ...]) -> dict[str, int | float | str | bool]:
+    """Return ``KEY=VALUE`` texts as a dictionary; numbers, true and false are understood.
+
+    >>> parse_options(("width=8", "dropout=0.1", "bias=true"))
+    {'width': 8, 'dropout': 0.1, 'bias': True}
+    """
+    parsed: dict[str, int | float | str | bool] = {}
+    for option in options:
+        key, separator, value = option.partition("=")
+        if not separator or not key:
+            raise HwoptError(f"--model-option {option!r} must be KEY=VALUE")
+        try:
+            parsed[key] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[key] = value
+    return parsed
