@@ -28,7 +28,7 @@ WORST_LOSS = 0.10
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "search.png"
 
 
-def run(sampler: str, seed: int, **_: Any) -> dict[str, Any]:
+def run(sampler: str, seed: int, trials: int = TRIALS, **_: Any) -> dict[str, Any]:
     """Return the share of the table's hypervolume after every trial that is new."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     known, before, choices = table(), prior_table(), space()
@@ -38,7 +38,7 @@ def run(sampler: str, seed: int, **_: Any) -> dict[str, Any]:
     study = optuna.create_study(directions=["maximize", "minimize"])
     found: dict[tuple[Any, ...], Point] = {}
     shares: list[float] = []
-    while len(found) < TRIALS:
+    while len(found) < trials:
         number = len(study.trials)
         study.sampler = make_sampler(sampler, choices, before, worst, 10_000 * seed + number)
         trial = study.ask(distributions(choices))

@@ -124,7 +124,7 @@ class Job:
         """Return the model's graph after training, if the recipe asks for it."""
         recipe = self.recipe
         folder = self.work.path("graphs", "base")
-        graph = self._import()
+        graph = self.imported()
         depends_on = [__version__, fingerprint(graph), self.data.fingerprint(), recipe.seed]
         _, key = self.work.step("import", depends_on, lambda: graph.save(folder))
         self.compression.check(graph, key)
@@ -134,7 +134,12 @@ class Job:
         trained = self.work.path("graphs", "train")
         return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms, trained)
 
-    def _import(self) -> Graph:
+    def imported(self) -> Graph:
+        """Return the model's graph before any training.
+
+        Raises:
+            HwoptError: if it does not take samples of the data.
+        """
         recipe = self.recipe
         kind = source_kind(recipe.model)
         shape = None if kind == "file" else self.data.input_shape

@@ -19,7 +19,7 @@ NEAR = 0.005
 _MAY_BE_MISSING = (
     *("accuracy", "latency", "ratio", "macs", "bytes", "memory_bytes", "parameters", "started"),
     *("seconds", "reason", "kernels", "artifact", "command", "predicted", "test_accuracy"),
-    "repeats",
+    *("repeats", "model"),
 )
 
 
@@ -73,6 +73,8 @@ def best(study: Study) -> Trial | None:
 def facts(trial: Trial, baseline: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what is known of a trial, a peer or the baseline, as names and texts."""
     known: list[tuple[str, str]] = []
+    if trial.get("model"):
+        known.append(("model", trial["model"]))
     if trial["accuracy"] is not None:
         below = f" ({points(trial['accuracy'] - baseline['accuracy'])})"
         known.append(("accuracy", accuracy(trial["accuracy"]) + below * (trial is not baseline)))

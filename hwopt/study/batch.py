@@ -53,14 +53,16 @@ class Batch:
 
     def _name(self, trial: Trial) -> None:
         """Name a trial by what it is, and write down what that is."""
-        variant = self.study.variant(dict(trial.params)).model_dump(mode="json")
-        name = f"c-{digest(variant)}"
+        candidate = self.study.candidate(dict(trial.params))
+        document = candidate.model_dump(mode="json")
+        name = f"c-{digest(document)}"
         self.names[trial.number] = name
         trial.set_user_attr("name", name)
-        trial.set_user_attr("passes", variant["passes"])
+        trial.set_user_attr("passes", candidate.variant.passes)
+        trial.set_user_attr("model", candidate.model)
         if "started" not in trial.user_attrs:
             trial.set_user_attr("started", datetime.datetime.now(datetime.UTC).isoformat())
-        write_json(candidate_file(self.study.folder, name), variant)
+        write_json(candidate_file(self.study.folder, name), document)
 
     def _tell_known(self, trial: Trial) -> bool:
         """Tell at once what was measured of the same candidate before, if it was."""

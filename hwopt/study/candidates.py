@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +24,19 @@ from hwopt.optimize.workspace import digest
 from hwopt.passes.routing import is_routed, split
 from hwopt.search.profiling import MEMORY
 from hwopt.search.space import Space
+from hwopt.study.candidate import MODEL, ROUTE, Candidate
 from hwopt.study.files import RECIPE_FILE, SPACE_FILE, candidate_file
 from hwopt.study.in_peers import in_peers
 from hwopt.study.knowledge import Knowledge
-from hwopt.study.recipe import ROUTE, make_search
+from hwopt.study.recipe import make_search
 from hwopt.targets.database import own_folder
 from hwopt.train.cpu import set_threads
 from hwopt.train.routed_parts import coverage_of
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
+
+    from hwopt.optimize import Recipe
 
 BASE = "dense"
 
@@ -85,7 +90,7 @@ class Candidates:
         depends_on = [key, target.fingerprint(), plugins, self.search.space, space.dimensions]
         known: dict[str, Any] = {"dimensions": space.dimensions, "table": {}}
         if self.search.sampler == "guided":
-            known, _ = self.job.work.step("space", depends_on, lambda: self.known.of(space, base))
+            known, _ = self.job.work.step("space", depends_on, lambda: self._known(space, base))
         names = ("macs", "parameters", "kernels")
         document = {
             **known,
@@ -101,6 +106,14 @@ class Candidates:
             },
         }
         write_json(self.folder / SPACE_FILE, document)
+
+    def _known(self, space: Space, base: Graph) -> dict[str, Any]:
+        models = {
+            name: [self._model({name.removeprefix(MODEL): v}).imported() for v in values[1:]]
+            for name, values in space.dimensions.items()
+            if name.startswith(MODEL)
+        }
+        return self.known.of(space, base, models)
 
     def _notes(self) -> list[str]:
         """Return what the reader of the study must be told."""
@@ -133,15 +146,16 @@ class Candidates:
             ``accuracy`` on the validation split, or ``over``: the limit that it is over for sure.
         """
         start = time.perf_counter()
-        variant = self._variant(name)
-        base, key = self.job.trained()
+        candidate = self._candidate(name)
+        variant = candidate.variant
+        base, key = self._base(candidate)
         job = self.job if epochs == self.epochs else self._job(epochs)
-        over = self.known.over(variant, base, self.search.limits)
+        over = self.known.over(variant, base, self.job.trained()[0], self.search.limits)
         asked = time.perf_counter()
         if over:
             return {"over": over, "seconds": {"passes": asked - start}}
         if variant.route:
-            job.compression.variant(BASE, Variant(), base, key)  # it may be asked
+            self._make_expert()
         shown = name if epochs == self.epochs else f"{name}-{epochs}"
         facts, graph, key = job.compression.variant(shown, variant, base, key)
         accuracy = self._validated(shown, graph, key)
@@ -178,26 +192,54 @@ class Candidates:
 
     def finish(self, name: str) -> dict[str, Any]:
         """Compile a candidate of the front, check it, and test it on what nothing was chosen by."""
-        base, key = self.job.trained()
-        if self._variant(name).route:
-            self.job.compression.variant(BASE, Variant(), base, key)
-        facts, _ = self.job.variant(name, self._variant(name), base, key)
+        candidate = self._candidate(name)
+        base, key = self._base(candidate)
+        if candidate.variant.route:
+            self._make_expert()
+        facts, _ = self.job.variant(name, candidate.variant, base, key)
         return {
             "test_accuracy": facts["accuracy"],
             "artifact_bytes": facts["bytes"],
             **{key: facts[key] for key in ("kernels", "check")},
         }
 
-    def _variant(self, name: str) -> Variant:
-        return Variant.model_validate(read_json(candidate_file(self.folder, name)))
+    def _candidate(self, name: str) -> Candidate:
+        return Candidate.read(candidate_file(self.folder, name))
+
+    def _base(self, candidate: Candidate) -> tuple[Graph, str]:
+        """Return what the passes of a candidate are applied to, trained, and its key."""
+        if not candidate.model_options:
+            return self.job.trained()
+        with self._alone():
+            return self._model(candidate.model_options).trained()
+
+    def _model(self, options: Mapping[str, Any]) -> Job:
+        """Return the work on the model with other options."""
+        changed = {**self.recipe.model_options, **options}
+        recipe = self.recipe.model_copy(update={"model_options": changed})
+        return self._job_of(recipe, self.folder / "models" / digest(changed))
+
+    def _make_expert(self) -> None:
+        """Make the unchanged network a variant that others may ask."""
+        with self._alone():
+            self.job.compression.variant(BASE, Variant(), *self.job.trained())
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other worker of this study makes what several candidates need."""
+        with (self.folder / "shared.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _job(self, epochs: int) -> Job:
         assert self.recipe.fine_tune is not None
         fine_tune = self.recipe.fine_tune.model_copy(update={"epochs": epochs})
-        recipe = self.recipe.model_copy(update={"fine_tune": fine_tune})
+        return self._job_of(self.recipe.model_copy(update={"fine_tune": fine_tune}), self.folder)
+
+    def _job_of(self, recipe: Recipe, folder: Path) -> Job:
         return Job(
             recipe,
-            self.folder,
+            folder,
             bars=False,
             data_set=self.samples,
             training_threads=self.threads,
@@ -210,7 +252,13 @@ class Candidates:
             self.job.compression.context(),
             levels=self.search.levels,
             only=self.search.only,
-            others={ROUTE: tuple(range(len(self.search.routes) + 1))},
+            others={
+                ROUTE: tuple(range(len(self.search.routes) + 1)),
+                **{
+                    MODEL + name: tuple(dict.fromkeys((self.recipe.model_options[name], *values)))
+                    for name, values in self.search.model_options.items()
+                },
+            },
         )
 
     def _validated(self, name: str, graph: Graph, key: str) -> float:

@@ -25,6 +25,7 @@ Document = dict[str, Any]
 _STATES = {"COMPLETE": "measured", "PRUNED": "pruned", "FAIL": "failed"}
 _FACTS = (
     "name",
+    "model",
     "passes",
     "accuracy",
     "latency",

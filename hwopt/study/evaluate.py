@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import HwoptError
-from hwopt.files import read_json, write_json
+from hwopt.files import write_json
 from hwopt.optimize import Recipe, Variant
 from hwopt.optimize.workspace import Workspace
 from hwopt.passes import parse
+from hwopt.study.candidate import Candidate
 from hwopt.study.files import STUDY_FILE, candidate_file
 from hwopt.study.processes import Processes, Task
 from hwopt.study.recipe import Search, write_search
@@ -38,7 +39,7 @@ def evaluate(
     """
     if (folder / STUDY_FILE).exists():
         raise HwoptError(f"{folder} is the folder of a study: choose another one")
-    variant = _variant(candidate, search)
+    given = _candidate(candidate, search)
     files = tuple(str(path.resolve()) for path in plugins)
     assert recipe.fine_tune is not None
     steps: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -46,10 +47,10 @@ def evaluate(
         ("measure", {"names": [NAME]}),
         ("finish", {"name": NAME}),
     )
-    found: dict[str, Any] = {"passes": variant.passes, "artifact": f"artifacts/{NAME}"}
+    found: dict[str, Any] = {"passes": given.variant.passes, "artifact": f"artifacts/{NAME}"}
     with Workspace(folder).alone():
         write_search(folder, recipe, search)
-        write_json(candidate_file(folder, NAME), variant.model_dump(mode="json"))
+        write_json(candidate_file(folder, NAME), given.model_dump(mode="json"))
         for do, arguments in steps:
             (outcome,) = Processes().run(folder, [Task(do, arguments, files)], math.inf)
             if outcome.reason:
@@ -60,8 +61,8 @@ def evaluate(
     return found
 
 
-def _variant(candidate: str, search: Search) -> Variant:
-    if candidate.endswith(".json"):
-        return Variant.model_validate(read_json(Path(candidate)))
-    parse(candidate)
-    return Variant(passes=candidate, binary=search.binary_of(candidate))
+def _candidate(text: str, search: Search) -> Candidate:
+    if text.endswith(".json"):
+        return Candidate.read(Path(text))
+    parse(text)
+    return Candidate(variant=Variant(passes=text, binary=search.binary_of(text)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,9 +13,10 @@ from torch.utils.data import TensorDataset
 
 from hwopt import passes, train
 from hwopt.compiler.kernels_of import footprint_of
+from hwopt.search.allocate import Width
 from hwopt.search.network_predictor import FEWEST_NETWORKS
 from hwopt.search.predictor import Predictor
-from hwopt.search.prior import prior
+from hwopt.search.prior import Prior, prior
 from hwopt.search.space import Space
 from hwopt.targets.latency_table import LatencyTable
 from hwopt.train.cpu import set_threads
@@ -45,20 +46,44 @@ class Knowledge:
     def __init__(self, job: Job, latency: GraphLatency) -> None:
         self.job, self.latency = job, latency
 
-    def of(self, space: Space, base: Graph) -> dict[str, Any]:
-        """Return the choices that are possible, and what every one does by itself."""
-        context = self.job.compression.context()
-        found = prior(
-            space,
-            lambda text: passes.apply(base, text, context),
-            functools.partial(self._shares, base),
-            self._loss,
-        )
-        table = {name: [dataclasses.asdict(w) for w in ws] for name, ws in found.table.items()}
-        return {"dimensions": found.space.dimensions, "table": table}
+    def of(
+        self, space: Space, base: Graph, models: Mapping[str, Sequence[Graph]]
+    ) -> dict[str, Any]:
+        """Return the choices that are possible, and what every one does by itself.
 
-    def over(self, variant: Variant, base: Graph, limits: Limits) -> str | None:
-        """Say which limit a candidate is over for sure, before it is trained."""
+        Args:
+            space: of the network.
+            base: the unchanged network, trained.
+            models: for some dimensions, networks of their other values, not trained: of these the
+                latency is known before, and the loss taken for that of the unchanged one.
+        """
+        context = self.job.compression.context()
+        rest = {name: v for name, v in space.dimensions.items() if name not in models}
+        found = Prior(Space(space.passes, {}), {})
+        if rest:
+            found = prior(
+                Space(space.passes, rest),
+                lambda text: passes.apply(base, text, context),
+                functools.partial(self._shares, base),
+                self._loss,
+            )
+        table = {name: [dataclasses.asdict(w) for w in ws] for name, ws in found.table.items()}
+        for name, graphs in models.items():
+            shares = [1.0, *self._shares(base, graphs)]
+            widths = [Width(len(shares) - n, share, 0.0) for n, share in enumerate(shares)]
+            table[name] = [dataclasses.asdict(width) for width in widths]
+        dimensions = {**found.space.dimensions, **{n: space.dimensions[n] for n in models}}
+        return {"dimensions": dimensions, "table": table}
+
+    def over(self, variant: Variant, base: Graph, unchanged: Graph, limits: Limits) -> str | None:
+        """Say which limit a candidate is over for sure, before it is trained.
+
+        Args:
+            variant: what is done to ``base``.
+            base: the model of the candidate.
+            unchanged: the network whose latency shares are of.
+            limits: of the search.
+        """
         if variant.route or not limits.model_dump(exclude={"accuracy"}, exclude_none=True):
             return None
         graph = passes.apply(base, variant.passes, self.job.compression.context())
@@ -68,7 +93,7 @@ class Knowledge:
             ("bytes", footprint.kept_bytes, limits.bytes),
         ]
         if predictor is not None and (limits.ms or limits.share):
-            low, whole = predictor(graph).low_ms, predictor(base).ms
+            low, whole = predictor(graph).low_ms, predictor(unchanged).ms
             found += [("ms", low, limits.ms), ("of the latency", low / whole, limits.share)]
         for what, least, limit in found:
             if limit is not None and least > limit:

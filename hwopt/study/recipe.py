@@ -15,9 +15,6 @@ from hwopt.optimize.recipe import Binary, Routing
 from hwopt.passes import parse
 from hwopt.study.files import RECIPE_FILE, STUDY_FILE
 
-#: The dimension of routes: their number in the recipe, 0 for none.
-ROUTE = "route"
-
 
 class Limits(BaseModel):
     """What a candidate must not exceed; it is not trained where that is known before.
@@ -45,6 +42,8 @@ class Search(BaseModel):
         space: passes whose choices make the space, in the order in which they are applied.
         levels: values of a dimension at the most, such as widths of a layer.
         only: for some dimensions, the values that are allowed.
+        model_options: for options of the model, values beside the recipe's, such as other widths;
+            such a model is trained from nothing before its passes are applied.
         routes: what a candidate may become beside its passes: it asks an expert.
         binary: how candidates with binary layers are trained.
         trials: candidates that are measured, at the most.
@@ -65,6 +64,7 @@ class Search(BaseModel):
     space: tuple[str, ...] = Field(default=("prune-channels{multiple=0}",), min_length=1)
     levels: int = Field(default=8, ge=2)
     only: dict[str, tuple[int | float | str, ...]] = {}
+    model_options: dict[str, tuple[int | float | str | bool, ...]] = {}
     routes: tuple[Routing, ...] = ()
     binary: Binary | None = None
     trials: PositiveInt = 30
@@ -122,6 +122,7 @@ def make_search(document: dict[str, Any], where: str = "recipe") -> tuple[Recipe
         fields = {place: list(model.model_fields) for place, model in keys.items()}
         raise HwoptError(f"{where}: search: {sentence(error, fields)}") from None
     _check(search, where)
+    _check_model_options(recipe, search, where)
     if recipe.fine_tune is None:
         raise HwoptError(f"{where}: a search trains its candidates: fine_tune must describe how")
     epochs = (*search.first_epochs, recipe.fine_tune.epochs)
@@ -154,6 +155,20 @@ def _check(search: Search, where: str) -> None:
     for folder in search.warm_start:
         if not (Path(folder) / STUDY_FILE).is_file():
             raise HwoptError(f"{where}: search: warm_start: {folder} has no {STUDY_FILE}")
+
+
+def _check_model_options(recipe: Recipe, search: Search, where: str) -> None:
+    """Refuse options whose value before is not known, or that would stay untrained."""
+    for name in search.model_options:
+        if name not in recipe.model_options:
+            raise HwoptError(
+                f"{where}: search: model_options: the recipe's own model_options must give the "
+                f"{name} before"
+            )
+    if search.model_options and recipe.train is None:
+        raise HwoptError(
+            f"{where}: search: model_options: other models have no weights: train must say how"
+        )
 
 
 def write_search(folder: Path, recipe: Recipe, search: Search) -> None:

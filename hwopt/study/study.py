@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, write_json
-from hwopt.optimize import Recipe, Variant, asked_peers
+from hwopt.optimize import Recipe, asked_peers
 from hwopt.optimize.workspace import Workspace, digest
 from hwopt.passes import parse
 from hwopt.search.allocate import Width
@@ -21,10 +21,11 @@ from hwopt.search.front import Point
 from hwopt.search.guided import distributions
 from hwopt.search.space import Space
 from hwopt.study.batch import Batch
+from hwopt.study.candidate import Candidate
 from hwopt.study.document import front_of, measured_trials, study_document
 from hwopt.study.files import SPACE_FILE, STUDY_FILE, TRIALS_FILE, finished_file
 from hwopt.study.processes import Processes, Task, Workers
-from hwopt.study.recipe import ROUTE, Search, write_search
+from hwopt.study.recipe import Search, write_search
 from hwopt.study.samplers import make_sampler
 
 if TYPE_CHECKING:
@@ -103,11 +104,9 @@ class Study:
         self._report(found, doing)
         return found
 
-    def variant(self, point: dict[str, Any]) -> Variant:
-        """Return what a point of the space makes of the network."""
-        text = self.space.text(point)
-        route = self.search.routes[point[ROUTE] - 1] if point.get(ROUTE) else None
-        return Variant(passes=text, route=route, binary=self.search.binary_of(text))
+    def candidate(self, point: dict[str, Any]) -> Candidate:
+        """Return what a point of the space makes of the model."""
+        return Candidate.at(point, self.space, self.search)
 
     def _prepare(self) -> None:
         """Train the network and find the space, in a process of its own."""

@@ -17,6 +17,11 @@ from tests.study.studies import RECIPE, changed
         (changed(space=["prune-to-latency"]), "prune-to-latency measures while others are"),
         (changed(warm_start=["nowhere"]), "warm_start: nowhere has no study.json"),
         (changed(routes=[{"expert": "large"}]), "the expert 'large' is neither dense nor"),
+        (changed(model_options={"depth": [2]}), "own model_options must give the depth before"),
+        (
+            {**changed(model_options={"width": [8]}), "train": None},
+            "other models have no weights: train must say how",
+        ),
         (changed(limits={"ms": 0}), "search: limits.ms: Input should be greater than 0"),
         (changed(first_epochs=[1]), "first_epochs must rise, and end below the 1 of fine_tune"),
         ({**RECIPE, "fine_tune": None}, "fine_tune must describe how"),

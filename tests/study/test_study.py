@@ -213,3 +213,14 @@ def test_another_studys_front_comes_first(done, tmp_path):
     found = study(tmp_path, changed(warm_start=[str(folder)], trials=1)).run()
     first = document["trials"][document["front"][0]]
     assert found["trials"][0]["choices"] == first["choices"]
+
+
+def test_other_widths_of_the_model_are_candidates(tmp_path):
+    only = {**RECIPE["search"]["only"]}
+    only |= dict.fromkeys(("prune-channels.stem.conv", "prune-channels.stages.0.conv1"), [1.0])
+    document = study(tmp_path, changed(trials=2, only=only, model_options={"width": [8]})).run()
+    assert document["space"] == {"model.width": [4, 8]}
+    trials = {trial["choices"]["model.width"]: trial for trial in document["trials"]}
+    assert trials[4]["macs"] == document["baseline"]["macs"] < trials[8]["macs"]
+    assert (trials[4]["model"], trials[8]["model"]) == ("", "width=8")
+    assert trials[8]["state"] == "measured" and not trials[8]["passes"]

@@ -1,0 +1,60 @@
+"""A candidate: what a point of the space makes of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hwopt.files import read_json
+from hwopt.optimize import Variant
+
+if TYPE_CHECKING:
+    from hwopt.search.space import Space
+    from hwopt.study.recipe import Search
+
+#: The dimension of routes: their number in the recipe, 0 for none.
+ROUTE = "route"
+#: Before the name of an option of the model.
+MODEL = "model."
+
+
+class Candidate(BaseModel):
+    """What is trained and measured.
+
+    Attributes:
+        model_options: those that are not the recipe's.
+        variant: passes, and what they lead to.
+
+    >>> Candidate(variant=Variant(passes="binarize"), model_options={"width": 8}).model
+    'width=8'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_options: dict[str, int | float | str | bool] = {}
+    variant: Variant = Variant()
+
+    @property
+    def model(self) -> str:
+        """The options, as text."""
+        return ", ".join(f"{name}={value}" for name, value in self.model_options.items())
+
+    @classmethod
+    def at(cls, point: Mapping[str, Any], space: Space, search: Search) -> Candidate:
+        """Return the candidate of a point of a space."""
+        text = space.text(point)
+        route = search.routes[point[ROUTE] - 1] if point.get(ROUTE) else None
+        changed = {
+            name.removeprefix(MODEL): point[name]
+            for name, values in space.dimensions.items()
+            if name.startswith(MODEL) and point[name] != values[0]
+        }
+        variant = Variant(passes=text, route=route, binary=search.binary_of(text))
+        return cls(model_options=changed, variant=variant)
+
+    @classmethod
+    def read(cls, file: Path) -> Candidate:
+        """Return the candidate of a file in a study's folder."""
+        return cls.model_validate(read_json(file))
