@@ -26,6 +26,29 @@ prune-channels)
     return HwoptError(f"unknown {kind} {name!r}: {hint}(valid: {', '.join(names) or 'none'})")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another package says; its type where it says nothing.
+
+    >>> first_line(ValueError("a shape is wrong\\nin detail ...")), first_line(ValueError())
+    ('a shape is wrong', 'ValueError')
+    """
+    return _lines(error)[0]
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of what another package says, where a trace comes first.
+
+    >>> last_line(ValueError("  in layer 1\\na shape is wrong\\n"))
+    'a shape is wrong'
+    """
+    return _lines(error)[-1]
+
+
+def _lines(error: BaseException) -> list[str]:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines or [type(error).__name__]
+
+
 def check_choice(kind: str, name: str, valid: Iterable[str]) -> None:
     """Raise the error for a ``name`` that is not among the ``valid`` ones.
 

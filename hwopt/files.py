@@ -116,6 +116,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise HwoptError(f"{path} does not exist") from None
+    except OSError as error:
+        raise HwoptError(f"{path} cannot be read: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise HwoptError(f"{path} is damaged: not valid JSON ({error})") from None
 

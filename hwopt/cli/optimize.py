@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--target", help="A target's name or .toml file.  [default: host]")
 @options.threads_option
 @options.trials_option
-@click.option("--seed", type=click.IntRange(0), help="Of weights, training and tuning.")
+@click.option("--seed", type=options.SEED, help="Of weights, training and tuning.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder.  [default: runs/NAME of the recipe]"
 )

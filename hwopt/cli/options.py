@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+#: What torch, numpy and TVM all take.
+SEED = click.IntRange(0, 2**31 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+seed_option = click.option("--seed", type=SEED, default=0, show_default=True)
 target_option = click.option(
     "--target", default="host", show_default=True, help="A target's name or .toml file."
 )

@@ -66,7 +66,15 @@ def command(
             click.echo(f"{name}: {done} of {total} networks", err=True)
 
         with progress.tuning_progress() as tuning:
-            profile(graph, chosen, levels=levels, trials=trials, tuning=tuning, report=report)
+            profile(
+                graph,
+                chosen,
+                levels=levels,
+                trials=trials,
+                seed=making.seed,
+                tuning=tuning,
+                report=report,
+            )
     _finish(chosen, output, as_json)
 
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @click.command("search")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--trials", type=click.IntRange(1), help="Candidates to measure.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    help="Networks to measure; the recipe's own `trials` is of kernels.",
+)
 @click.option(
     "--sampler",
     type=click.Choice(["guided", "tpe", "nsga2", "gp", "random"]),
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--ray", help="Train on a Ray cluster: HOST:PORT, or local.")
 @click.option("--target", help="A target's name or .toml file.  [default: the recipe's]")
 @options.threads_option
-@click.option("--seed", type=click.IntRange(0), help="Of weights, training and suggestions.")
+@click.option("--seed", type=options.SEED, help="Of weights, training and suggestions.")
 @click.option("--evaluate", metavar="CANDIDATE", help="Train and measure one: passes, or its file.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder.  [default: runs/NAME of the recipe]"

@@ -55,6 +55,9 @@ def _common(paths: Sequence[tuple[Condition, ...]]) -> tuple[Condition, ...]:
 def _ordered(calls: Sequence[tuple[Call, tuple[int, ...]]]) -> Iterator[Call]:
     """Yield the calls in an order in which they can run, those with fewer conditions first.
 
+    Of two sides the one for what does not hold comes first: what the other one reads stays in its
+    place until then, for those who run the sides by themselves (``hwopt.compiler.grouping``).
+
     Args:
         calls: in another such order, each with the values that it writes.
     """
@@ -69,6 +72,10 @@ def _ordered(calls: Sequence[tuple[Call, tuple[int, ...]]]) -> Iterator[Call]:
             if not missing & {*call.arguments} and not to_come & predicates:
                 ready.append((call, written))
             missing.update(written)
-        chosen = min(ready, key=lambda entry: len(entry[0].when))
+        chosen = min(ready, key=lambda entry: (len(entry[0].when), *map(_holds, entry[0].when)))
         left.remove(chosen)
         yield chosen[0]
+
+
+def _holds(condition: Condition) -> bool:
+    return condition.holds

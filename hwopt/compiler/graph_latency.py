@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hwopt.compiler.latency import measure
 from hwopt.compiler.machines import release_boards
 from hwopt.files import read_json, write_json
+from hwopt.targets.database import KernelDatabase, code_version
 from hwopt.targets.kernel_shape import KernelShape
 from hwopt.targets.latency_table import KernelCalls, LatencyTable
 
@@ -111,13 +112,19 @@ class GraphLatency:
     def _measure(self, base: Graph, new: dict[str, Graph]) -> None:
         base_key = self._key(base, base)
         artifacts = {key: self._compiled(graph) for key, graph in ((base_key, base), *new.items())}
+        release_boards(self.target)  # others may wait for them, with the lock
+        with KernelDatabase(self.target).alone():
+            self._measure_artifacts(base_key, artifacts)
+
+    def _measure_artifacts(self, base_key: str, artifacts: dict[str, Artifact]) -> None:
+        """Measure in turns, and remember, while no other process measures for this target."""
         calls = {
             key: artifact.call(*artifact.random_inputs(0)) for key, artifact in artifacts.items()
         }
         runs = self.runs or _enough(calls[base_key])
         runs = math.ceil(runs / _FEWEST_ROUNDS)
         bases: list[float] = []
-        ratios: dict[str, list[float]] = {key: [] for key in new}
+        ratios: dict[str, list[float]] = {key: [] for key in artifacts if key != base_key}
         while len(bases) < _FEWEST_ROUNDS or (
             len(bases) < _MOST_ROUNDS and not all(map(_precise, ratios.values()))
         ):
@@ -162,7 +169,7 @@ class GraphLatency:
         return compile(graph, target=self.target, **self._compile_options)
 
     def _key(self, base: Graph, graph: Graph) -> str:
-        parts = [self.target.fingerprint(), str(self._compile_options["trials"])]
+        parts = [self.target.fingerprint(), code_version(), str(self._compile_options["trials"])]
         parts += [str(self.runs), str(_MOST_ROUNDS), str(_PRECISION), "with intervals"]
         parts += [_structure(base), "" if graph is base else _structure(graph)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -12,7 +12,7 @@ from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from hwopt.compiler import converters
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 
 
 def lower(module: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> tvm.IRModule:
@@ -42,7 +42,7 @@ def lower(module: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> tvm.IR
             custom_convert_map=converters.converters(),
         )
     except Exception as error:  # whatever TVM raises
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        reason = first_line(error)
         message = f"TVM cannot import the model: {type(error).__name__}: {reason}"
         raise HwoptError(message) from error
 
@@ -59,7 +59,7 @@ def _export(module: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> Any:
             table = torch.export.default_decompositions() | converters.decompositions()
             return program.run_decompositions(table)
     except Exception as error:  # torch.export raises whatever the traced code raises
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        reason = first_line(error)
         raise HwoptError(
             f"the model cannot be traced by torch.export: {type(error).__name__}: {reason}"
         ) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 from hwopt.compiler.manifest import LIBRARY_FILE, Manifest
 from hwopt.compiler.memory import Memory
 from hwopt.compiler.plan import INFERENCE, Call
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 from hwopt.targets import gpu
 from hwopt.targets.runtime import load_runtime
 from hwopt.targets.threads import use_threads
@@ -107,7 +107,7 @@ class GpuMachine:
             for array, tensor in self._copied:
                 array[...] = tensor.numpy()
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise HwoptError(f"the GPU cannot run the artefact: {reason}") from error
 
     def kernel(self, call: Call) -> Callable[[], None]:

@@ -21,7 +21,7 @@ from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.move_constants import move_constants
 from hwopt.compiler.relax_operators import is_own
 from hwopt.compiler.whole_model import WholeModel, follow
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, last_line
 from hwopt.targets import Target, templates, tuner, tvm_build
 from hwopt.targets.database import LIBRARIES, KernelDatabase
 from hwopt.targets.kernel_shape import kernel_shape
@@ -171,7 +171,7 @@ def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
     try:
         converted = relax.transform.ConvertLayout(CHANNELS_LAST)(mod)
     except tvm.error.InternalError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = last_line(error)
         log.warning("convolutions stay channels first, which is slower: TVM says %s", reason)
         return mod
     return _fold_constants(converted)

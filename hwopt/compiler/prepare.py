@@ -90,6 +90,9 @@ def _inputs(graph: Graph, examples: Sequence[torch.Tensor] | None) -> tuple[torc
         if tuple(example.shape) != spec.at(batch):
             shape = list(example.shape)
             raise HwoptError(f"example input {name!r} has the shape {shape}, the graph {spec}")
+        dtype = str(example.dtype).removeprefix("torch.")
+        if dtype != spec.dtype:
+            raise HwoptError(f"example input {name!r} is {dtype}, the graph takes {spec.dtype}")
     return tuple(examples)
 
 

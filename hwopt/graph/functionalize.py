@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -19,10 +20,13 @@ def functionalized(program: ExportedProgram) -> ExportedProgram:
     in_place = [n for n in program.graph.nodes if _writes(n)]
     if not in_place:
         return program
-    if any(_has_views(node.args[0]) or _functional(node) is None for node in in_place):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
+    is_rewritten = any(_has_views(node.args[0]) or _functional(node) is None for node in in_place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
+        if is_rewritten:
             return program.run_decompositions({})
+        program = copy.deepcopy(program)  # the given one is its owner's
+    in_place = [n for n in program.graph.nodes if _writes(n)]
     order = {n: i for i, n in enumerate(program.graph.nodes)}
     for node in in_place:
         written: Any = node.args[0]

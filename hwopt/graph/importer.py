@@ -15,7 +15,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from hwopt import logs
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 from hwopt.graph.graph import Graph
 from hwopt.graph.program import from_program
 from hwopt.graph.symbols import NotABatchMultiple
@@ -56,6 +56,7 @@ def import_model(
     if isinstance(model, str | Path):
         return _import_file(Path(model), example_inputs, name)
     if isinstance(model, ExportedProgram):
+        _check_none_given(example_inputs, "an exported program")
         return _from_exported(model, name or "model")
     if example_inputs is None:
         raise HwoptError("a torch module is imported with example inputs: give at least one tensor")
@@ -84,11 +85,17 @@ def _import_file(
         return import_model(module, examples, name=name or path.stem)
     if path.suffix != ".pt2":
         raise HwoptError(f"{path}: only .pt2 and .onnx files hold a model that can be imported")
+    _check_none_given(example_inputs, str(path))
     try:
         program = torch.export.load(path)
     except Exception as error:  # torch raises many types for a damaged file
-        raise HwoptError(f"{path} cannot be read as a .pt2 file: {_first_line(error)}") from error
+        raise HwoptError(f"{path} cannot be read as a .pt2 file: {first_line(error)}") from error
     return _from_exported(program, name or path.stem)
+
+
+def _check_none_given(example_inputs: object, what: str) -> None:
+    if example_inputs is not None:
+        raise HwoptError(f"the inputs of {what} are those that it was exported with: give none")
 
 
 def _from_exported(program: ExportedProgram, name: str) -> Graph:
@@ -149,10 +156,5 @@ def _export_failure(model: nn.Module, error: BaseException) -> str:
     ]
     own = [f for f in frames if "hwopt/graph/" not in f.filename]
     where = f" at {own[-1].filename}:{own[-1].lineno} ({own[-1].line})" if own else ""
-    message = f"{type(model).__name__} cannot be exported{where}: {_first_line(error)}"
+    message = f"{type(model).__name__} cannot be exported{where}: {first_line(error)}"
     return f"{message}; rewrite that line without control flow on tensor values"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 
 
 def load_onnx(path: Path) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
@@ -33,7 +33,7 @@ def load_onnx(path: Path) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
                 f"{path}: ONNX operator not supported by onnx2torch: {error}"
             ) from error
         except Exception as error:  # protobuf, checker and converter raise many types
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise HwoptError(f"{path} cannot be read as an ONNX model: {reason}") from error
     initializers = {tensor.name for tensor in model.graph.initializer}
     examples = []

@@ -59,6 +59,9 @@ class _Builder:
                 self.output(node)
         self.graph.infer_shapes()
         remove_unused(self.graph)
+        # The program's tensors are the model's own, and training it must not change the graph.
+        for name, tensor in self.graph.parameters.items():
+            self.graph.set_parameter(name, tensor.clone())
         return self.graph
 
     def placeholder(self, node: fx.Node, spec: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 from hwopt.graph.module import Operation
 from hwopt.graph.types import Batch, Dimension, Node, Operand, Parameter, TensorSpec, Value
 
@@ -64,7 +64,7 @@ def _call(graph: Graph, node: Node, operands: dict[str, Any], batch: int) -> lis
         result = Operation(node).eval()(operands, batch)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         read = ", ".join(f"{role}: {_describe(graph, o)}" for role, o in node.flat_operands())
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise HwoptError(
             f"node {node.name!r} ({node.op}) does not fit ({read}): {reason}"
         ) from error

@@ -41,6 +41,8 @@ def load_graph(
     """
     kind = source_kind(source)
     if kind == "callable":
+        if num_classes:
+            raise HwoptError(f"{source} knows its classes itself: give them as options, or none")
         return _from_callable(source, input_shape, options or {}, seed)
     if kind == "file":
         if input_shape or options or num_classes:

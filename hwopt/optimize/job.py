@@ -24,6 +24,7 @@ from hwopt.optimize.results import MEASURED, compare, routed_notes, sparse_notes
 from hwopt.optimize.terms import make_terms
 from hwopt.optimize.workspace import Workspace
 from hwopt.passes.routing import is_routed
+from hwopt.targets.database import KernelDatabase
 from hwopt.train.cpu import set_threads
 from hwopt.train.routed_parts import coverage_of
 
@@ -232,7 +233,9 @@ class Job:
                     calls[f"{name}/{peer}"] = peers.make(peer, graph, inputs, threads, folder)
                 except HwoptError as error:
                     failures.append(f"{name}: {error}")
-        latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
+        release_boards(self.target)  # others may wait for them, with the lock
+        with KernelDatabase(self.target).alone():
+            latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
         release_boards(self.target)
         return {
             "latencies": {name: latency.to_json() for name, latency in latencies.items()},

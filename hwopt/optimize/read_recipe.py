@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hwopt.errors import HwoptError, unknown_name
+from hwopt.errors import HwoptError, first_line, unknown_name
 from hwopt.optimize.check_recipe import check_recipe
 from hwopt.optimize.recipe import (
     Alignment,
@@ -56,7 +56,7 @@ def read_document(path: Path) -> dict[str, Any]:
         else:
             document = yaml.safe_load(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise HwoptError(f"recipe {path} cannot be parsed: {first}") from None
     if not isinstance(document, dict):
         raise HwoptError(f"recipe {path} must hold keys and values, such as 'model: resnet8'")

@@ -206,7 +206,7 @@ class Recipe(_Strict):
     peers: tuple[str, ...] = ("onnxruntime",)
     check_samples: PositiveInt = 1000
     runs: PositiveInt = 500
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     @property
     def baseline(self) -> str:

@@ -139,6 +139,8 @@ class VariantSteps:
         of_rounds = variant.model_dump(exclude={"route"})
         depends_on = [*depends_on, of_rounds, training.model_dump(), compression.samples]
 
+        folder = self.work.path("checkpoints", f"{self.name}-{digest(depends_on)}")
+
         def rounds() -> tuple[Graph, list[str]]:
             context = compression.context()
             graph = train.fit_in_rounds(
@@ -149,12 +151,14 @@ class VariantSteps:
                 growth=variant.growth,
                 terms=lambda graph: make_terms(training, graph, compression.samples, variant, base),
                 context=context,
-                folder=self.work.path("checkpoints", f"{self.name}-{digest(depends_on)}"),
+                folder=folder,
                 **compression.fit_arguments(training),
             )
             return graph, _noted(context)
 
-        return self._step("rounds", depends_on, rounds)
+        made = self._step("rounds", depends_on, rounds)
+        train.remove_rounds(folder)
+        return made
 
     def _condensed(self, graph: Graph, budget: Budget) -> tuple[Graph, list[str]]:
         """Remove the channels that training left at zero, and say whether that is enough."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hwopt.errors import HwoptError, unknown_name
+from hwopt.errors import HwoptError, first_line, unknown_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,8 +100,7 @@ def make(
     try:
         call: Call = module.make(graph, inputs, threads, folder, **options)
     except Exception as error:  # of any kind, as the peers are others' code
-        first = next(iter(str(error).splitlines()), "")
-        message = f"{name} cannot run {graph.name}: {type(error).__name__} {first}"
+        message = f"{name} cannot run {graph.name}: {type(error).__name__} {first_line(error)}"
         raise HwoptError(message) from error
     return call
 

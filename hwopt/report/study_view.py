@@ -13,12 +13,12 @@ Study = dict[str, Any]
 Trial = dict[str, Any]
 
 #: The stages of a trial, in their order.
-STAGES = ("passes", "train", "compile", "measure")
+STAGES = ("passes", "train", "measure")
 #: How many points below the baseline still count as as good: half a point.
 NEAR = 0.005
 _MAY_BE_MISSING = (
     *("accuracy", "latency", "ratio", "macs", "bytes", "memory_bytes", "parameters", "started"),
-    *("seconds", "reason", "kernels", "artifact", "command", "predicted", "test_accuracy"),
+    *("seconds", "reason", "kernels", "artifact", "command", "test_accuracy"),
     *("repeats", "model"),
 )
 
@@ -84,9 +84,6 @@ def facts(trial: Trial, baseline: dict[str, Any]) -> list[tuple[str, str]]:
         known.append(("latency", interval(trial["latency"])))
     if trial.get("ratio") is not None:
         known.append(("ratio to baseline", ratio(trial["ratio"])))
-    if predicted := trial.get("predicted"):
-        span = f"{predicted['low_ms']:.3f}–{predicted['high_ms']:.3f}"
-        known.append(("predicted", f"{predicted['ms']:.3f} ms ({span})"))
     if trial.get("macs") is not None:
         known.append(("MACs", millions(trial["macs"])))
     for entry, name in (("bytes", "size"), ("memory_bytes", "memory")):

@@ -31,6 +31,7 @@ def profile(
     *,
     levels: int = LEVELS,
     trials: int | None = None,
+    seed: int = 0,
     tuning: Progress | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -42,7 +43,7 @@ def profile(
         graph: its widths are the largest of the grid; weights play no role.
         target: the device.
         levels: widths of each group of channels, a prime number.
-        trials, tuning: of compiling; see ``hwopt.compile``.
+        trials, seed, tuning: of compiling; see ``hwopt.compile``.
         report: called with networks done, and networks in all.
 
     Raises:
@@ -54,7 +55,7 @@ def profile(
         raise HwoptError(f"no {target.name} is within reach to measure on: see `hwopt targets add`")
     networks = grid(graph, levels, multiple=target.float_lanes)
     measure = GraphLatency(
-        target, trials=trials, memory=own_folder(target) / MEMORY, progress=tuning
+        target, trials=trials, seed=seed, memory=own_folder(target) / MEMORY, progress=tuning
     )
     for start in range(0, len(networks), TOGETHER):
         if report:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hwopt.errors import HwoptError
 from hwopt.files import read_json
 from hwopt.optimize import Variant
 
@@ -56,5 +57,14 @@ class Candidate(BaseModel):
 
     @classmethod
     def read(cls, file: Path) -> Candidate:
-        """Return the candidate of a file in a study's folder."""
-        return cls.model_validate(read_json(file))
+        """Return the candidate of a file in a study's folder.
+
+        Raises:
+            HwoptError: if it is the file of none.
+        """
+        try:
+            return cls.model_validate(read_json(file))
+        except ValidationError:
+            raise HwoptError(
+                f"{file} is not a candidate's: they lie in the folder candidates of a study"
+            ) from None

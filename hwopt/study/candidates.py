@@ -63,12 +63,7 @@ class Candidates:
         assert self.recipe.fine_tune is not None
         self.epochs = self.recipe.fine_tune.epochs
         self.job = self._job(self.epochs)
-        self.latency = GraphLatency(
-            self.job.target,
-            trials=self.recipe.trials,
-            seed=self.recipe.seed,
-            memory=own_folder(self.job.target) / MEMORY,
-        )
+        self.latency = self._latency(own_folder(self.job.target) / MEMORY)
         self.known = Knowledge(self.job, self.latency)
 
     def prepare(self) -> None:
@@ -84,7 +79,7 @@ class Candidates:
         )
         # Multiples of one latency are compared, so all are of the day on which it was measured.
         scale = self.latency.base_ms(base) / latency["median_ms"]
-        latency |= {key: scale * latency[key] for key in ("median_ms", "p10_ms", "p90_ms")}
+        latency |= {name: scale * ms for name, ms in latency.items() if name.endswith("_ms")}
         space = self._space(base)
         plugins = [sha256(Path(file)) for file in self.plugins]
         depends_on = [key, target.fingerprint(), plugins, self.search.space, space.dimensions]
@@ -94,7 +89,8 @@ class Candidates:
         names = ("macs", "parameters", "kernels")
         document = {
             **known,
-            "key": digest([__version__, *depends_on]),
+            # Samplers of Optuna's choose from what passes refuse, too: theirs is another space.
+            "key": digest([__version__, *depends_on, known["dimensions"]]),
             "data": self.samples.name,
             "notes": self._notes(),
             "baseline": {
@@ -169,14 +165,20 @@ class Candidates:
             "seconds": {"passes": asked - start, "train": time.perf_counter() - asked},
         }
 
-    def measure(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Measure candidates side by side with the unchanged network; figures by name."""
+    def measure(self, names: Sequence[str], again: bool = False) -> dict[str, dict[str, Any]]:
+        """Measure candidates side by side with the unchanged network; figures by name.
+
+        Args:
+            names: of the candidates.
+            again: measure what was measured before, too.
+        """
+        latency = self._latency(None) if again else self.latency
         start = time.perf_counter()
         base, _ = self.job.trained()
         graphs = {name: Graph.load(self.job.work.path("graphs", name)) for name in names}
-        found = relative_latencies(self.latency, base, graphs, self.samples.validation)
+        found = relative_latencies(latency, base, graphs, self.samples.validation)
         seconds = (time.perf_counter() - start) / len(names)
-        ms = self.latency.base_ms(base)
+        ms = latency.base_ms(base)
         results: dict[str, dict[str, Any]] = {}
         for name, graph in graphs.items():
             footprint = footprint_of(graph, self.job.target)
@@ -202,6 +204,10 @@ class Candidates:
             "artifact_bytes": facts["bytes"],
             **{key: facts[key] for key in ("kernels", "check")},
         }
+
+    def _latency(self, memory: Path | None) -> GraphLatency:
+        recipe = self.recipe
+        return GraphLatency(self.job.target, trials=recipe.trials, seed=recipe.seed, memory=memory)
 
     def _candidate(self, name: str) -> Candidate:
         return Candidate.read(candidate_file(self.folder, name))

@@ -44,7 +44,7 @@ def evaluate(
     assert recipe.fine_tune is not None
     steps: tuple[tuple[str, dict[str, Any]], ...] = (
         ("train", {"name": NAME, "epochs": recipe.fine_tune.epochs}),
-        ("measure", {"names": [NAME]}),
+        ("measure", {"names": [NAME], "again": True}),
         ("finish", {"name": NAME}),
     )
     found: dict[str, Any] = {"passes": given.variant.passes, "artifact": f"artifacts/{NAME}"}

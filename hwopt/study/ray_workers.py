@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 from hwopt.study.processes import Outcome, Processes, Task
 from hwopt.targets.address import parse_address
 
@@ -59,7 +59,7 @@ class RayWorkers:
             self._ray.cancel(reference, force=True)
             return Outcome(reason=f"took over {seconds:g} s")
         except self._ray.exceptions.RayError as error:
-            return Outcome(reason=f"its worker was lost: {str(error).splitlines()[0]}")
+            return Outcome(reason=f"its worker was lost: {first_line(error)}")
         return found
 
 

@@ -30,7 +30,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     ms: float | None = Field(default=None, gt=0)
     share: float | None = Field(default=None, gt=0)
-    accuracy: float | None = Field(default=None, ge=0, le=1)
+    accuracy: float | None = Field(default=None, ge=0, lt=1)
     memory_bytes: PositiveInt | None = None
     bytes: PositiveInt | None = None
 

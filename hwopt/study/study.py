@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hwopt import targets
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 from hwopt.files import read_json, write_json
 from hwopt.optimize import Recipe, asked_peers
 from hwopt.optimize.workspace import Workspace, digest
@@ -149,7 +149,7 @@ class Study:
                 load_if_exists=True,
             )
         except Exception as error:  # each database has errors of its own
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise HwoptError(f"the storage {storage} cannot be opened: {reason}") from error
         if not self.optuna.trials:
             for point in self._fronts_of_others():

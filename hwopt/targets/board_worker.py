@@ -43,7 +43,7 @@ class _Progress:
 
     def hangs(self) -> bool:
         """Return whether a board answers no more: it would have ended the session itself."""
-        return any(time.monotonic() > end for end in self.ends.values())
+        return any(time.monotonic() > end for end in [*self.ends.values()])
 
 
 def measure_on_boards(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]:

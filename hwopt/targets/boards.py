@@ -16,7 +16,7 @@ import numpy as np
 import tvm
 from tvm import rpc
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, last_line
 from hwopt.targets.libraries import link
 from hwopt.targets.target import Target
 from hwopt.targets.tracker import WAIT_SECONDS, BoardLost, Tracker
@@ -119,13 +119,9 @@ class Board:
             raise BoardLost(f"it took too long on the board {self.name}") from error
         except (OSError, tvm.error.InternalError) as error:
             release()
-            raise BoardLost(f"the board {self.name} was lost: {_last_line(error)}") from error
+            raise BoardLost(f"the board {self.name} was lost: {last_line(error)}") from error
         except tvm.error.RPCError as error:
-            raise HwoptError(f"the board {self.name} says: {_last_line(error)}") from error
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise HwoptError(f"the board {self.name} says: {last_line(error)}") from error
 
 
 def use_threads(session: Any, count: int) -> int:
@@ -162,7 +158,7 @@ def request(
             session = rpc.connect(offer.host, offer.port, offer.word, seconds)
             return Board(session, name)
         except (OSError, RuntimeError) as error:
-            message = f"no board: {name} does not answer ({_last_line(error)}); is its tunnel open?"
+            message = f"no board: {name} does not answer ({last_line(error)}); is its tunnel open?"
         if time.monotonic() > end:
             raise HwoptError(f"{message} Waited {wait:g} s")
         if waiting:

@@ -15,7 +15,7 @@ from typing import Any
 import tvm
 from tvm import s_tir, tirx
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, last_line
 from hwopt.targets import pointers, templates
 from hwopt.targets.c_code import SCRATCH, CCode, CKernel
 from hwopt.targets.target import Target
@@ -123,7 +123,7 @@ def _as_c(name: str, func: tirx.PrimFunc, target: Target) -> CKernel:
     try:
         module, _ = pointers.build({function: func}, target, pointers.WITHOUT_VECTORS)
     except tvm.error.InternalError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = last_line(error)
         raise HwoptError(f"the kernel {name} cannot be written as C: {reason}") from error
     match = _DEFINITION.search(module.inspect_source())
     assert match is not None

@@ -17,7 +17,7 @@ import tvm
 from tvm import tirx
 from tvm.support import cc
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, last_line
 from hwopt.files import atomic_file
 from hwopt.targets import tvm_build
 from hwopt.targets.target import Target
@@ -84,6 +84,6 @@ def _linking_error(error: Exception, path: Path, target: Target) -> Exception:
     """Return what the linker's own words mean."""
     if "No space left on device" in str(error):
         return OSError(errno.ENOSPC, "No space left on device", str(path))
-    reason = str(error).strip().splitlines()[-1]
+    reason = last_line(error)
     compiler = target.compiler or "g++"
     return HwoptError(f"the compiled model cannot be linked: {reason}; is {compiler} there?")

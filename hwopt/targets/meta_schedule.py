@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import itertools
+import json
 import logging
 import os
 import sys
@@ -20,6 +22,7 @@ from tvm import tirx
 from tvm.s_tir import meta_schedule as ms
 
 from hwopt import logs
+from hwopt.files import atomic_file
 from hwopt.targets import boards, tvm_build
 from hwopt.targets.address import parse_address
 from hwopt.targets.host import usable_cores
@@ -66,9 +69,9 @@ def search(
     folder.mkdir(parents=True, exist_ok=True)
     _import_intrinsics()
     with logs.at_least(MS_LOG, logging.ERROR), _threads(target.threads):
-        database = ms.database.JSONDatabase(
-            str(folder / "workloads.json"), str(folder / "tuning_records.json")
-        )
+        workloads, tuning_records = folder / "workloads.json", folder / "tuning_records.json"
+        _mend(workloads, tuning_records)
+        database = ms.database.JSONDatabase(str(workloads), str(tuning_records))
         known = _records(database, module)
         missing = max(0, trials - len(known))
         if missing:
@@ -99,6 +102,36 @@ def search(
         best.trace.apply_to_schedule(schedule, remove_postproc=False)
     scheduled = tvm_build.mark_scheduled(schedule).without_attr("global_symbol")
     return Found(scheduled, _seconds(best) * 1e6, len(records) - len(known))
+
+
+def _mend(workloads: Path, records: Path) -> None:
+    """Drop what a killed process, or a full disk, left of lines: TVM would read none of the rest.
+
+    A record begins with the number of its workload, so workloads behind a torn one go, too.
+    """
+    whole = list(itertools.takewhile(_is_json, _lines(workloads)))
+    known = [
+        line for line in _lines(records) if _is_json(line) and json.loads(line)[0] < len(whole)
+    ]
+    for path, lines in ((workloads, whole), (records, known)):
+        text = "".join(f"{line}\n" for line in lines)
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+            with atomic_file(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
 
 
 def _import_intrinsics() -> None:

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 from hwopt.targets.address import parse_address
 from hwopt.targets.probe import FACTS, facts
 
@@ -81,7 +81,7 @@ def serve(
             server._listen_loop(listening, port, key, where, None, reported)
         except RuntimeError as error:
             # The child that served a client is gone, or the tracker: begin again.
-            log.warning("%s", str(error).splitlines()[0])
+            log.warning("%s", first_line(error))
             os.chdir(here)  # a client's folder is gone with it
 
 

@@ -87,6 +87,7 @@ class Target:
         """Return 12 hex digits over everything that changes which kernel is best."""
         facts = json.dumps(
             [self.tvm, self.vector_bits, self.vector_registers, self.threads, self.cpu]
+            + [self.l2_bytes]
             + ["emulated"] * self.emulated,
             sort_keys=True,
         )
@@ -105,6 +106,8 @@ class Target:
     def from_file(cls, path: Path, defaults: dict[str, Any] | None = None) -> Target:
         """Read a target file; ``defaults`` stand in for the keys that it leaves out.
 
+        They are facts of this machine, and no other one's: boards must give all.
+
         Raises:
             HwoptError: if the file is missing or not TOML, or a key is unknown, missing or of
                 the wrong type.
@@ -113,13 +116,16 @@ class Target:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise HwoptError(f"target file {path} does not exist") from None
+        except OSError as error:
+            raise HwoptError(f"target file {path} cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise HwoptError(f"target file {path} is not valid TOML: {error}") from None
         types = typing.get_type_hints(cls)
         for key in values:
             if key not in types:
                 raise HwoptError(f"target file {path}: {unknown_name('key', key, types)}")
-        values = {"name": path.stem, "description": "", **(defaults or {}), **values}
+        is_here = values.get("runner", "local") == "local"
+        values = {"name": path.stem, "description": "", **((is_here and defaults) or {}), **values}
         for field in dataclasses.fields(cls):
             if field.name not in values and field.default is dataclasses.MISSING:
                 raise HwoptError(f"target file {path}: the key {field.name!r} is missing")

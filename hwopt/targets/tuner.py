@@ -170,10 +170,10 @@ class _Tuning:
         Candidates that are known to fail are never taken.
         """
         candidates = self.space[:trials] if len(self.space) > 1 else []
-        if self._missing(candidates):
+        if self._missing(candidates) or (candidates and self._lack_finals()):
             with _alone(self.database, self.target):
                 self._measure(self._missing(candidates), REPEATS, REPEAT_MS)
-                if self.measured:
+                if self.measured or self._lack_finals():
                     self._measure_finalists()
         records = self._records()
         fastest = best(records)
@@ -192,6 +192,11 @@ class _Tuning:
             return Choice(func, road, median, self.measured, failures)
         default = templates.default_schedule(self.func, self.target)
         return Choice(default, "fallback", None, self.measured, failures)
+
+    def _lack_finals(self) -> bool:
+        """Return whether a process was killed after it had timed candidates shortly."""
+        timed = [record for record in self._records() if record.fastest_us is not None]
+        return bool(timed) and all(record.runs < FINAL_REPEATS for record in timed)
 
     def _missing(self, candidates: list[Config]) -> list[Config]:
         """Return the candidates of which nothing is known."""

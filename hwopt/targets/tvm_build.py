@@ -8,7 +8,7 @@ from typing import Any
 import tvm
 from tvm import s_tir, tirx
 
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, last_line
 from hwopt.targets.target import Target
 
 SCHEDULED = "tirx.is_scheduled"
@@ -68,7 +68,7 @@ def check_target(target: Target) -> None:
     try:
         build_kernel(schedule.mod["main"], target)
     except Exception as error:  # TVM raises a different type in each of its layers
-        reason = str(error).strip().splitlines()[-1]
+        reason = last_line(error)
         raise HwoptError(f"TVM cannot build for target {target.name!r}: {reason}") from error
 
 

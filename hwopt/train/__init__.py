@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hwopt.train.history import EpochStats, History
     from hwopt.train.loop import fit
     from hwopt.train.penalties import L1Penalty
-    from hwopt.train.rounds import fit_in_rounds
+    from hwopt.train.rounds import fit_in_rounds, remove_rounds
     from hwopt.train.terms import Term
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "fit",
     "fit_in_rounds",
     "flip",
+    "remove_rounds",
     "shift",
     "shift_and_flip",
     "substituted_places",
@@ -67,6 +68,7 @@ _MODULES = {
     "evaluate": "evaluation",
     "fit": "loop",
     "fit_in_rounds": "rounds",
+    "remove_rounds": "rounds",
     "flip": "augment",
     "shift": "augment",
     "shift_and_flip": "augment",

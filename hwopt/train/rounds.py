@@ -51,8 +51,8 @@ def fit_in_rounds(
         rounds, growth: see ``hwopt.passes.rounds.shares``.
         terms: called with the graph of every round.
         context: for the passes.
-        folder: where rounds are kept, so that a killed call goes on where it was; it is removed at
-            the end.
+        folder: where rounds are kept, so that a killed call goes on where it was; when the result
+            is kept, remove it with ``remove_rounds``.
         training: arguments of ``fit``, of every round.
 
     Raises:
@@ -81,8 +81,6 @@ def fit_in_rounds(
             notes = [(name, dataclasses.asdict(note)) for name, note in context.notes[before:]]
             write_json(_notes(kept), notes)
             graph.save(kept)
-    if folder is not None:
-        _remove(folder)
     return graph
 
 
@@ -101,8 +99,13 @@ def _notes(kept: Path) -> Path:
     return kept.with_name(f"{kept.name}-notes.json")
 
 
-def _remove(folder: Path) -> None:
-    """Remove the folder, what says whose it is last: a kill in the middle leaves it claimed."""
+def remove_rounds(folder: Path) -> None:
+    """Remove the folder of ``fit_in_rounds``, whose result is kept elsewhere by now.
+
+    What says whose it is goes last: a kill in the middle leaves it claimed.
+    """
+    if not folder.exists():
+        return
     for path in sorted(folder.iterdir(), key=lambda path: path.name == MARKER):
         if path.is_dir():
             shutil.rmtree(path)

@@ -101,6 +101,32 @@ def test_choices_within_a_choice():
 
 
 @pytest.mark.parametrize("batch", [1, 4])
+def test_both_sides_read_what_the_router_reads(batch):
+    """Each side is asked for alone, and neither may overwrite what the other one reads."""
+
+    class Apart(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.router = nn.Linear(6, 64), nn.Linear(64, 1)
+            self.large = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+            self.small = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 3))
+
+        def forward(self, x):
+            features = self.stem(x).relu()
+            asks = self.router(features)[:, 0] > 0
+            return cond(asks, self.large(features), self.small(features))
+
+    torch.manual_seed(0)
+    model, x = Apart().eval(), torch.randn(43, 6)
+    graph = hwopt.import_model(model, torch.randn(1, 6))
+    artifact = hwopt.compile(graph, torch.zeros(batch, 6), trials=0)
+    with torch.no_grad():
+        expected = model.double()(x.double())
+        assert 5 < (model.router(model.stem(x.double()).relu()) > 0).sum() < 38
+    np.testing.assert_allclose(artifact.predict(x), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_many_inputs_are_answered_in_groups(routed, batch, share):
     """Easy and hard ones come mixed, and their number is no multiple of the batch."""

@@ -105,6 +105,16 @@ def test_training_changes_the_module_and_not_the_graph():
     assert max_difference(trained.to_torch().eval()(x), module.eval()(x)) == 0
 
 
+def test_training_the_model_after_its_import_leaves_the_graph():
+    model = make(Residual)
+    graph = hwopt.import_model(model, torch.randn(1, *IMAGE))
+    before = {name: t.clone() for name, t in graph.parameters.items()}
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.add_(1)
+    assert all(torch.equal(graph.parameter(name), t) for name, t in before.items())
+
+
 def test_state_dict_has_the_names_of_the_model():
     model = make(Residual)
     module = hwopt.import_model(model, torch.randn(1, *IMAGE)).to_torch()
@@ -250,6 +260,19 @@ def test_exported_program_and_pt2_file(tmp_path):
     torch.export.save(program, tmp_path / "net.pt2")
     for source in (program, tmp_path / "net.pt2"):
         assert max_difference(hwopt.import_model(source).to_torch().eval()(x), model(x)) <= 1e-6
+
+
+def test_a_program_stays_as_its_owner_made_it(tmp_path):
+    class InPlace(nn.Module):
+        def forward(self, x):
+            return (x + 1).relu_()
+
+    program = torch.export.export(InPlace(), (torch.randn(2, 3),))
+    before = str(program.graph)
+    hwopt.import_model(program)
+    assert str(program.graph) == before
+    with pytest.raises(HwoptError, match="those that it was exported with: give none"):
+        hwopt.import_model(program, torch.randn(2, 3))
 
 
 def test_onnx_file(tmp_path):

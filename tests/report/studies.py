@@ -69,7 +69,7 @@ def _trial(number: int, random: np.random.Generator) -> dict:
     binary = number % 5 == 4
     passes = f"prune-channels{{ratio={1 - kept:.2f},criterion=taylor}}" + ",binarize" * binary
     passes = passes if number else ""
-    stages = {"passes": 0.8, "train": 6 + 8 * kept, "compile": 3 + 2 * kept, "measure": 1.5}
+    stages = {"passes": 0.8, "train": 6 + 8 * kept, "measure": 4.5 + 2 * kept}
     trial = {
         "number": number,
         "state": "measured",
@@ -77,7 +77,6 @@ def _trial(number: int, random: np.random.Generator) -> dict:
         "choices": {"ratio": 1 - kept, "binary": binary},
         "started": _time(12.0 * number),
         "seconds": stages,
-        "predicted": {"ms": 0.2 * kept, "low_ms": 0.17 * kept, "high_ms": 0.24 * kept},
     }
     if number % 7 == 3:
         trial |= {

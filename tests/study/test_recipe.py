@@ -22,6 +22,7 @@ from tests.study.studies import RECIPE, changed
             {**changed(model_options={"width": [8]}), "train": None},
             "other models have no weights: train must say how",
         ),
+        (changed(limits={"accuracy": 1}), "search: limits.accuracy: Input should be less than 1"),
         (changed(limits={"ms": 0}), "search: limits.ms: Input should be greater than 0"),
         (changed(first_epochs=[1]), "first_epochs must rise, and end below the 1 of fine_tune"),
         ({**RECIPE, "fine_tune": None}, "fine_tune must describe how"),

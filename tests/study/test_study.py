@@ -216,8 +216,8 @@ def test_another_studys_front_comes_first(done, tmp_path):
 
 
 def test_other_widths_of_the_model_are_candidates(tmp_path):
-    only = {**RECIPE["search"]["only"]}
-    only |= dict.fromkeys(("prune-channels.stem.conv", "prune-channels.stages.0.conv1"), [1.0])
+    widths = ("stem.conv", "stages.0.conv1")
+    only = RECIPE["search"]["only"] | {f"prune-channels.{name}": [1.0] for name in widths}
     document = study(tmp_path, changed(trials=2, only=only, model_options={"width": [8]})).run()
     assert document["space"] == {"model.width": [4, 8]}
     trials = {trial["choices"]["model.width"]: trial for trial in document["trials"]}

@@ -84,6 +84,15 @@ def test_what_was_measured_on_one_target_is_not_taken_for_another(
     assert (choice.median_us, choice.failures) == (None, ())
 
 
+def test_what_was_killed_before_its_finals_has_them_the_next_time(kernel, tmp_path):
+    remember(kernel, tmp_path, [3.0, 2.0])
+    choose(kernel, tmp_path, 2)
+    records = KernelDatabase(HOST, tmp_path).candidates(
+        kernel_key(kernel), templates.find(kernel, HOST).name
+    )
+    assert [record.runs for record in records] == [tuner.FINAL_REPEATS] * 2
+
+
 def test_negative_trials(kernel, tmp_path):
     with pytest.raises(HwoptError, match="trials must be 0 or more, not -1"):
         choose(kernel, tmp_path, -1)

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from hwopt import targets
+from hwopt.compiler.lower import lower
+from hwopt.compiler.pipeline import to_kernels, unscheduled
+from hwopt.targets.meta_schedule import search
+
+HOST = targets.get("host")
+
+
+@pytest.mark.slow
+def test_a_torn_line_costs_itself_alone(tmp_path):
+    module = lower(nn.Conv3d(1, 2, 3), (torch.randn(1, 1, 4, 5, 5),))
+    name, func = next(
+        one for one in unscheduled(to_kernels(module, HOST)).items() if "conv" in one[0]
+    )
+    first = search(func, name, HOST, tmp_path, trials=2, seed=0)
+    assert first.measured == 2 and first.median_us is not None
+    records = tmp_path / "tuning_records.json"
+    whole = records.read_text()
+    records.write_text(whole + whole.splitlines()[-1][:40])
+    again = search(func, name, HOST, tmp_path, trials=0, seed=0)
+    assert again.median_us == first.median_us
+    assert records.read_text() == whole
+
+    # A workload that was torn takes its records with it.
+    workloads = tmp_path / "workloads.json"
+    workloads.write_text(workloads.read_text()[:-20])
+    anew = search(func, name, HOST, tmp_path, trials=2, seed=0)
+    assert anew.measured == 2
+    assert all(json.loads(line) for line in records.read_text().splitlines())
