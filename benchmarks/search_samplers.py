@@ -54,7 +54,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Hypervolume by sampler and measured trials, and the picture."""
     yield "## Search: hypervolume by measured trials\n\n`python -m benchmarks.search_samplers`"
     yield (
-        f"ResNet-8 of width 32 on Fashion-MNIST, {BUDGET['images']:,} images, one thread: three "
+        f"ResNet-8 on Fashion-MNIST, {BUDGET['images']:,} images, one thread: three "
         "widths for each of five groups of channels, all 243 points trained and measured once "
         "(`python -m benchmarks.search_table`, then `--latency`). Share of the hypervolume of all "
         f"points in percent, mean ± standard deviation over seeds {SEEDS[0]} to {SEEDS[-1]}; a "

@@ -29,11 +29,11 @@ from hwopt.search.prior import prior
 from hwopt.search.space import Choice, Space
 
 SHAPE = (1, 28, 28)
-IMAGES, SEED = 12_000, 0
+IMAGES, SEED = 10_000, 0
 DENSE = {"epochs": 8, "learning_rate": 0.1}
 TUNED = {"epochs": 1, "learning_rate": 0.05}
 TRAINING: dict[str, Any] = {"augment": "flip", "threads": TRAINING_THREADS, "progress": False}
-PASSES = "prune-channels{multiple=8,criterion=l2}"
+PASSES = "prune-channels{multiple=4,criterion=l2}"
 GROUPS = ("0.conv1", "1.conv1", "1.conv2", "2.conv1", "2.conv2")
 DIMENSIONS = {f"prune-channels.stages.{group}": (1.0, 0.5, 0.25) for group in GROUPS}
 TOGETHER = 9
@@ -59,7 +59,7 @@ def dense() -> hwopt.Graph:
 
     def trained() -> hwopt.Graph:
         torch.manual_seed(SEED)
-        model = models.create("resnet8", input_shape=SHAPE, num_classes=10, width=32)
+        model = models.create("resnet8", input_shape=SHAPE, num_classes=10)
         return fitted(hwopt.import_model(model, torch.zeros(1, *SHAPE)), DENSE)
 
     return kept_graph(FOLDER / f"dense-{IMAGES}-{DENSE['epochs']}", trained)

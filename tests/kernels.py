@@ -15,8 +15,8 @@ from hwopt.targets import templates, tvm_build
 HOST = targets.get("host")
 AVX2 = targets.get("x86-avx2")
 NEON = targets.get("raspberry-pi-4", threads=2)
-QUICK = settings(max_examples=25, suppress_health_check=list(HealthCheck))
-THOROUGH = settings(QUICK, max_examples=150)
+QUICK = settings(max_examples=15, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(QUICK, max_examples=60)
 
 
 def choose(data, func, target):

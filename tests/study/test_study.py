@@ -35,6 +35,13 @@ def done(tmp_path_factory):
     return folder, document, workers.done
 
 
+@pytest.fixture
+def prepared(done, tmp_path):
+    """A folder in which the network is trained and compiled, and no candidate."""
+    ignored = shutil.ignore_patterns("c-*", TRIALS_FILE, STUDY_FILE)
+    return shutil.copytree(done[0], tmp_path / "prepared", ignore=ignored)
+
+
 def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
     folder, document, tasks = done
     trials = document["trials"]
@@ -110,7 +117,7 @@ ENDS = {
 }
 
 
-def test_what_misbehaves_costs_itself_alone(tmp_path):
+def test_what_misbehaves_costs_itself_alone(prepared, tmp_path):
     document = changed(
         space=["misbehave", "prune-channels{multiple=2}"],
         sampler="random",
@@ -124,7 +131,7 @@ def test_what_misbehaves_costs_itself_alone(tmp_path):
     narrow = {"prune-channels.stem.conv": 0.5, "prune-channels.stages.0.conv1": 0.5}
     trials = [{"choices": {"misbehave": text, **narrow}} for text in [*texts, ""]]
     write_json(tmp_path / "other" / STUDY_FILE, {"trials": trials, "front": [0, 1, 2, 3, 4]})
-    found = study(tmp_path / "study", document, plugins=[PLUGIN]).run()
+    found = study(prepared, document, plugins=[PLUGIN]).run()
     *failed, last = found["trials"]
     assert [trial["state"] for trial in failed] == ["failed"] * 4
     for trial, reason in zip(failed, ENDS.values(), strict=True):
@@ -140,8 +147,8 @@ study(Path(sys.argv[1]), report=lambda _, doing: print(doing, flush=True)).run()
 """
 
 
-def test_a_killed_study_goes_on_and_repeats_nothing(tmp_path):
-    command = [sys.executable, "-c", RUN, str(tmp_path)]
+def test_a_killed_study_goes_on_and_repeats_nothing(prepared):
+    command = [sys.executable, "-c", RUN, str(prepared)]
     for until in ("training 0", "measuring 0"):
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -151,42 +158,42 @@ def test_a_killed_study_goes_on_and_repeats_nothing(tmp_path):
                     time.sleep(1)
                     os.killpg(process.pid, signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
-    steps = (tmp_path / "steps").glob("c-*.json")
+    steps = (prepared / "steps").glob("c-*.json")
     done_before = {step: step.stat().st_mtime_ns for step in steps}
     assert any("fine-tune" in step.name for step in done_before)
     workers = Counted()
-    document = study(tmp_path, workers=workers).run()
+    document = study(prepared, workers=workers).run()
     trials = document["trials"]
     assert [trial["state"] for trial in trials] == ["measured"] * 3
     assert len({trial["passes"] for trial in trials}) == 3
     assert workers.done == ["train"] * 3  # of the first one all steps are there
     assert {step: step.stat().st_mtime_ns for step in done_before} == done_before
-    storage = f"sqlite:///{tmp_path / TRIALS_FILE}"
+    storage = f"sqlite:///{prepared / TRIALS_FILE}"
     (name,) = optuna.get_all_study_names(storage)
     assert len(optuna.load_study(study_name=name, storage=storage).trials) == 3
 
 
-def test_what_is_over_a_limit_is_not_trained(tmp_path):
+def test_what_is_over_a_limit_is_not_trained(prepared):
     workers = Counted()
     document = changed(limits={"memory_bytes": 1000}, sampler="random")
-    found = study(tmp_path, document, workers=workers).run()
+    found = study(prepared, document, workers=workers).run()
     assert found["front"] == [] and workers.done
     reasons = [t["reason"] for t in found["trials"] if "the same as" not in t["reason"]]
     assert reasons and all("bytes of memory predicted, 1000 allowed" in r for r in reasons)
-    assert not list((tmp_path / "graphs").glob("c-*"))
+    assert not list((prepared / "graphs").glob("c-*"))
     assert "no candidate kept to all limits" in found["notes"]
     with pytest.raises(HwoptError, match="is empty: no candidate was measured within limits"):
-        pick(tmp_path, accuracy=0.0)
+        pick(prepared, accuracy=0.0)
 
 
-def test_what_is_clearly_beaten_after_a_short_training_is_not_trained_on(tmp_path):
+def test_what_is_clearly_beaten_after_a_short_training_is_not_trained_on(prepared):
     document = {**changed(first_epochs=[1], clearly=0.0), "fine_tune": {"epochs": 2}}
-    found = study(tmp_path, document).run()
+    found = study(prepared, document).run()
     trials = [t for t in found["trials"] if "accuracy" in t]
     measured = {t["number"]: t for t in trials if t["state"] == "measured"}
     assert measured
     for trial in trials:
-        folder = tmp_path / "graphs"
+        folder = prepared / "graphs"
         names = [path.name for path in folder.glob("c-*-1")]
         assert len(names) == len(trials)  # each had its short training
         if trial["state"] == "pruned":
@@ -208,17 +215,17 @@ def test_samplers_of_optuna_know_limits(sampler):
     assert {tuple(t.params) for t in found.trials} == {("a", "b")}
 
 
-def test_another_studys_front_comes_first(done, tmp_path):
+def test_another_studys_front_comes_first(done, prepared):
     folder, document, _ = done
-    found = study(tmp_path, changed(warm_start=[str(folder)], trials=1)).run()
+    found = study(prepared, changed(warm_start=[str(folder)], trials=1)).run()
     first = document["trials"][document["front"][0]]
     assert found["trials"][0]["choices"] == first["choices"]
 
 
-def test_other_widths_of_the_model_are_candidates(tmp_path):
+def test_other_widths_of_the_model_are_candidates(prepared):
     widths = ("stem.conv", "stages.0.conv1")
     only = RECIPE["search"]["only"] | {f"prune-channels.{name}": [1.0] for name in widths}
-    document = study(tmp_path, changed(trials=2, only=only, model_options={"width": [8]})).run()
+    document = study(prepared, changed(trials=2, only=only, model_options={"width": [8]})).run()
     assert document["space"] == {"model.width": [4, 8]}
     trials = {trial["choices"]["model.width"]: trial for trial in document["trials"]}
     assert trials[4]["macs"] == document["baseline"]["macs"] < trials[8]["macs"]

@@ -222,7 +222,7 @@ def test_many_requests_leave_nothing_behind(one, target, tmp_path):
         run()
     one.wait_for("one", 1)
     before = [(p.num_fds(), p.memory_info().rss) for p in (this, server)]
-    for _ in range(450):
+    for _ in range(100):
         run()
     one.wait_for("one", 1)
     for process, (files, memory) in zip((this, server), before, strict=True):

@@ -58,7 +58,7 @@ def test_winograd_convolution(data):
 
 
 @pytest.mark.slow
-@settings(THOROUGH, max_examples=150)  # LLVM takes long for these
+@settings(THOROUGH, max_examples=40)  # LLVM takes long for these
 @given(st.data())
 def test_many_winograd_convolutions(data):
     check_winograd(data, HOST)
