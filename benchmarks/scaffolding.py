@@ -33,8 +33,8 @@ IMAGES = 10_000
 EPOCHS = {"teacher": 10, "student": 15}
 #: By name: the zoo's names and options of the teacher and of its student.
 PAIRS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] = {
-    "resnet8 of width 32 and of width 4": (("resnet8", {"width": 32}), ("resnet8", {"width": 4})),
-    "resnet8 of width 32 and ds_cnn": (("resnet8", {"width": 32}), ("ds_cnn", {})),
+    "resnet8 and resnet8 of width 4": (("resnet8", {}), ("resnet8", {"width": 4})),
+    "resnet8 and ds_cnn": (("resnet8", {}), ("ds_cnn", {})),
 }
 METHODS = ("none", "distillation", "DiSK")
 TRAINING: dict[str, Any] = {
