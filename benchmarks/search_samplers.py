@@ -43,7 +43,7 @@ def run(sampler: str, seed: int, trials: int = TRIALS, **_: Any) -> dict[str, An
         study.sampler = make_sampler(sampler, choices, before, worst, 10_000 * seed + number)
         trial = study.ask(distributions(choices))
         key = tuple(trial.params[name] for name in choices.dimensions)
-        study.tell(trial, known[key])
+        study.tell(trial, known[key].objectives)
         if key not in found:  # a point that was measured is not measured again
             found[key] = known[key]
             shares.append(hypervolume(found, worst) / whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hwopt.report.plots import COLOURS, new_figure
-from hwopt.report.study_view import Study, front, measured
+from hwopt.report.study_view import Study, front, measured, steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,9 +23,10 @@ def front_plot(study: Study) -> Figure:
     figure, axes = new_figure(6.4, 4.4)
     best = front(study)
     others = [trial for trial in measured(study) if trial["number"] not in study["front"]]
-    steps = [trial["latency"]["median_ms"] for trial in best]
-    heights = [100 * trial["accuracy"] for trial in best]
-    axes.plot(steps, heights, color=_BLUE, drawstyle="steps-post", linewidth=1.2)
+    corners = steps(study)
+    widths = [trial["latency"]["median_ms"] for trial in corners]
+    heights = [100 * trial["accuracy"] for trial in corners]
+    axes.plot(widths, heights, color=_BLUE, drawstyle="steps-post", linewidth=1.2)
     _points(axes, others, "other measured trials", fmt="o", color=_GREY, markersize=4)
     _points(axes, best, "front", fmt="o", color=_BLUE, markersize=6)
     _points(axes, [study["baseline"]], "baseline", fmt="D", color=_AMBER)

@@ -58,6 +58,18 @@ def front(study: Study) -> list[Trial]:
     return [by_number[number] for number in study["front"]]
 
 
+def steps(study: Study) -> list[Trial]:
+    """Return the trials that none is faster than and as accurate, from the fastest on.
+
+    They are the front, but where more than accuracy and latency is traded.
+    """
+    found: list[Trial] = []
+    for trial in front(study):
+        if not found or trial["accuracy"] > found[-1]["accuracy"]:
+            found.append(trial)
+    return found
+
+
 def best(study: Study) -> Trial | None:
     """Return the fastest of the front that is about as accurate as the baseline.
 
@@ -136,7 +148,7 @@ def summary(study: Study) -> list[tuple[str, str, str]]:
         if trial["ratio"] is not None:
             text = f"of the baseline’s latency: trial {trial['number']}, {figures} ({below})"
             tiles.append(("best trial", ratio(trial["ratio"]), text))
-        tiles.append(("on the front", str(len(study["front"])), "none is faster and as accurate"))
+        tiles.append(("on the front", str(len(study["front"])), "none is better in all"))
     if study["hypervolume"]:
         tiles.append(("hypervolume", f"{study['hypervolume'][-1][1]:.3f}", "1 is the most"))
     ends = [at + sum((t["seconds"] or {}).values()) for t, at in starts(study)]
@@ -175,6 +187,7 @@ def drawn(study: Study) -> dict[str, Any]:
         ],
         "measured": [trial["number"] for trial in measured(study)],
         "front": study["front"],
+        "steps": [trial["number"] for trial in steps(study)],
         "selected": chosen["number"] if chosen else None,
         "hypervolume": study["hypervolume"],
     }

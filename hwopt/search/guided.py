@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +48,8 @@ class GuidedSampler(BaseSampler):
         seed: of the points at random.
         ladder: trials of the ladder.
 
-    The study's two objectives are accuracy, to be maximised, and the share of the latency.
+    The study's objectives are accuracy, to be maximised, the share of the latency, and as many
+    others as ``worst`` has.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class GuidedSampler(BaseSampler):
     ) -> dict[str, Value]:
         """Return the candidate with the largest expected gain of hypervolume."""
         points = [dict(t.params) for t in measured]
-        told = [Point(*t.values) for t in measured]
+        told = [Point.of(t.values) for t in measured]
         # What is over a limit teaches, but is no part of the front.
         found = {
             n: told[n]
@@ -124,9 +125,15 @@ class GuidedSampler(BaseSampler):
             return self._unseen([], seen, random)
         accuracy, spread = self._fitted(points, [p.accuracy for p in told], new, 0)
         shares, _ = self._fitted(points, [math.log(p.latency) for p in told], new, 1)
+        others = [
+            # They follow the widths as the latency does, more or less.
+            self._fitted(points, [math.log(p.others[n]) for p in told], new, 1)[0]
+            for n in range(len(self._worst.others))
+        ]
+        costs = np.exp([shares, *others]).T
         gains = [
-            _expected_gain(found, self._worst, float(mean), float(deviation), math.exp(share))
-            for mean, deviation, share in zip(accuracy, spread, shares, strict=True)
+            _expected_gain(found, self._worst, float(mean), float(deviation), of)
+            for mean, deviation, of in zip(accuracy, spread, costs.tolist(), strict=True)
         ]
         return new[int(np.argmax(gains))]
 
@@ -214,12 +221,12 @@ def _spread_out(number: int) -> float:
 
 
 def _expected_gain(
-    found: Mapping[int, Point], worst: Point, mean: float, spread: float, share: float
+    found: Mapping[int, Point], worst: Point, mean: float, spread: float, costs: Sequence[float]
 ) -> float:
     """Return by how much a point is expected to increase the hypervolume."""
-    now = hypervolume(found, worst)
+    now, (share, *others) = hypervolume(found, worst), costs
     gains = [
-        hypervolume({**found, -1: Point(mean + spread * node, share)}, worst) - now
+        hypervolume({**found, -1: Point(mean + spread * node, share, tuple(others))}, worst) - now
         for node in _NODES
     ]
     return float(np.dot(_WEIGHTS, gains) / _WEIGHTS.sum())

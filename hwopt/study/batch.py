@@ -186,7 +186,8 @@ class Batch:
                 trial.set_constraint(name, value / limit - 1)
         if limits.accuracy:
             trial.set_constraint("accuracy", 1 - accuracy / limits.accuracy)
-        self.study.optuna.tell(trial, [accuracy, ratio])
+        others = [figures[n] / self.study.baseline[n] for n in self.study.search.minimise]
+        self.study.optuna.tell(trial, [accuracy, ratio, *others])
 
 
 def _added(before: dict[str, float], more: dict[str, float]) -> dict[str, float]:

@@ -87,6 +87,7 @@ class Candidates:
         if self.search.sampler == "guided":
             known, _ = self.job.work.step("space", depends_on, lambda: self._known(space, base))
         names = ("macs", "parameters", "kernels")
+        footprint = footprint_of(base, target)
         document = {
             **known,
             # Samplers of Optuna's choose from what passes refuse, too: theirs is another space.
@@ -95,7 +96,8 @@ class Candidates:
             "notes": self._notes(),
             "baseline": {
                 **{name: facts[name] for name in names},
-                "bytes": footprint_of(base, target).kept_bytes,
+                "bytes": footprint.kept_bytes,
+                "memory_bytes": footprint.activation_bytes,
                 "accuracy": accuracy,
                 "test_accuracy": facts["accuracy"],
                 "latency": latency,

@@ -57,7 +57,7 @@ def within_limits(trial: FrozenTrial) -> bool:
 
 def front_of(trials: Sequence[FrozenTrial]) -> list[int]:
     """Return the numbers of the trials that no other one beats, by latency."""
-    return front({t.number: Point(*t.values) for t in trials if within_limits(t)})
+    return front({t.number: Point.of(t.values) for t in trials if within_limits(t)})
 
 
 def study_document(study: Study) -> Document:
@@ -115,10 +115,11 @@ def _mean(values: list[float]) -> float:
 
 
 def _hypervolume(trials: Sequence[FrozenTrial], study: Study) -> float:
-    """Return the hypervolume as a share of the whole: latency 0 and no error."""
-    points = {t.number: Point(*t.values) for t in trials if within_limits(t)}
+    """Return the hypervolume as a share of the whole: no error, and nothing of all else."""
+    points = {t.number: Point.of(t.values) for t in trials if within_limits(t)}
     worst = study.worst
-    return hypervolume(points, worst) / ((1 - worst.accuracy) * worst.latency)
+    whole = (1 - worst.accuracy) * worst.latency * math.prod(worst.others)
+    return hypervolume(points, worst) / whole
 
 
 def _trial(trial: FrozenTrial, study: Study) -> dict[str, Any]:

@@ -31,15 +31,16 @@ def pick(
     if not document["front"]:
         raise HwoptError(f"the front of {folder} is empty: no candidate was measured within limits")
     trials = [document["trials"][number] for number in document["front"]]
-    trials = [trial for trial in trials if "artifact" in trial]  # by latency, by accuracy, too
+    trials = [trial for trial in trials if "artifact" in trial]  # by latency
     if not trials:
         raise HwoptError(f"no model of {folder} is compiled yet: let `hwopt search` end")
     if latency_ms is not None:
-        fitting = [t for t in trials if t["latency"]["median_ms"] <= latency_ms][::-1]
+        fitting = [t for t in trials if t["latency"]["median_ms"] <= latency_ms]
+        fitting.sort(key=lambda trial: float(trial["accuracy"]), reverse=True)
         nearest = f"the fastest takes {trials[0]['latency']['median_ms']:.3f} ms"
     else:
         fitting = [t for t in trials if t["accuracy"] >= (accuracy or 0.0)]
-        nearest = f"the best has {trials[-1]['accuracy']:.4f}"
+        nearest = f"the best has {max(trial['accuracy'] for trial in trials):.4f}"
     if not fitting:
         raise HwoptError(f"no model of the front fits: {nearest}")
     found: dict[str, Any] = fitting[0]

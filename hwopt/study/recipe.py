@@ -51,6 +51,8 @@ class Search(BaseModel):
             ends it.
         sampler: who suggests: ``guided`` is ours, the others are Optuna's.
         limits: what a candidate must not exceed.
+        minimise: what is traded beside accuracy and latency: ``memory_bytes`` and ``bytes``, as in
+            ``limits``.
         first_epochs: of shorter trainings before the full one, the shortest first: a candidate
             that is clearly beaten after one of them is not trained on.
         clearly: by how much accuracy, in [0, 1].
@@ -71,6 +73,7 @@ class Search(BaseModel):
     patience: NonNegativeInt = 0
     sampler: Literal["guided", "tpe", "nsga2", "gp", "random"] = "guided"
     limits: Limits = Limits()
+    minimise: tuple[Literal["memory_bytes", "bytes"], ...] = ()
     first_epochs: tuple[PositiveInt, ...] = ()
     clearly: float = Field(default=0.01, ge=0)
     workers: PositiveInt = 1

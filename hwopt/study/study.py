@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hwopt import targets
@@ -31,6 +32,7 @@ from hwopt.study.samplers import make_sampler
 if TYPE_CHECKING:
     from hwopt.study.document import Document
 
+MAXIMIZE, MINIMIZE = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 #: Lost accuracy from which on a candidate is worth nothing to the front.
 WORST_LOSS = 0.10
 #: Trials in a row of which none was measured: they were there already, over a limit, or failed.
@@ -129,7 +131,11 @@ class Study:
         limits = self.search.limits
         least = max(self.baseline["accuracy"] - WORST_LOSS, limits.accuracy or 0.0)
         slowest = limits.ms / self.baseline["latency"]["median_ms"] if limits.ms else 1.0
-        self.worst = Point(least, min(1.0, limits.share or 1.0, slowest))
+        others = []
+        for name in self.search.minimise:
+            limit = getattr(limits, name)
+            others.append(min(1.0, limit / self.baseline[name]) if limit else 1.0)
+        self.worst = Point(least, min(1.0, limits.share or 1.0, slowest), tuple(others))
 
     def _open(self) -> None:
         """Open Optuna's study; begin with the fronts of others where it is new."""
@@ -145,7 +151,7 @@ class Study:
             self.optuna = optuna.create_study(
                 study_name=name,
                 storage=storage,
-                directions=["maximize", "minimize"],
+                directions=[MAXIMIZE, MINIMIZE, *(MINIMIZE for _ in self.search.minimise)],
                 load_if_exists=True,
             )
         except Exception as error:  # each database has errors of its own

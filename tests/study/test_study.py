@@ -24,14 +24,17 @@ from tests.study.studies import PLUGIN, RECIPE, Counted, changed, study
 
 pytestmark = pytest.mark.slow
 
-WITH_PEERS = {**RECIPE, "peers": ["torch", "openvino-int8"]}
+
+def of_three(**search):
+    """Return a recipe that trades size, too, and measures peers."""
+    return {**changed(minimise=["bytes"], **search), "peers": ["torch", "openvino-int8"]}
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A finished study: its folder, its document, and what was done."""
     folder, workers = tmp_path_factory.mktemp("study") / "small", Counted()
-    document = study(folder, WITH_PEERS, workers=workers).run()
+    document = study(folder, of_three(), workers=workers).run()
     return folder, document, workers.done
 
 
@@ -54,7 +57,8 @@ def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
         assert interval["p10_ms"] <= interval["median_ms"] <= interval["p90_ms"]
         assert trial["macs"] <= document["baseline"]["macs"]
         assert trial["memory_bytes"] > 0 and set(trial["seconds"]) == {"passes", "train", "measure"}
-    points = {t["number"]: Point(t["accuracy"], t["ratio"]) for t in trials}
+    size = document["baseline"]["bytes"]
+    points = {t["number"]: Point(t["accuracy"], t["ratio"], (t["bytes"] / size,)) for t in trials}
     assert document["front"] == front(points)
     assert [count for count, _ in document["hypervolume"]] == [1, 2, 3]
     for number in document["front"]:
@@ -68,7 +72,7 @@ def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
 def test_a_finished_study_does_nothing_again(done):
     folder, document, _ = done
     workers = Counted()
-    assert study(folder, WITH_PEERS, workers=workers).run() == document
+    assert study(folder, of_three(), workers=workers).run() == document
     assert workers.done == []
 
 
@@ -89,7 +93,7 @@ def test_more_trials_go_on_with_those_that_are_there(done, tmp_path):
     folder, document, _ = done
     workers = Counted()
     shutil.copytree(folder, tmp_path / "study")
-    more = study(tmp_path / "study", changed(trials=4), workers=workers).run()
+    more = study(tmp_path / "study", of_three(trials=4), workers=workers).run()
     before = [trial["accuracy"] for trial in document["trials"]]
     assert [trial["accuracy"] for trial in more["trials"][:3]] == before
     assert len(more["trials"]) == 4

@@ -49,8 +49,8 @@ function drawFront(holder, width) {
   const height = Math.round(Math.max(320, Math.min(460, 0.5 * width)));
   const chart = frame(holder, width, height, "Accuracy against latency", x, y);
 
-  const front = data.front.map((number) => trials.get(number)).filter((trial) => trial.accuracy >= least);
-  drawSteps(chart, front.map((trial) => [trial.latency.median_ms, 100 * trial.accuracy]));
+  const corners = data.steps.map((number) => trials.get(number)).filter((trial) => trial.accuracy >= least);
+  drawSteps(chart, corners.map((trial) => [trial.latency.median_ms, 100 * trial.accuracy]));
   const entries = inside.map((point) => frontEntry(chart, point));
   // Later ones lie on top: what is on the front is never hidden.
   const above = (entry) => ["other", "peer", "baseline", "front"].findIndex((kind) => entry.mark.classList.contains(kind));
