@@ -19,9 +19,10 @@ from tvm import rpc
 from hwopt.errors import HwoptError, last_line
 from hwopt.targets.libraries import link
 from hwopt.targets.target import Target
+from hwopt.targets.threads import granted
 from hwopt.targets.tracker import WAIT_SECONDS, BoardLost, Tracker
 
-__all__ = ["Board", "BoardLost", "release", "request", "shared", "use_threads"]
+__all__ = ["Board", "BoardLost", "release", "request", "shared"]
 
 log = logging.getLogger("hwopt.devices")
 
@@ -29,8 +30,6 @@ log = logging.getLogger("hwopt.devices")
 SESSION_SECONDS = 3600.0
 #: A board that the tracker offers, and that does not answer, is tried again after so long.
 RETRY_SECONDS = 1.0
-#: TVM's name for cores of the fast kind; on machines with one kind it means all of them.
-_BIG_CORES = 1
 
 
 class Board:
@@ -52,7 +51,7 @@ class Board:
         """Let kernels run with ``count`` threads from now on; return what the board grants."""
         if self._threads[0] != count:
             with self.errors():
-                self._threads = count, use_threads(self._session, count)
+                self._threads = count, granted(self._session.get_function, count)
         return self._threads[1]
 
     def ask(self, name: str) -> Any:
@@ -122,12 +121,6 @@ class Board:
             raise BoardLost(f"the board {self.name} was lost: {last_line(error)}") from error
         except tvm.error.RPCError as error:
             raise HwoptError(f"the board {self.name} says: {last_line(error)}") from error
-
-
-def use_threads(session: Any, count: int) -> int:
-    """Let kernels of a session run with ``count`` threads; return what is granted."""
-    session.get_function("runtime.config_threadpool")(_BIG_CORES, count)
-    return int(session.get_function("runtime.NumThreads")())
 
 
 def request(

@@ -27,7 +27,7 @@ from hwopt.targets import boards, tvm_build
 from hwopt.targets.address import parse_address
 from hwopt.targets.host import usable_cores
 from hwopt.targets.target import Target
-from hwopt.targets.threads import environment
+from hwopt.targets.threads import environment, granted
 from hwopt.targets.tracker import Tracker
 
 MS_LOG = "tvm.s_tir.meta_schedule"
@@ -190,7 +190,7 @@ def _runner(target: Target) -> Any:
 def _session(threads: int, config: Any) -> Any:
     """Return a session whose kernels run with so many threads, in a process of MetaSchedule's."""
     session = config.connect_server()
-    boards.use_threads(session, threads)
+    granted(session.get_function, threads)
     return session
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from hwopt.targets.host import usable_cores
 from hwopt.targets.runtime import load_runtime
@@ -42,7 +44,16 @@ def use_threads(count: int) -> int:
         for name, value in environment(max(count, usable_cores())).items():
             if name.startswith("TVM"):
                 os.environ.setdefault(name, value)
-        runtime = load_runtime()
-        runtime.get_global_func("runtime.config_threadpool")(_BIG_CORES, count)
-        _used = count, int(runtime.get_global_func("runtime.NumThreads")())
+        _used = count, granted(load_runtime().get_global_func, count)
     return _used[1]
+
+
+def granted(function: Callable[[str], Any], count: int) -> int:
+    """Ask a runtime, of this process or of a board, for ``count`` threads; return what it grants.
+
+    Args:
+        function: from the name of a function of the runtime to it.
+        count: of threads.
+    """
+    function("runtime.config_threadpool")(_BIG_CORES, count)
+    return int(function("runtime.NumThreads")())
