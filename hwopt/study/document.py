@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hwopt import __version__, targets
+from hwopt import __version__
 from hwopt.files import read_json
 from hwopt.passes import parse
 from hwopt.search.front import Point, front, hypervolume
@@ -64,7 +64,7 @@ def study_document(study: Study) -> Document:
     """Return the content of ``study.json``."""
     trials = study.optuna.get_trials(deepcopy=False)
     measured = measured_trials(study.optuna)
-    recipe, target = study.recipe, targets.get(study.recipe.target, threads=study.recipe.threads)
+    recipe, target = study.recipe, study.target
     return {
         "schema_version": SCHEMA_VERSION,
         "hwopt": __version__,

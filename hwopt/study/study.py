@@ -74,7 +74,7 @@ class Study:
         self._report = report or (lambda document, doing: None)
         self.fresh = fresh
         self.peers: list[dict[str, Any]] = []
-        self._target = targets.get(recipe.target, threads=recipe.threads)
+        self.target = targets.get(recipe.target, threads=recipe.threads)
         self._work = Workspace(folder)
 
     def run(self) -> Document:
@@ -230,7 +230,7 @@ class Study:
                 self.notes.append(f"trial {number} could not be compiled: {outcome.reason}")
             else:
                 write_json(file, {"study": self.key, **outcome.result})
-        if asked_peers.measurable(self.recipe, self._target):
+        if asked_peers.measurable(self.recipe, self.target):
             self._measure_peers()
 
     def _measure_peers(self) -> None:
@@ -246,4 +246,4 @@ class Study:
 
     def _threads(self) -> int:
         """Return the threads of one training, so that all workers have the cores that there are."""
-        return max(1, targets.threads_here(self._target) // self.search.workers)
+        return max(1, targets.threads_here(self.target) // self.search.workers)
