@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import fcntl
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hwopt import __version__, train
+from hwopt import __version__
 from hwopt.compiler import load
-from hwopt.compiler.graph_latency import GraphLatency, Relative
+from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.compiler.kernels_of import footprint_of
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, sha256, write_json
 from hwopt.graph import Graph
-from hwopt.optimize import Job, Variant, asked_peers
-from hwopt.optimize.job import load_data
+from hwopt.optimize import Variant, asked_peers
 from hwopt.optimize.workspace import digest
-from hwopt.passes.routing import is_routed, split
 from hwopt.search.profiling import MEMORY
 from hwopt.search.space import Space
 from hwopt.study.candidate import MODEL, ROUTE, Candidate
 from hwopt.study.files import RECIPE_FILE, SPACE_FILE, candidate_file
 from hwopt.study.in_peers import in_peers
 from hwopt.study.knowledge import Knowledge
+from hwopt.study.networks import BASE, Networks
 from hwopt.study.recipe import make_search
+from hwopt.study.relative_latencies import relative_latencies
 from hwopt.targets.database import own_folder
-from hwopt.train.cpu import set_threads
-from hwopt.train.routed_parts import coverage_of
-
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
-
-    from hwopt.optimize import Recipe
-
-BASE = "dense"
 
 
 class Candidates:
@@ -56,13 +44,10 @@ class Candidates:
     def __init__(
         self, folder: Path, threads: int | None = None, plugins: Sequence[str] = ()
     ) -> None:
-        self.folder, self.threads, self.plugins = folder, threads, plugins
+        self.folder, self.plugins = folder, plugins
         self.recipe, self.search = make_search(read_json(folder / RECIPE_FILE))
-        given = load_data(self.recipe)
-        self.samples = dataclasses.replace(given, train_full=given.train)
-        assert self.recipe.fine_tune is not None
-        self.epochs = self.recipe.fine_tune.epochs
-        self.job = self._job(self.epochs)
+        self.networks = Networks(self.recipe, folder, threads)
+        self.job, self.samples = self.networks.unchanged, self.networks.samples
         self.latency = self._latency(own_folder(self.job.target) / MEMORY)
         self.known = Knowledge(self.job, self.latency)
 
@@ -70,7 +55,7 @@ class Candidates:
         """Train and compile the unchanged network; write the space and what is known of it."""
         base, key = self.job.trained()
         facts, _ = self.job.variant(BASE, Variant(), base, key)
-        accuracy = self._validated(BASE, base, key)
+        accuracy = self.networks.validated(BASE, base, key)
         artifact = load(self.job.work.path("artifacts", BASE), target=self.job.target)
         target = self.job.target
         measured = [key, target.fingerprint(), self.recipe.trials, self.recipe.runs]
@@ -107,7 +92,10 @@ class Candidates:
 
     def _known(self, space: Space, base: Graph) -> dict[str, Any]:
         models = {
-            name: [self._model({name.removeprefix(MODEL): v}).imported() for v in values[1:]]
+            name: [
+                self.networks.of_model({name.removeprefix(MODEL): value}).imported()
+                for value in values[1:]
+            ]
             for name, values in space.dimensions.items()
             if name.startswith(MODEL)
         }
@@ -146,17 +134,19 @@ class Candidates:
         start = time.perf_counter()
         candidate = self._candidate(name)
         variant = candidate.variant
-        base, key = self._base(candidate)
-        job = self.job if epochs == self.epochs else self._job(epochs)
+        base, key = self.networks.base(candidate)
+        assert self.recipe.fine_tune is not None
+        is_full = epochs == self.recipe.fine_tune.epochs
+        job = self.job if is_full else self.networks.fine_tuned_for(epochs)
         over = self.known.over(variant, base, self.job.trained()[0], self.search.limits)
         asked = time.perf_counter()
         if over:
             return {"over": over, "seconds": {"passes": asked - start}}
         if variant.route:
-            self._make_expert()
-        shown = name if epochs == self.epochs else f"{name}-{epochs}"
+            self.networks.make_expert()
+        shown = name if is_full else f"{name}-{epochs}"
         facts, graph, key = job.compression.variant(shown, variant, base, key)
-        accuracy = self._validated(shown, graph, key)
+        accuracy = self.networks.validated(shown, graph, key)
         if not math.isfinite(accuracy):
             raise HwoptError(f"its accuracy is {accuracy}")
         return {
@@ -197,9 +187,9 @@ class Candidates:
     def finish(self, name: str) -> dict[str, Any]:
         """Compile a candidate of the front, check it, and test it on what nothing was chosen by."""
         candidate = self._candidate(name)
-        base, key = self._base(candidate)
+        base, key = self.networks.base(candidate)
         if candidate.variant.route:
-            self._make_expert()
+            self.networks.make_expert()
         facts, _ = self.job.variant(name, candidate.variant, base, key)
         return {
             "test_accuracy": facts["accuracy"],
@@ -213,45 +203,6 @@ class Candidates:
 
     def _candidate(self, name: str) -> Candidate:
         return Candidate.read(candidate_file(self.folder, name))
-
-    def _base(self, candidate: Candidate) -> tuple[Graph, str]:
-        """Return what the passes of a candidate are applied to, trained, and its key."""
-        if not candidate.model_options:
-            return self.job.trained()
-        with self._alone():
-            return self._model(candidate.model_options).trained()
-
-    def _model(self, options: Mapping[str, Any]) -> Job:
-        """Return the work on the model with other options."""
-        changed = {**self.recipe.model_options, **options}
-        recipe = self.recipe.model_copy(update={"model_options": changed})
-        return self._job_of(recipe, self.folder / "models" / digest(changed))
-
-    def _make_expert(self) -> None:
-        """Make the unchanged network a variant that others may ask."""
-        with self._alone():
-            self.job.compression.variant(BASE, Variant(), *self.job.trained())
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait until no other worker of this study makes what several candidates need."""
-        with (self.folder / "shared.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _job(self, epochs: int) -> Job:
-        assert self.recipe.fine_tune is not None
-        fine_tune = self.recipe.fine_tune.model_copy(update={"epochs": epochs})
-        return self._job_of(self.recipe.model_copy(update={"fine_tune": fine_tune}), self.folder)
-
-    def _job_of(self, recipe: Recipe, folder: Path) -> Job:
-        return Job(
-            recipe,
-            folder,
-            bars=False,
-            data_set=self.samples,
-            training_threads=self.threads,
-        )
 
     def _space(self, base: Graph) -> Space:
         return Space.of(
@@ -268,39 +219,3 @@ class Candidates:
                 },
             },
         )
-
-    def _validated(self, name: str, graph: Graph, key: str) -> float:
-        """Return the accuracy on the validation split."""
-
-        def accuracy() -> float:
-            with set_threads(self.job.compression.threads):
-                found = train.evaluate(graph.to_torch(), self.samples.validation).accuracy
-            if found is None:
-                raise HwoptError("a search trades accuracy, and these targets are no classes")
-            return found
-
-        found, _ = self.job.work.step(f"{name}.validation", key, accuracy)
-        return float(found)
-
-
-def relative_latencies(
-    latency: GraphLatency, base: Graph, graphs: Mapping[str, Graph], samples: Dataset[Any]
-) -> dict[str, Relative]:
-    """Measure graphs beside a base, by name; of routed ones the expected latency over samples.
-
-    That is the easy way's, and the hard way's for the share of the samples that ask.
-    """
-    parts: dict[str, list[Graph]] = {
-        name: list(split(graph)) if is_routed(graph) else [graph] for name, graph in graphs.items()
-    }
-    flat = [part for found in parts.values() for part in found]
-    measured = iter(latency.relative([base, *flat]))
-    results = {}
-    for name, found in parts.items():
-        of_parts = [next(measured) for _ in found]
-        hard = 1 - coverage_of(graphs[name], samples) if len(found) > 1 else 0.0
-        weights = (1.0, hard)
-        results[name] = Relative(
-            *(sum(w * one[k] for w, one in zip(weights, of_parts, strict=False)) for k in range(3))
-        )
-    return results

@@ -9,6 +9,10 @@ RECIPE_FILE = "recipe.json"
 SPACE_FILE = "space.json"
 STUDY_FILE = "study.json"
 TRIALS_FILE = "trials.db"
+#: Folders of models with other options, each with a trained network.
+MODELS = "models"
+#: Held while what several candidates need is made.
+SHARED_LOCK = "shared.lock"
 
 
 def candidate_file(folder: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hwopt.files import storage_errors
 from hwopt.optimize import workspace
 from hwopt.optimize.workspace import STEPS, Workspace
-from hwopt.study.files import RECIPE_FILE, SPACE_FILE, STUDY_FILE, TRIALS_FILE
+from hwopt.study.files import MODELS, RECIPE_FILE, SPACE_FILE, STUDY_FILE, TRIALS_FILE
 
 
 def start_fresh(folder: Path) -> None:
@@ -21,7 +21,8 @@ def start_fresh(folder: Path) -> None:
     if not (folder / STEPS).is_dir():
         return
     with Workspace(folder).alone(), storage_errors(folder):
-        shutil.rmtree(folder / "candidates", ignore_errors=True)
+        for name in ("candidates", MODELS):
+            shutil.rmtree(folder / name, ignore_errors=True)
         for name in (RECIPE_FILE, SPACE_FILE, STUDY_FILE):
             (folder / name).unlink(missing_ok=True)
         for file in folder.glob(f"{TRIALS_FILE}*"):  # a journal beside it would be played again
