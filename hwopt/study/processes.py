@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hwopt.files import read_json, write_json
+from hwopt.study.nursery import nursery
 
 _LOOK_SECONDS = 0.05
 #: Of what a process said before it ended, for the reason.
@@ -89,31 +88,28 @@ class _Running:
             "threads": task.threads,
         }
         write_json(scratch / "task.json", document)
-        command = [sys.executable, "-m", "hwopt.study.worker", str(folder)]
-        with self._said.open("wb") as said:
-            self._process = subprocess.Popen(
-                [*command, str(scratch / "task.json"), str(self._result)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                start_new_session=True,
-            )
+        files = (folder, scratch / "task.json", self._result)
+        self._nursery = nursery()
+        self._number = self._nursery.fork([*map(str, files)], self._said)
 
     def __enter__(self) -> _Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        while True:  # its session is there as soon as it runs
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._number, signal.SIGKILL)
+            if not self.is_alive():
+                return
+            time.sleep(_LOOK_SECONDS)
 
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        return self._nursery.code(self._number) is None
 
     def outcome(self, seconds: float) -> Outcome:
         if self.is_alive():
             return Outcome(reason=f"took over {seconds:g} s")
-        code = self._process.returncode
+        code = self._nursery.code(self._number) or 0
         if code == 0:
             return Outcome(read_json(self._result))
         if code < 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,10 @@ def do(folder: Path, task: dict[str, Any]) -> Any:
     return work(**task["with"])
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Do the task of a file; what the user can mend is one sentence and exit code 2."""
-    _end_with_parent()
-    folder, task, result = map(Path, sys.argv[1:])
+    end_with_parent()
+    folder, task, result = map(Path, arguments)
     try:
         write_json(result, do(folder, read_json(task)))
     except HwoptError as error:
@@ -52,7 +52,7 @@ def main() -> int:
     return 0
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have this process killed when the study's is: on Linux; elsewhere it ends by itself."""
     if sys.platform != "linux":
         return
@@ -61,4 +61,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

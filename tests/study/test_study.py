@@ -115,7 +115,7 @@ def test_picking(done, tmp_path):
 
 ENDS = {
     "crash": "RuntimeError: crashed as it was told to",
-    "hang": "took over 60 s",
+    "hang": "took over 30 s",
     "kill": "its process was ended by SIGKILL",
     "nan": "the loss became nan",
 }
@@ -126,7 +126,7 @@ def test_what_misbehaves_costs_itself_alone(prepared, tmp_path):
         space=["misbehave", "prune-channels{multiple=2}"],
         sampler="random",
         trials=1,
-        trial_seconds=60,
+        trial_seconds=30,
         workers=2,
         warm_start=[str(tmp_path / "other")],
     )
