@@ -8,14 +8,20 @@ from hwopt.errors import HwoptError
 from hwopt.study.ray_workers import RayWorkers
 from tests.study.studies import changed, study
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'hwopt[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'hwopt[ray]'")
+
+
+@pytest.fixture
+def cluster():
+    yield RayWorkers("local")
+    ray.shutdown()
 
 
 @pytest.mark.slow
 # Ray's own: it leaves the log files of its processes to the garbage collector.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_two_candidates_are_trained_on_a_cluster(tmp_path):
-    document = study(tmp_path, changed(trials=2, workers=2), workers=RayWorkers("local")).run()
+def test_two_candidates_are_trained_on_a_cluster(cluster, tmp_path):
+    document = study(tmp_path, changed(trials=2, workers=2), workers=cluster).run()
     assert [trial["state"] for trial in document["trials"]] == ["measured"] * 2
 
 
