@@ -24,10 +24,14 @@ class Scaffolding(TeacherTerm):
         (1 - share) * task loss + share * (T_t T_s * mean sum_A -t log(s + g) + mean log(1 + |A| g))
         + strength * max(0, sum g min(cross entropy, highest) / errors - budget).
 
-    Strength and budget follow the epochs: :func:`strength_at`, :func:`budget_at`. Student and guide
-    take their steps together, not in turns as in the authors' code. The guide reads what the
-    teacher's last linear layer does. Source: Kag et al. 2023 (Scaffolding a student to instill
-    knowledge).
+    Strength and budget follow the epochs: :func:`strength_at`, :func:`budget_at`. The guide reads
+    what the teacher's last linear layer does. Source: Kag et al. 2023 (Scaffolding a student to
+    instill knowledge).
+
+    Our reading, where the authors' student begins from a checkpoint and takes turns with the guide:
+    both take their steps together; in the first epochs the student learns the task alone, while the
+    guide looks on; and the budget is the guide's to keep: no gradient of it goes to the student,
+    whose steps it made ever larger the fewer errors there were.
 
     Args:
         teacher: maps inputs to logits; it is copied.
@@ -38,6 +42,7 @@ class Scaffolding(TeacherTerm):
         highest: the cross entropy above which an input is not harder.
         width: of the guide's layers.
         rate: of the guide's AdamW.
+        first: share of the epochs in which the student learns the task alone.
 
     Raises:
         HwoptError: if a number is out of range, or the teacher has no linear layer.
@@ -57,7 +62,10 @@ class Scaffolding(TeacherTerm):
         highest: float = 5.0,
         width: int = 64,
         rate: float = 1e-3,
+        first: float = 1 / 3,
     ) -> None:
+        if not 0 <= first <= 1:
+            raise HwoptError(f"Scaffolding: first must be between 0 and 1, not {first}")
         if min(classes, width) < 1 or min(teacher_temperature, student_temperature, highest) <= 0:
             raise HwoptError(
                 "Scaffolding: classes, width, temperatures and highest must be positive, not "
@@ -67,7 +75,7 @@ class Scaffolding(TeacherTerm):
         self.place = (last_linear(self.teacher), "input")
         self.epochs, self.classes, self.highest = epochs, classes, highest
         self.temperatures = teacher_temperature, student_temperature
-        self.width, self.rate = width, rate
+        self.width, self.rate, self.first = width, rate, first
 
     def __str__(self) -> str:
         numbers = (
@@ -77,6 +85,7 @@ class Scaffolding(TeacherTerm):
             self.highest,
             self.width,
             self.rate,
+            self.first,
         )
         return f"scaffolding {' '.join(map(str, numbers))}"
 
@@ -92,7 +101,16 @@ class Scaffolding(TeacherTerm):
         self._epoch += 1
 
     def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum above."""
+        """Return the sum above; in the first epochs the task's and, for the guide alone, the rest.
+
+        See the class.
+        """
+        looks_on = max(0, self._epoch - 1) < round(self.first * self.epochs)
+        rest = self._rest(inputs, outputs.detach() if looks_on else outputs, targets)
+        return loss + rest if looks_on else (1 - self.share) * loss + rest
+
+    def _rest(self, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what is learned from the teacher, and the budget."""
         with torch.no_grad():
             taught = self.teacher(inputs)
         features = self._features.of(self.place).flatten(1)
@@ -107,12 +125,12 @@ class Scaffolding(TeacherTerm):
         answers = (outputs / student).softmax(1)
         taken = teacher * student * cross_entropy_beside(answers, lessons, guide, among)
         normal = torch.log1p(among.sum(1) * guide).mean()
-        hard = functional.cross_entropy(outputs, taught.argmax(1), reduction="none")
+        hard = functional.cross_entropy(outputs.detach(), taught.argmax(1), reduction="none")
         errors = (outputs.argmax(1) != targets).sum()
         strength, budget = self._schedules()
         left = left_out(guide, hard, errors, self.highest) - budget
         kept = strength * left.clamp(min=0)
-        return (1 - self.share) * loss + self.share * (taken + normal) + kept
+        return self.share * (taken + normal) + kept
 
     def after_step(self, learning_rate: float) -> None:
         """Take a step with the guide."""

@@ -120,6 +120,34 @@ def test_the_teacher_stays_and_the_guide_learns():
     assert not student._forward_pre_hooks and not term.teacher[2]._forward_pre_hooks
 
 
+def test_at_first_the_student_learns_the_task_alone_and_the_guide_looks_on():
+    alone, beside = network(8), network(8)
+    train.fit(
+        alone,
+        samples(),
+        epochs=2,
+        learning_rate=0.05,
+        batch_size=32,
+        label_smoothing=0.0,
+        progress=False,
+    )
+    term = Scaffolding(network(32, 1), epochs=2, first=1.0)
+    fit(beside, term, epochs=2)
+    for one, other in zip(alone.parameters(), beside.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert term._optimizer.state
+
+
+def test_the_budget_is_the_guides_to_keep():
+    teacher, student = network(32, 1), network(8)
+    term = Scaffolding(teacher, epochs=1, share=0.0)
+    term.start(student, 1)
+    inputs, targets = samples(16).tensors
+    term.loss(torch.zeros(()), inputs, student(inputs), targets).backward()
+    assert all(p.grad is None or not p.grad.any() for p in student.parameters())
+    assert any(p.grad is not None and p.grad.any() for p in term._guide.parameters())
+
+
 def test_a_training_resumes_exactly(tmp_path):
     def once(checkpoint, on_epoch):
         model, term = network(8), Scaffolding(network(32, 1), epochs=4)
@@ -134,5 +162,7 @@ def test_what_cannot_be_is_said_in_one_sentence():
         Scaffolding(network(8), epochs=1, classes=0)
     with pytest.raises(HwoptError, match="share of distillation"):
         Scaffolding(network(8), epochs=1, share=2.0)
+    with pytest.raises(HwoptError, match="first must be between 0 and 1, not 2"):
+        Scaffolding(network(8), epochs=1, first=2)
     with pytest.raises(HwoptError, match="no linear layer"):
         Scaffolding(nn.Sequential(nn.ReLU()), epochs=1)
