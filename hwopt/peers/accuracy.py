@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hwopt import data
 from hwopt.peers.registry import Call
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch.utils.data import Dataset
 
 _BATCH = 256
@@ -24,7 +23,7 @@ def accuracy(call: Call, inputs: tuple[np.ndarray, ...], samples: Dataset[Any]) 
         samples: images and labels.
 
     >>> from pathlib import Path
-    >>> import torch, hwopt
+    >>> import numpy as np, torch, hwopt
     >>> from hwopt import data, peers
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
     >>> graph = hwopt.import_model(net, torch.zeros(1, 1, 28, 28))
@@ -33,6 +32,8 @@ def accuracy(call: Call, inputs: tuple[np.ndarray, ...], samples: Dataset[Any]) 
     >>> peers.accuracy(call, inputs, data.load("digits").test) < 0.5
     True
     """
+    import numpy as np
+
     (given,) = inputs
     right = total = 0
     for images, labels in data.batches(samples, _BATCH):
