@@ -121,7 +121,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         "Batch 1, float32 unless the name says otherwise; each line is a process of its own that "
         "begins with an empty kernel database; all runtimes alternate in it, with equal threads. "
         "Median latency in milliseconds, and in brackets hwopt's ratio to it; below 1 hwopt is "
-        "faster."
+        "faster. In these runs `openvino-int8` was quantised by ONNX Runtime's tool; since then it "
+        "is by NNCF."
     )
     groups = {(run["used_threads"], run["held_to"]) for run in runs}
     for threads, held in sorted(groups, key=str, reverse=True):

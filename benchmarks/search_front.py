@@ -29,13 +29,13 @@ from hwopt.report.plots import png
 from hwopt.report.study_plots import front_plot
 from hwopt.report.study_view import complete
 from hwopt.study.files import STUDY_FILE
+from hwopt.study.in_peers import CALIBRATION, calibration
 from hwopt.study.recipe import make_search
 from hwopt.study.study import Study
 
 TRIALS, SEED, THREADS, RUNS = 24, 0, 1, 1000
 #: Points below the dense network that still count as as good.
 NEAR = 0.5
-CALIBRATION = 300
 FOLDER = Path("runs") / "search_front"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "front.png"
 TRAINING = {"learning_rate": 0.2, "label_smoothing": 0.1, "augment": "flip"}
@@ -99,10 +99,8 @@ def in_peer(
     peer: str, graph: hwopt.Graph, folder: Path
 ) -> tuple[Callable[[], Any], tuple[np.ndarray, ...]]:
     """Return a peer's call and its inputs."""
-    samples = data.load("fashion-mnist")
-    images, _ = next(data.batches(samples.train, CALIBRATION, seed=SEED))
-    ranges = [(image,) for image in images.numpy()[:, None]]
-    inputs = (np.ascontiguousarray(images.numpy()[:1]),)
+    ranges = calibration(data.load("fashion-mnist"))
+    inputs = tuple(array.copy() for array in ranges[0])
     return peers.make(peer, graph, inputs, THREADS, folder, ranges), inputs
 
 

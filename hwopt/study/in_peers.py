@@ -41,8 +41,7 @@ def in_peers(
         ``ratio`` to the artefact; ``failures``: a sentence for each peer that cannot run it.
     """
     graph, inputs = artifact.graph(), artifact.random_inputs()
-    images, _ = next(data.batches(samples.train, CALIBRATION, seed=0))
-    ranges = [(image,) for image in images.numpy()[:, None]]
+    ranges = calibration(samples)
     calls: dict[str, peers.Call] = {"": artifact.call(*inputs)}
     failures = []
     for name in names:
@@ -65,3 +64,9 @@ def in_peers(
             }
         )
     return {"peers": entries, "failures": failures}
+
+
+def calibration(samples: DataSet) -> peers.Samples:
+    """Return the training samples, of batch 1, that 8-bit peers take their ranges from."""
+    images, _ = next(data.batches(samples.train, CALIBRATION, seed=0))
+    return [(image,) for image in images.numpy()[:, None]]
