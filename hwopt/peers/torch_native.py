@@ -30,8 +30,8 @@ def make(
     # Exported first: no part of hwopt stands between torch and its operators.
     module: Any = exported.export(graph, tensors).module()
     if mode:
-        torch.compiler.reset()
-        module = torch.compile(module, mode=mode)
+        # Not dynamic: what was compiled before for other shapes must not make this one general.
+        module = torch.compile(module, mode=mode, dynamic=False)
 
     def call() -> Any:
         with torch.inference_mode():

@@ -64,6 +64,18 @@ def test_inductor_agrees_with_torch(name, network, tmp_path):
     assert difference(name, network, tmp_path) < 1e-5
 
 
+@pytest.mark.slow
+def test_what_inductor_compiled_stays_when_more_is_compiled(tmp_path):
+    calls = []
+    for width in (4, 8):
+        model = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.ReLU())
+        x = np.ones((1, 3), "float32")
+        graph = hwopt.import_model(model, torch.from_numpy(x))
+        calls.append(peers.make("torch.compile-max-autotune", graph, (x,), 1, tmp_path))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert [tuple(call()[0].shape) for call in calls] == [(1, 4), (1, 8)]
+
+
 @pytest.mark.parametrize("name", ["onnxruntime", "executorch", "torch"])
 def test_binary_layers_are_products_of_floats(name, tmp_path):
     if not peers.available(name):
