@@ -131,8 +131,9 @@ class GuidedSampler(BaseSampler):
             for n in range(len(self._worst.others))
         ]
         costs = np.exp([shares, *others]).T
+        ahead = {n: found[n] for n in front(found)}
         gains = [
-            _expected_gain(found, self._worst, float(mean), float(deviation), of)
+            _expected_gain(ahead, self._worst, float(mean), float(deviation), of)
             for mean, deviation, of in zip(accuracy, spread, costs.tolist(), strict=True)
         ]
         return new[int(np.argmax(gains))]
