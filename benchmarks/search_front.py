@@ -33,13 +33,13 @@ from hwopt.study.in_peers import CALIBRATION, calibration
 from hwopt.study.recipe import make_search
 from hwopt.study.study import Study
 
-TRIALS, SEED, THREADS, RUNS = 24, 0, 1, 1000
+TRIALS, SEED, THREADS, RUNS = 20, 0, 1, 1000
 #: Points below the dense network that still count as as good.
 NEAR = 0.5
 FOLDER = Path("runs") / "search_front"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "front.png"
 TRAINING = {"learning_rate": 0.2, "label_smoothing": 0.1, "augment": "flip"}
-FINE_TUNE = {**TRAINING, "epochs": 8, "learning_rate": 0.1, "weight_decay": 1e-4}
+FINE_TUNE = {**TRAINING, "epochs": 6, "learning_rate": 0.1, "weight_decay": 1e-4}
 RECIPE: dict[str, Any] = {
     "model": "resnet8",
     "data": "fashion-mnist",
