@@ -33,7 +33,7 @@ from hwopt.study.in_peers import CALIBRATION, calibration
 from hwopt.study.recipe import make_search
 from hwopt.study.study import Study
 
-TRIALS, SEED, THREADS, RUNS = 20, 0, 1, 1000
+TRIALS, SEED, THREADS, RUNS = 12, 0, 1, 1000
 #: Points below the dense network that still count as as good.
 NEAR = 0.5
 FOLDER = Path("runs") / "search_front"
