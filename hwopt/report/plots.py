@@ -34,12 +34,21 @@ def accuracy_against_latency(results: dict[str, Any]) -> Figure:
                 capsize=3,
                 label=f"{name}, {runtime}",
             )
-    axes.set_xlabel(f"latency in ms, {results['threads']} threads (median, p10–p90)")
+    axes.set_xlabel(latency_label(results["threads"]))
     axes.set_ylabel("test accuracy in %")
     axes.set_xlim(left=0)
     axes.margins(y=0.3)
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def latency_label(threads: int) -> str:
+    """Return the title of an axis of latencies.
+
+    >>> latency_label(1)
+    'latency in ms, 1 thread (median, p10–p90)'
+    """
+    return f"latency in ms, {threads} thread{'s' * (threads != 1)} (median, p10–p90)"
 
 
 def latency_by_kernel(results: dict[str, Any]) -> Figure:

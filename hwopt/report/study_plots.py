@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hwopt.report.plots import COLOURS, new_figure
+from hwopt.report.plots import COLOURS, latency_label, new_figure
 from hwopt.report.study_view import Study, front, measured, steps
 
 if TYPE_CHECKING:
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _BLUE, _AMBER, _GREEN = COLOURS[:3]
 _GREY = "#9ca3af"
+#: A marker for every peer, until they repeat.
+_PEERS = "s^vP*Xph<>"
 
 
 def front_plot(study: Study) -> Figure:
@@ -32,9 +34,9 @@ def front_plot(study: Study) -> Figure:
     _points(axes, [study["baseline"]], "baseline", fmt="D", color=_AMBER)
     for index, peer in enumerate(study["peers"]):
         if peer["accuracy"] is not None and peer["latency"]:
-            marker = "s^vP*X"[index % 6]
+            marker = _PEERS[index % len(_PEERS)]
             _points(axes, [peer], peer["name"], fmt=marker, color=_GREEN, markerfacecolor="white")
-    axes.set_xlabel(f"latency in ms, {study['threads']} threads (median, p10–p90)")
+    axes.set_xlabel(latency_label(study["threads"]))
     axes.set_ylabel("accuracy in %")
     axes.set_xlim(left=0)
     axes.margins(y=0.1)
