@@ -115,8 +115,12 @@ class Batch:
         least = self.study.search.limits.accuracy
         if epochs == self._full_epochs():
             return True
-        if least is not None and accuracy + self.study.search.clearly < least:
-            reason = f"{accuracy:.4f} after {epochs} epochs, {least} asked for"
+        gained = self._most_gained(epochs)
+        if least is not None and accuracy + gained + self.study.search.clearly < least:
+            reason = (
+                f"{accuracy:.4f} after {epochs} epochs, {least} asked for; no trial has gained "
+                f"more than {gained:.4f} from there"
+            )
             return self._end(trial, TrialState.PRUNED, reason)
         better = self._clearly_better(trial, epochs, accuracy)
         if better is not None:
@@ -135,6 +139,13 @@ class Batch:
             if clearly and other.user_attrs["macs"] <= macs:
                 return other.number
         return None
+
+    def _most_gained(self, epochs: int) -> float:
+        """Return the most accuracy that a measured trial gained after so many epochs."""
+        then = f"accuracy after {epochs}"
+        measured = measured_trials(self.study.optuna)
+        gains = [t.values[0] - t.user_attrs[then] for t in measured if then in t.user_attrs]
+        return max(gains, default=math.inf)
 
     def _end(self, trial: Trial, state: TrialState, reason: str) -> bool:
         trial.set_user_attr("reason", reason)

@@ -207,6 +207,16 @@ def test_what_is_clearly_beaten_after_a_short_training_is_not_trained_on(prepare
             assert measured[better]["macs"] <= trial["macs"]
 
 
+def test_a_short_training_is_judged_by_what_others_gained_after_theirs(prepared):
+    document = changed(first_epochs=[1], clearly=0.0, limits={"accuracy": 0.99})
+    found = study(prepared, {**document, "fine_tune": {"epochs": 2}}).run()
+    first, *others = [t for t in found["trials"] if "accuracy" in t]
+    assert first["state"] == "measured" and others  # nobody knows yet what a training gains
+    for trial in others:
+        assert trial["state"] == "pruned"
+        assert "0.99 asked for; no trial has gained more than" in trial["reason"]
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
 def test_samplers_of_optuna_know_limits(sampler):
     space = Space((), {"a": (1.0, 0.5, 0.25), "b": (1.0, 0.5)})
