@@ -19,6 +19,9 @@ log = logging.getLogger("hwopt.search")
 
 #: No loss is told from a larger one: a network that is that bad by one choice is of no use.
 _LARGEST_LOSS = 10.0
+#: Networks whose latency is asked for at once: each time the unchanged one is measured beside them,
+#: and all of them are in memory.
+_TOGETHER = 16
 
 
 class Prior(NamedTuple):
@@ -53,24 +56,40 @@ def prior(
     Raises:
         HwoptError: if passes refuse all choices.
     """
+    graphs = {
+        (name, value): graph
+        for name, (_, *others) in space.dimensions.items()
+        for value in others
+        if (graph := _changed(space, name, value, apply)) is not None
+    }
+    if not graphs:
+        raise HwoptError("there is nothing to choose: all choices are refused by their passes")
+    found = dict(zip(graphs, _in_parts(shares, list(graphs.values())), strict=True))
     unchanged = _bounded(loss(apply("")))
     dimensions: dict[str, tuple[Value, ...]] = {}
     table: dict[str, list[Width]] = {}
     for name, (first, *others) in space.dimensions.items():
-        graphs = {value: _changed(space, name, value, apply) for value in others}
-        possible = {value: graph for value, graph in graphs.items() if graph is not None}
+        possible = [value for value in others if (name, value) in graphs]
         if not possible:
             continue
-        figures = zip(possible.items(), shares(list(possible.values())), strict=True)
         widths = [Width(len(possible) + 1, 1.0, 0.0)]
-        for (value, graph), share in figures:
-            gained = unchanged - _bounded(loss(graph))
+        for value in possible:
+            share, gained = found[name, value], unchanged - _bounded(loss(graphs[name, value]))
             widths.append(Width(len(possible) + 1 - len(widths), share, gained))
             log.info("%s = %s: %.3f of the latency, loss %+.3f", name, value, share, -gained)
         dimensions[name], table[name] = (first, *possible), widths
-    if not table:
-        raise HwoptError("there is nothing to choose: all choices are refused by their passes")
     return Prior(Space(space.passes, dimensions), table)
+
+
+def _in_parts(
+    shares: Callable[[Sequence[Graph]], list[float]], graphs: Sequence[Graph]
+) -> list[float]:
+    """Return the shares of many networks, asked for some at a time."""
+    return [
+        share
+        for start in range(0, len(graphs), _TOGETHER)
+        for share in shares(graphs[start : start + _TOGETHER])
+    ]
 
 
 def _changed(space: Space, name: str, value: Value, apply: Callable[[str], Graph]) -> Graph | None:
