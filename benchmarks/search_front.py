@@ -149,12 +149,14 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield "`python -m benchmarks.search_front`, then `--latency`"
     yield (
         f"ResNet-8 on Fashion-MNIST, batch 1, {THREADS} thread. `hwopt search` over the widths of "
-        f"all groups of channels, {TRIALS} measured candidates, {FINE_TUNE['epochs']} epochs of "
-        "fine-tuning; the same for the networks that Torch-Pruning makes. 8-bit peers are "
-        f"calibrated with {CALIBRATION} training images. Test accuracy; all latencies of one run, "
-        "in which everything alternates."
+        f"all groups of channels, {FINE_TUNE['epochs']} epochs of fine-tuning; the same for the "
+        f"networks that Torch-Pruning makes. 8-bit peers are calibrated with {CALIBRATION} "
+        "training images. Test accuracy; all latencies of one run, in which everything alternates."
     )
     for run in runs:
+        least = run.get("least_accuracy")
+        limit = f"at least {100 * least:g} % of the validation split right" if least else "no limit"
+        yield f"{run['trials']} measured candidates, {limit}:"
         entries = run["entries"]
         base = entries["hwopt, dense"]
         ordered = sorted(entries.items(), key=lambda one: _ms(one[1]))

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Report = Callable[[dict[str, Any], str], None]
+Report = Callable[[dict[str, Any] | None, str], None]
 
 
 @contextlib.contextmanager
@@ -22,29 +24,34 @@ def live_study() -> Iterator[Report]:
     from rich.console import Console
     from rich.live import Live
 
-    console, start = Console(stderr=True), time.monotonic()
+    console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda study, doing: console.print(summary(study, doing, None), highlight=False)
+        yield lambda study, doing: click.echo(summary(study, doing, None), err=True)
         return
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        done_before: list[int] = []
+        began: list[tuple[float, int]] = []  # when trials did, and how many were there already
 
-        def show(study: dict[str, Any], doing: str) -> None:
-            done_before.append(len(study["hypervolume"]))
-            left = seconds_left(study, time.monotonic() - start, done_before[0])
+        def show(study: dict[str, Any] | None, doing: str) -> None:
+            if study is None:
+                live.update(doing, refresh=True)
+                return
+            began.append((time.monotonic(), len(study["hypervolume"])))
+            left = seconds_left(study, time.monotonic() - began[0][0], began[0][1])
             live.update(_rendered(study, summary(study, doing, left)), refresh=True)
 
         yield show
 
 
-def summary(study: dict[str, Any], doing: str, left: float | None) -> str:
-    """Return the state of a study in a line.
+def summary(study: dict[str, Any] | None, doing: str, left: float | None) -> str:
+    """Return the state of a study in a line; before its first trial, what is done alone.
 
     >>> study = {"trials": [{"state": "failed"}], "hypervolume": [[1, 0.25]],
     ...     "search": {"trials": 8}}
     >>> summary(study, "measuring 2", 90)
     'measuring 2; 1 of 8 measured, 1 failed, 0 stopped early; hypervolume 0.2500; 2 min left'
     """
+    if study is None:
+        return doing
     states = [trial["state"] for trial in study["trials"]]
     measured, grown = len(study["hypervolume"]), study["hypervolume"]
     parts = [

@@ -21,6 +21,7 @@ def command(folder: Path, markdown: bool, as_json: bool) -> None:
     from hwopt.report.study_page import write_study_report
     from hwopt.report.study_table import front_table
     from hwopt.study.files import STUDY_FILE
+    from hwopt.study.read_study import read_study
 
     of_study = (folder / STUDY_FILE).exists()
     path = folder / (STUDY_FILE if of_study else RESULTS_FILE)
@@ -30,7 +31,7 @@ def command(folder: Path, markdown: bool, as_json: bool) -> None:
         )
     if of_study and markdown:
         raise HwoptError("--markdown is for jobs: a study has its page, and --json")
-    results = read_json(path)
+    results = read_study(folder) if of_study else read_json(path)
     try:
         page = (write_study_report if of_study else write_report)(results, folder)
         table = (front_table if of_study else rich_table)(results)

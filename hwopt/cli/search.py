@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwopt.cli import options
+from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
     from hwopt.optimize import Recipe
@@ -60,9 +61,13 @@ def command(
     """
     options.load_plugins(plugins)
     chosen, search = _changed(recipe, flags)
-    folder = output or Path("runs") / recipe.stem
+    folder = output or Path("runs") / ("candidate" if evaluate else recipe.stem)
     if evaluate is not None:
-        _evaluate(chosen, search, evaluate, output or Path("runs") / "candidate", plugins, as_json)
+        given = {"--ray": ray, "--trials": flags["trials"], "--sampler": flags["sampler"]}
+        for name, value in given.items():
+            if value is not None:
+                raise HwoptError(f"{name} is of a search, not of --evaluate: leave it out")
+        _evaluate(chosen, search, evaluate, folder, not resume, plugins, as_json)
         return
     document = _run(chosen, search, folder, ray, resume, plugins)
     if as_json:
@@ -87,13 +92,9 @@ def _run(
 ) -> dict[str, Any]:
     from hwopt.cli.live_study import live_study
     from hwopt.report.study_page import write_study_report
-    from hwopt.study.start_fresh import start_fresh
     from hwopt.study.study import Study
 
-    if not resume:
-        start_fresh(folder)
-    fresh = not resume
-    workers = None
+    workers, fresh = None, not resume
     if ray is not None:
         from hwopt.study.ray_workers import RayWorkers
 
@@ -128,13 +129,14 @@ def _evaluate(
     search: Search,
     passes: str,
     folder: Path,
+    fresh: bool,
     plugins: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Train and measure one candidate, by the steps of a study."""
     from hwopt.study.evaluate import evaluate
 
-    found = evaluate(recipe, search, passes, folder, plugins)
+    found = evaluate(recipe, search, passes, folder, plugins, fresh)
     if as_json:
         options.print_json(found)
         return

@@ -181,6 +181,6 @@ class Compression:
             graph.with_weights_of(module).save(folder)
             return {"seconds": seconds}
 
-        _, key = self.work.step(step, depends_on, fit)
+        _, key = self.work.step(step, depends_on, fit, makes=folder)
         checkpoint.unlink(missing_ok=True)
         return Graph.load(folder), key

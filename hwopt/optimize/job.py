@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -125,9 +126,9 @@ class Job:
         """Return the model's graph after training, if the recipe asks for it."""
         recipe = self.recipe
         folder = self.work.path("graphs", "base")
-        graph = self.imported()
+        graph = self.imported
         depends_on = [__version__, fingerprint(graph), self.data.fingerprint(), recipe.seed]
-        _, key = self.work.step("import", depends_on, lambda: graph.save(folder))
+        _, key = self.work.step("import", depends_on, lambda: graph.save(folder), makes=folder)
         self.compression.check(graph, key)
         if recipe.train is None:
             return Graph.load(folder), key
@@ -135,8 +136,9 @@ class Job:
         trained = self.work.path("graphs", "train")
         return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms, trained)
 
+    @functools.cached_property
     def imported(self) -> Graph:
-        """Return the model's graph before any training.
+        """The model's graph before any training.
 
         Raises:
             HwoptError: if it does not take samples of the data.
@@ -172,6 +174,7 @@ class Job:
             f"{name}.compile",
             [key, self.target.fingerprint(), self.recipe.trials],
             lambda: self._compile(name, graph),
+            makes=self.work.path("artifacts", name),
         )
         checked, _ = self.work.step(
             f"{name}.check", [key, self.recipe.check_samples], lambda: self._check(name, graph)

@@ -82,7 +82,8 @@ class VariantSteps:
             return {"notes": notes}
 
         # With another last step the folder has another graph.
-        facts, key = self.work.step(f"{self.name}.{step}", [*depends_on, folder.name], save)
+        depends_on = [*depends_on, folder.name]
+        facts, key = self.work.step(f"{self.name}.{step}", depends_on, save, makes=folder)
         return facts, Graph.load(folder), key
 
     def _depends_on(self, base_key: str) -> list[Any]:
@@ -91,7 +92,7 @@ class VariantSteps:
         depends_on: list[Any] = [
             base_key,
             self.variant.passes,
-            [_own_source(type(one)) for one in parsed],
+            [own_source(type(one)) for one in parsed],
             target.float_lanes,
             *(sha256(file) for one in parsed for file in one.files if file.exists()),
         ]
@@ -225,7 +226,7 @@ def _with_notes(facts: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "notes": [*facts["notes"], *more["notes"]]}
 
 
-def _own_source(pass_type: type[passes.Pass]) -> str | None:
+def own_source(pass_type: type[passes.Pass]) -> str | None:
     """Return the hash of the file that defines a pass; hwopt's own change with its version."""
     if pass_type.__module__.partition(".")[0] == "hwopt":
         return None

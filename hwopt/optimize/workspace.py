@@ -56,11 +56,20 @@ class Workspace:
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             yield
 
-    def step(self, name: str, depends_on: Any, compute: Callable[[], Any]) -> tuple[Any, str]:
-        """Return the step's JSON result and its key; ``compute`` runs only if it is not done."""
+    def step(
+        self, name: str, depends_on: Any, compute: Callable[[], Any], makes: Path | None = None
+    ) -> tuple[Any, str]:
+        """Return the step's JSON result and its key; ``compute`` runs only if it is not done.
+
+        Args:
+            name: of the step.
+            depends_on: all that its result depends on, as JSON.
+            compute: returns the result.
+            makes: a folder that it leaves, too: where that was removed, it is not done.
+        """
         key = digest([name, depends_on])
         record = self.path(STEPS, f"{name}.json")
-        if record.exists():
+        if record.exists() and (makes is None or makes.exists()):
             stored = self._read(record)
             if stored.get("key") == key:
                 self._report(name, True)

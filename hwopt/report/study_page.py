@@ -46,7 +46,7 @@ def write_study_report(study: dict[str, Any], folder: Path) -> Path:
         peers=study_view.peers(study),
         bars=_bars(study["contributions"]),
         image=image,
-        recipe=json.dumps(study["recipe"], indent=2),
+        recipe=json.dumps({**study["recipe"], "search": study["search"]}, indent=2),
     )
 
 

@@ -19,7 +19,7 @@ NEAR = 0.005
 _MAY_BE_MISSING = (
     *("accuracy", "latency", "ratio", "macs", "bytes", "memory_bytes", "parameters", "started"),
     *("seconds", "reason", "kernels", "artifact", "command", "test_accuracy"),
-    *("repeats", "model"),
+    *("repeats", "model", "notes"),
 )
 
 
@@ -182,6 +182,7 @@ def drawn(study: Study) -> dict[str, Any]:
             {key: trial[key] for key in ("number", "state", "accuracy", "latency", "seconds")}
             | {key: trial[key] for key in ("reason", "kernels", "artifact", "command", "repeats")}
             | {"passes": trial["passes"] or "no passes", "facts": facts(trial, baseline)}
+            | {"notes": trial["notes"] or []}
             | {"at": at.get(trial["number"])}
             for trial in study["trials"]
         ],

@@ -33,10 +33,12 @@ class Prior(NamedTuple):
             1; ``latency`` is the share of the unchanged network's; ``importance`` is what the mean
             loss gains by the choice before any training, less than 0 where it is worse (our reading
             of a score at initialisation).
+        refused: a sentence for every choice that a pass refuses.
     """
 
     space: Space
     table: dict[str, list[Width]]
+    refused: list[str]
 
 
 def prior(
@@ -56,14 +58,18 @@ def prior(
     Raises:
         HwoptError: if passes refuse all choices.
     """
-    graphs = {
-        (name, value): graph
-        for name, (_, *others) in space.dimensions.items()
-        for value in others
-        if (graph := _changed(space, name, value, apply)) is not None
-    }
+    graphs: dict[tuple[str, Value], Graph] = {}
+    refused = []
+    for name, (_, *others) in space.dimensions.items():
+        for value in others:
+            try:
+                graphs[name, value] = apply(space.text({**space.unchanged, name: value}))
+            except HwoptError as error:
+                refused.append(f"{name} = {value} is no choice: {error}")
     if not graphs:
-        raise HwoptError("there is nothing to choose: all choices are refused by their passes")
+        raise HwoptError(
+            f"there is nothing to choose: all choices are refused by their passes: {refused[-1]}"
+        )
     found = dict(zip(graphs, _in_parts(shares, list(graphs.values())), strict=True))
     unchanged = _bounded(loss(apply("")))
     dimensions: dict[str, tuple[Value, ...]] = {}
@@ -78,7 +84,7 @@ def prior(
             widths.append(Width(len(possible) + 1 - len(widths), share, gained))
             log.info("%s = %s: %.3f of the latency, loss %+.3f", name, value, share, -gained)
         dimensions[name], table[name] = (first, *possible), widths
-    return Prior(Space(space.passes, dimensions), table)
+    return Prior(Space(space.passes, dimensions), table, refused)
 
 
 def _in_parts(
@@ -90,15 +96,6 @@ def _in_parts(
         for start in range(0, len(graphs), _TOGETHER)
         for share in shares(graphs[start : start + _TOGETHER])
     ]
-
-
-def _changed(space: Space, name: str, value: Value, apply: Callable[[str], Graph]) -> Graph | None:
-    """Return the network after a choice; None where its pass refuses it."""
-    try:
-        return apply(space.text({**space.unchanged, name: value}))
-    except HwoptError as error:
-        log.warning("%s = %s is no choice: %s", name, value, error)
-        return None
 
 
 def _bounded(loss: float) -> float:

@@ -6,16 +6,19 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwopt import __version__
 from hwopt.compiler import load
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.compiler.kernels_of import footprint_of
+from hwopt.compiler.machines import release_boards
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, sha256, write_json
 from hwopt.graph import Graph
 from hwopt.optimize import Variant, asked_peers
+from hwopt.optimize.routed import expert_file
+from hwopt.optimize.variant_steps import own_source
 from hwopt.optimize.workspace import digest
 from hwopt.search.profiling import MEMORY
 from hwopt.search.space import Space
@@ -26,7 +29,10 @@ from hwopt.study.knowledge import Knowledge
 from hwopt.study.networks import BASE, Networks
 from hwopt.study.recipe import make_search
 from hwopt.study.relative_latencies import relative_latencies
-from hwopt.targets.database import own_folder
+from hwopt.targets.database import KernelDatabase, own_folder
+
+if TYPE_CHECKING:
+    from hwopt.compiler import Artifact
 
 
 class Candidates:
@@ -53,6 +59,7 @@ class Candidates:
 
     def prepare(self) -> None:
         """Train and compile the unchanged network; write the space and what is known of it."""
+        self._space(self.job.imported)  # what is wrong with it is said before hours of training
         base, key = self.job.trained()
         facts, _ = self.job.variant(BASE, Variant(), base, key)
         accuracy = self.networks.validated(BASE, base, key)
@@ -60,15 +67,19 @@ class Candidates:
         target = self.job.target
         measured = [key, target.fingerprint(), self.recipe.trials, self.recipe.runs]
         latency, _ = self.job.work.step(
-            f"{BASE}.latency", measured, lambda: artifact.benchmark(runs=self.recipe.runs).to_json()
+            f"{BASE}.latency", measured, lambda: self._benchmark(artifact)
         )
         # Multiples of one latency are compared, so all are of the day on which it was measured.
         scale = self.latency.base_ms(base) / latency["median_ms"]
         latency |= {name: scale * ms for name, ms in latency.items() if name.endswith("_ms")}
         space = self._space(base)
-        plugins = [sha256(Path(file)) for file in self.plugins]
-        depends_on = [key, target.fingerprint(), plugins, self.search.space, space.dimensions]
-        known: dict[str, Any] = {"dimensions": space.dimensions, "table": {}}
+        depends_on = [
+            *(key, target.fingerprint(), self.search.space, space.dimensions),
+            [sha256(Path(file)) for file in self.plugins],
+            [own_source(type(one)) for one in space.passes],
+            [expert_file(route) for route in self.search.routes],
+        ]
+        known: dict[str, Any] = {"dimensions": space.dimensions, "table": {}, "refused": []}
         if self.search.sampler == "guided":
             known, _ = self.job.work.step("space", depends_on, lambda: self._known(space, base))
         names = ("macs", "parameters", "kernels")
@@ -78,7 +89,7 @@ class Candidates:
             # Samplers of Optuna's choose from what passes refuse, too: theirs is another space.
             "key": digest([__version__, *depends_on, known["dimensions"]]),
             "data": self.samples.name,
-            "notes": self._notes(),
+            "notes": self._notes() + known["refused"],
             "baseline": {
                 **{name: facts[name] for name in names},
                 "bytes": footprint.kept_bytes,
@@ -90,10 +101,15 @@ class Candidates:
         }
         write_json(self.folder / SPACE_FILE, document)
 
+    def _benchmark(self, artifact: Artifact) -> dict[str, Any]:
+        release_boards(self.job.target)  # others may wait for them, with the lock
+        with KernelDatabase(self.job.target).alone():
+            return artifact.benchmark(runs=self.recipe.runs).to_json()
+
     def _known(self, space: Space, base: Graph) -> dict[str, Any]:
         models = {
             name: [
-                self.networks.of_model({name.removeprefix(MODEL): value}).imported()
+                self.networks.of_model({name.removeprefix(MODEL): value}).imported
                 for value in values[1:]
             ]
             for name, values in space.dimensions.items()
@@ -119,7 +135,9 @@ class Candidates:
         def measured() -> dict[str, Any]:
             artifact = load(work.path("artifacts", BASE), target=target)
             folder = work.path("peers", BASE)
-            return in_peers(names, artifact, self.samples, folder, self.recipe.runs, baseline)
+            return in_peers(
+                names, artifact, target, self.samples, folder, self.recipe.runs, baseline
+            )
 
         depends_on = [key, names, target.fingerprint(), self.recipe.runs, baseline]
         found, _ = work.step("peers", depends_on, measured)
@@ -143,7 +161,7 @@ class Candidates:
         if over:
             return {"over": over, "seconds": {"passes": asked - start}}
         if variant.route:
-            self.networks.make_expert()
+            self.networks.make_expert(job)
         shown = name if is_full else f"{name}-{epochs}"
         facts, graph, key = job.compression.variant(shown, variant, base, key)
         accuracy = self.networks.validated(shown, graph, key)
@@ -189,7 +207,7 @@ class Candidates:
         candidate = self._candidate(name)
         base, key = self.networks.base(candidate)
         if candidate.variant.route:
-            self.networks.make_expert()
+            self.networks.make_expert(self.job)
         facts, _ = self.job.variant(name, candidate.variant, base, key)
         return {
             "test_accuracy": facts["accuracy"],

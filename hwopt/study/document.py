@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwopt import __version__
-from hwopt.files import read_json
+from hwopt.files import MANIFEST_FILE, read_json
 from hwopt.passes import parse
-from hwopt.search.front import Point, front, hypervolume
+from hwopt.search.front import Point, hypervolume
 from hwopt.study.files import RECIPE_FILE, candidate_file, finished_file
+from hwopt.study.read_study import SCHEMA_VERSION
+from hwopt.study.trials import front_of, within_limits
 
 if TYPE_CHECKING:
-    from optuna import Study as OptunaStudy
     from optuna.trial import FrozenTrial
 
-    from hwopt.study.study import Study
+    from hwopt.study.plan import Plan
+    from hwopt.study.prepared import Prepared
+    from hwopt.study.read_study import SCHEMA_VERSION
+from hwopt.study.trials import Trials
 
-SCHEMA_VERSION = 1
 Document = dict[str, Any]
 #: By Optuna's names.
 _STATES = {"COMPLETE": "measured", "PRUNED": "pruned", "FAIL": "failed"}
@@ -36,56 +40,51 @@ _FACTS = (
     "parameters",
     "started",
     "seconds",
+    "notes",
     "reason",
     "repeats",
 )
 
 
-def measured_trials(study: OptunaStudy) -> list[FrozenTrial]:
-    """Return the trials that were measured, each candidate once."""
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.name == "COMPLETE" and "repeats" not in trial.user_attrs
-    ]
+def study_document(
+    plan: Plan,
+    prepared: Prepared,
+    trials: Trials,
+    notes: Sequence[str] = (),
+    peers: Sequence[dict[str, Any]] = (),
+) -> Document:
+    """Return the content of ``study.json``.
 
-
-def within_limits(trial: FrozenTrial) -> bool:
-    """Say whether a measured trial exceeds no limit."""
-    return all(over <= 0 for over in trial.constraints.values())
-
-
-def front_of(trials: Sequence[FrozenTrial]) -> list[int]:
-    """Return the numbers of the trials that no other one beats, by latency."""
-    return front({t.number: Point.of(t.values) for t in trials if within_limits(t)})
-
-
-def study_document(study: Study) -> Document:
-    """Return the content of ``study.json``."""
-    trials = study.optuna.get_trials(deepcopy=False)
-    measured = measured_trials(study.optuna)
-    recipe, target = study.recipe, study.target
+    Args:
+        plan: of the study.
+        prepared: its network and space.
+        trials: with what became of them.
+        notes: beside those on the network.
+        peers: the unchanged network in other runtimes.
+    """
+    measured, target, worst = trials.measured(), plan.target, prepared.worst
     return {
         "schema_version": SCHEMA_VERSION,
         "hwopt": __version__,
-        "name": study.folder.resolve().name,
-        "recipe": recipe.model_dump(mode="json"),
-        "search": study.search.model_dump(mode="json"),
+        "name": plan.folder.resolve().name,
+        "recipe": plan.recipe.model_dump(mode="json"),
+        # The address of a database may have a password.
+        "search": plan.search.model_dump(mode="json", exclude={"storage"}),
         "target": {"name": target.name, "cpu": target.cpu, "isa": target.isa},
         "threads": target.threads,
-        "data": study.data,
-        "sampler": study.search.sampler,
-        "seed": recipe.seed,
-        "space": {name: list(values) for name, values in study.space.dimensions.items()},
-        "notes": study.notes,
-        "baseline": study.baseline,
-        "trials": [_trial(trial, study) for trial in trials],
+        "data": prepared.data,
+        "sampler": plan.search.sampler,
+        "seed": plan.recipe.seed,
+        "space": {name: list(values) for name, values in prepared.space.dimensions.items()},
+        "notes": [*prepared.notes, *notes],
+        "baseline": prepared.baseline,
+        "trials": [_trial(trial, plan, prepared.key) for trial in trials.all()],
         "front": front_of(measured),
         "hypervolume": [
-            [count, _hypervolume(measured[:count], study)] for count in range(1, len(measured) + 1)
+            [count, _hypervolume(measured[:count], worst)] for count in range(1, len(measured) + 1)
         ],
         "contributions": contributions(measured),
-        "peers": study.peers,
+        "peers": [*peers],
     }
 
 
@@ -114,15 +113,14 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _hypervolume(trials: Sequence[FrozenTrial], study: Study) -> float:
+def _hypervolume(trials: Sequence[FrozenTrial], worst: Point) -> float:
     """Return the hypervolume as a share of the whole: no error, and nothing of all else."""
     points = {t.number: Point.of(t.values) for t in trials if within_limits(t)}
-    worst = study.worst
     whole = (1 - worst.accuracy) * worst.latency * math.prod(worst.others)
     return hypervolume(points, worst) / whole
 
 
-def _trial(trial: FrozenTrial, study: Study) -> dict[str, Any]:
+def _trial(trial: FrozenTrial, plan: Plan, key: str) -> dict[str, Any]:
     attributes = trial.user_attrs
     facts = {key: attributes[key] for key in _FACTS if key in attributes}
     found = {
@@ -135,18 +133,32 @@ def _trial(trial: FrozenTrial, study: Study) -> dict[str, Any]:
     if trial.state.name != "COMPLETE" or "repeats" in attributes:
         return found
     name = attributes["name"]
-    found["command"] = _command(name, study)
-    file = finished_file(study.folder, name)
-    finished = read_json(file) if file.exists() else {}
-    if finished.pop("study", None) == study.key:
+    found["command"] = _command(name, plan)
+    finished = read_finished(plan.folder, name, key)
+    if finished is not None:
         found |= finished
         found["artifact"] = f"artifacts/{name}"
     return found
 
 
-def _command(name: str, study: Study) -> str:
-    """Return what trains and measures a candidate again."""
-    words = ["hwopt", "search", str(study.folder / RECIPE_FILE)]
-    words += ["--evaluate", str(candidate_file(study.folder, name))]
-    words += [word for plugin in study.plugins for word in ("--plugin", plugin)]
+def read_finished(folder: Path, name: str, key: str) -> dict[str, Any] | None:
+    """Return what became of a candidate of the front; None if it is not compiled, or no more.
+
+    Args:
+        folder: of the study.
+        name: of the candidate.
+        key: of the study that it must be of.
+    """
+    file = finished_file(folder, name)
+    if not file.exists() or not (folder / "artifacts" / name / MANIFEST_FILE).exists():
+        return None
+    finished = dict(read_json(file))
+    return finished if finished.pop("study", None) == key else None
+
+
+def _command(name: str, plan: Plan) -> str:
+    """Return what trains and measures a candidate again, from nothing."""
+    words = ["hwopt", "search", str(plan.folder / RECIPE_FILE)]
+    words += ["--evaluate", str(candidate_file(plan.folder, name)), "--fresh"]
+    words += [word for plugin in plan.plugins for word in ("--plugin", plugin)]
     return shlex.join(words)

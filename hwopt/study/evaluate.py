@@ -1,8 +1,7 @@
-"""One candidate of a study, trained and measured again from nothing."""
+"""One candidate of a study, trained and measured again."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,33 @@ from hwopt.optimize.workspace import Workspace
 from hwopt.passes import parse
 from hwopt.study.candidate import Candidate
 from hwopt.study.files import STUDY_FILE, candidate_file
-from hwopt.study.processes import Processes, Task
+from hwopt.study.plan import Plan
+from hwopt.study.processes import Outcome
 from hwopt.study.recipe import Search, write_search
+from hwopt.study.start_fresh import start_fresh
+from hwopt.study.tasks import Tasks
 
 NAME = "candidate"
 
 
 def evaluate(
-    recipe: Recipe, search: Search, candidate: str, folder: Path, plugins: Sequence[Path] = ()
+    recipe: Recipe,
+    search: Search,
+    candidate: str,
+    folder: Path,
+    plugins: Sequence[Path] = (),
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Do with a candidate what a study does: train, measure, compile, test.
+
+    What the folder has of the same candidate already is not done again, but for the measuring.
 
     Args:
         recipe, search: of the study.
         candidate: passes, or the file of a candidate in a study's folder.
         folder: where everything goes; not that of a study.
         plugins: files with passes.
+        fresh: forget what the folder has.
 
     Returns:
         Its figures, as in ``study.json``.
@@ -40,25 +50,27 @@ def evaluate(
     if (folder / STUDY_FILE).exists():
         raise HwoptError(f"{folder} is the folder of a study: choose another one")
     given = _candidate(candidate, search)
-    files = tuple(str(path.resolve()) for path in plugins)
-    assert recipe.fine_tune is not None
-    steps: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("train", {"name": NAME, "epochs": recipe.fine_tune.epochs}),
-        ("measure", {"names": [NAME], "again": True}),
-        ("finish", {"name": NAME}),
-    )
+    plan = Plan(recipe, search, folder, tuple(str(path.resolve()) for path in plugins))
+    tasks = Tasks(plan)
     found: dict[str, Any] = {"passes": given.variant.passes, "artifact": f"artifacts/{NAME}"}
+    if fresh:
+        start_fresh(folder)
     with Workspace(folder).alone():
         write_search(folder, recipe, search)
         write_json(candidate_file(folder, NAME), given.model_dump(mode="json"))
-        for do, arguments in steps:
-            (outcome,) = Processes().run(folder, [Task(do, arguments, files)], math.inf)
-            if outcome.reason:
-                raise HwoptError(f"{do}: {outcome.reason}")
-            found |= outcome.result[NAME] if do == "measure" else outcome.result
-            if "over" in found:
-                raise HwoptError(f"the candidate is over a limit: {found['over']}")
+        (trained,) = tasks.train([NAME], plan.full_epochs)
+        found |= _result("train", trained)
+        if "over" in found:
+            raise HwoptError(f"the candidate is over a limit: {found['over']}")
+        found |= _result("measure", tasks.measure([NAME], again=True))[NAME]
+        found |= _result("finish", tasks.finish(NAME))
     return found
+
+
+def _result(what: str, outcome: Outcome) -> dict[str, Any]:
+    if outcome.reason:
+        raise HwoptError(f"{what}: {outcome.reason}")
+    return dict(outcome.result)
 
 
 def _candidate(text: str, search: Search) -> Candidate:

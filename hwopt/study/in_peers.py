@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from hwopt import data, peers
 from hwopt.compiler import measure
 from hwopt.errors import HwoptError
+from hwopt.targets.database import KernelDatabase
 
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact
     from hwopt.data import DataSet
+    from hwopt.targets import Target
 
 #: Training samples that 8-bit peers take the ranges of activations from: NNCF's own default.
 CALIBRATION = 300
@@ -21,6 +23,7 @@ CALIBRATION = 300
 def in_peers(
     names: list[str],
     artifact: Artifact,
+    target: Target,
     samples: DataSet,
     folder: Path,
     runs: int,
@@ -30,7 +33,8 @@ def in_peers(
 
     Args:
         names: of the peers.
-        artifact: the network, compiled by us.
+        artifact: the network, compiled by us ...
+        target: ... for this.
         samples: of training, for the ranges of 8-bit peers; of validation, for the accuracy.
         folder: for what peers write.
         runs: measured calls of each.
@@ -50,7 +54,8 @@ def in_peers(
             calls[name] = peers.make(name, graph, inputs, threads, folder / name, ranges)
         except HwoptError as error:
             failures.append(str(error))
-    found = measure(calls, threads=artifact.threads, runs=runs)
+    with KernelDatabase(target).alone():
+        found = measure(calls, threads=artifact.threads, runs=runs)
     scale = baseline["median_ms"] / found.pop("").median_ms
     entries = []
     for name, one in found.items():

@@ -49,7 +49,7 @@ class Knowledge:
     def of(
         self, space: Space, base: Graph, models: Mapping[str, Sequence[Graph]]
     ) -> dict[str, Any]:
-        """Return the choices that are possible, and what every one does by itself.
+        """Return the choices that are possible, and what every one does by itself, as JSON.
 
         Args:
             space: of the network.
@@ -59,7 +59,7 @@ class Knowledge:
         """
         context = self.job.compression.context()
         rest = {name: v for name, v in space.dimensions.items() if name not in models}
-        found = Prior(Space(space.passes, {}), {})
+        found = Prior(Space(space.passes, {}), {}, [])
         if rest:
             found = prior(
                 Space(space.passes, rest),
@@ -73,7 +73,7 @@ class Knowledge:
             widths = [Width(len(shares) - n, share, 0.0) for n, share in enumerate(shares)]
             table[name] = [dataclasses.asdict(width) for width in widths]
         dimensions = {**found.space.dimensions, **{n: space.dimensions[n] for n in models}}
-        return {"dimensions": dimensions, "table": table}
+        return {"dimensions": dimensions, "table": table, "refused": found.refused}
 
     def over(self, variant: Variant, base: Graph, unchanged: Graph, limits: Limits) -> str | None:
         """Say which limit a candidate is over for sure, before it is trained.

@@ -64,10 +64,10 @@ class Networks:
         with self._alone():
             return self.of_model(candidate.model_options).trained()
 
-    def make_expert(self) -> None:
-        """Make the unchanged network a variant that others may ask."""
+    def make_expert(self, job: Job) -> None:
+        """Make the unchanged network a variant that others of a job may ask."""
         with self._alone():
-            self.unchanged.compression.variant(BASE, Variant(), *self.unchanged.trained())
+            job.compression.variant(BASE, Variant(), *self.unchanged.trained())
 
     def validated(self, name: str, graph: Graph, key: str) -> float:
         """Return the accuracy of a network on the validation split.

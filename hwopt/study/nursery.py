@@ -153,16 +153,20 @@ def _say_ended() -> None:
 
 
 def _forked(request: dict[str, Any]) -> int:
+    parent = os.getpid()
     number = os.fork()
     if number == 0:
-        _work(request)
+        _work(request, parent)
     return number
 
 
-def _work(request: dict[str, Any]) -> NoReturn:
+def _work(request: dict[str, Any], parent: int) -> NoReturn:
     """Become a worker."""
     code = 1
     try:
+        worker.end_with_parent()
+        if os.getppid() != parent:  # it had ended before
+            os._exit(code)
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import HwoptError
-from hwopt.files import MANIFEST_FILE, atomic_folder, read_json
-from hwopt.study.files import STUDY_FILE
+from hwopt.files import MANIFEST_FILE, atomic_folder
+from hwopt.study.read_study import read_study
 
 
 def pick(
@@ -24,10 +24,7 @@ def pick(
     Raises:
         HwoptError: if no model was compiled yet, or none fits; the nearest is named.
     """
-    path = folder / STUDY_FILE
-    if not path.exists():
-        raise HwoptError(f"{folder} holds no study: it has no {STUDY_FILE}")
-    document = read_json(path)
+    document = read_study(folder)
     if not document["front"]:
         raise HwoptError(f"the front of {folder} is empty: no candidate was measured within limits")
     trials = [document["trials"][number] for number in document["front"]]
@@ -51,7 +48,10 @@ def copy_artifact(folder: Path, trial: dict[str, Any], output: Path) -> None:
     """Copy the artefact of a trial; another artefact is replaced, anything else refused.
 
     Raises:
-        HwoptError: if it cannot be written.
+        HwoptError: if it is not there any more, or the other cannot be written.
     """
+    source = folder / trial["artifact"]
+    if not (source / MANIFEST_FILE).exists():
+        raise HwoptError(f"{source} was removed: `hwopt search` makes it again")
     with atomic_folder(output, MANIFEST_FILE) as temporary:
-        shutil.copytree(folder / trial["artifact"], temporary, dirs_exist_ok=True)
+        shutil.copytree(source, temporary, dirs_exist_ok=True)

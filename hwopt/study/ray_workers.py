@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from hwopt import targets
 from hwopt.errors import HwoptError, first_line
+from hwopt.files import read_json
+from hwopt.study.files import RECIPE_FILE
 from hwopt.study.processes import Outcome, Processes, Task
 from hwopt.targets.address import parse_address
 
@@ -16,10 +20,25 @@ _START_SECONDS = 120
 _ANSWER_SECONDS = 10
 
 
-class RayWorkers:
-    """Tasks of training go to the machines of a cluster, all others stay on this one.
+class Surroundings(NamedTuple):
+    """What a task finds on the machine that the study runs on.
 
-    Measuring stays here, where the device is reached from.
+    Attributes:
+        folder: that relative paths of the recipe begin at.
+        home: of what hwopt keeps between runs, if it is not the usual one.
+        float_lanes: of the machine's vectors, which some passes round widths to.
+    """
+
+    folder: str
+    home: str | None
+    float_lanes: int
+
+
+class RayWorkers:
+    """Candidates are trained by the machines of a cluster.
+
+    They see the study's folder, and all files that the recipe names, under the same paths. All else
+    is done on this machine, where the device is reached from.
 
     Args:
         address: of the cluster, ``HOST:PORT``, or ``local`` for one on this machine.
@@ -42,12 +61,26 @@ class RayWorkers:
             raise HwoptError(f"no Ray cluster at {address}: {error}") from None
 
     def run(self, folder: Path, tasks: Sequence[Task], seconds: float) -> list[Outcome]:
-        """Run tasks side by side; see :class:`hwopt.study.processes.Workers`."""
-        if any(task.do != "train" for task in tasks):
-            return Processes().run(folder, tasks, seconds)
+        """Run tasks side by side; see :class:`hwopt.study.processes.Workers`.
+
+        Raises:
+            HwoptError: if no machine of the cluster has as many cores as a task takes.
+        """
+        most = max(node["Resources"].get("CPU", 0) for node in self._ray.nodes())
+        needed = max(task.threads or 1 for task in tasks)
+        if needed > most:
+            raise HwoptError(
+                f"a training takes {needed} threads, and no machine of the Ray cluster has more "
+                f"than {most:g} cores for it: give --threads, or more --workers"
+            )
+        here = Surroundings(
+            str(Path.cwd()), os.environ.get("HWOPT_HOME"), targets.get("host").float_lanes
+        )
         remote = self._ray.remote(max_retries=0)(_run_one)
         waiting = [
-            remote.options(num_cpus=task.threads or 1).remote(str(folder.resolve()), task, seconds)
+            remote.options(num_cpus=task.threads or 1).remote(
+                str(folder.resolve()), task, seconds, here
+            )
             for task in tasks
         ]
         return [self._outcome(one, seconds) for one in waiting]
@@ -72,5 +105,16 @@ def _check_answer(address: str) -> None:
         raise HwoptError(f"no Ray cluster at {address}: {error}") from None
 
 
-def _run_one(folder: str, task: Task, seconds: float) -> Outcome:
+def _run_one(folder: str, task: Task, seconds: float, there: Surroundings) -> Outcome:
+    """Run a task on a machine of the cluster as on the one that the study runs on."""
+    recipe = read_json(Path(folder) / RECIPE_FILE)
+    lanes = targets.get("host").float_lanes
+    if recipe.get("target", "host") == "host" and lanes != there.float_lanes:
+        return Outcome(
+            reason=f"{socket.gethostname()} has vectors of {lanes} floats, the study's machine of "
+            f"{there.float_lanes}: name the target in the recipe instead of host"
+        )
+    os.chdir(there.folder)
+    if there.home is not None:
+        os.environ["HWOPT_HOME"] = there.home
     return Processes().run(Path(folder), [task], seconds)[0]

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from hwopt.errors import HwoptError
 from hwopt.files import write_json
-from hwopt.optimize import Recipe, make_recipe
+from hwopt.optimize import Recipe, Variant, make_recipe
+from hwopt.optimize.check_recipe import check_recipe
 from hwopt.optimize.read_recipe import read_document, sentence
 from hwopt.optimize.recipe import Binary, Routing
 from hwopt.passes import parse
-from hwopt.study.files import RECIPE_FILE, STUDY_FILE
+from hwopt.study.files import RECIPE_FILE
 
 
 class Limits(BaseModel):
@@ -133,6 +134,8 @@ def make_search(document: dict[str, Any], where: str = "recipe") -> tuple[Recipe
         raise HwoptError(
             f"{where}: search: first_epochs must rise, and end below the {epochs[-1]} of fine_tune"
         )
+    for number in epochs:
+        _check_candidates(recipe, search, number, f"{where}: search")
     return recipe, search
 
 
@@ -148,16 +151,20 @@ def _check(search: Search, where: str) -> None:
                 f"{where}: search: {one.name} measures while others are trained: a search chooses "
                 "widths itself, by prune-channels"
             )
-    for route in search.routes:
-        if route.expert not in ("", "dense") and not Path(route.expert).is_dir():
-            raise HwoptError(
-                f"{where}: search: the expert {route.expert!r} is neither dense nor a folder"
-            )
-        if not route.expert and not route.cut:
-            raise HwoptError(f"{where}: search: a route needs an expert, or a cut")
-    for folder in search.warm_start:
-        if not (Path(folder) / STUDY_FILE).is_file():
-            raise HwoptError(f"{where}: search: warm_start: {folder} has no {STUDY_FILE}")
+
+
+def _check_candidates(recipe: Recipe, search: Search, epochs: int, where: str) -> None:
+    """Refuse routes and binary training as they would be refused in variants of a job."""
+    assert recipe.fine_tune is not None
+    candidates = [Variant(route=route) for route in search.routes]
+    if search.binary is not None:
+        candidates.append(Variant(passes="binarize", binary=search.binary))
+    fine_tune = recipe.fine_tune.model_copy(update={"epochs": epochs})
+    for one in candidates:
+        variants = {"dense": Variant(), "candidate": one}
+        check_recipe(
+            recipe.model_copy(update={"variants": variants, "fine_tune": fine_tune}), where
+        )
 
 
 def _check_model_options(recipe: Recipe, search: Search, where: str) -> None:

@@ -12,25 +12,11 @@ import numpy as np
 import pytest
 
 from hwopt import targets
+from tests.cli.command import hwopt, refused
 from tests.devices import needs
 from tests.farm import farm
 
 PLUGIN = Path(__file__).parents[1] / "plugin/hwopt_plugin_example/replace_activation.py"
-
-
-def hwopt(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hwopt.cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
-
-
-def refused(*arguments: object, folder: Path | None = None) -> str:
-    """Run and return the one sentence of the error."""
-    result = hwopt(*arguments, folder=folder)
-    lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    assert len(lines) == 1 and result.stderr.strip().endswith(lines[0])
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +38,8 @@ def test_help_is_fast_and_imports_neither_torch_nor_tvm():
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        assert "optimize" in hwopt("--help").stdout
+        command = [sys.executable, "-m", "hwopt.cli.main", "--help"]
+        assert "optimize" in subprocess.run(command, capture_output=True, text=True).stdout
         times.append(time.perf_counter() - start)
     assert min(times) < 0.5
     code = "import sys, hwopt.cli.main as m; m.cli(['--help'], standalone_mode=False);"

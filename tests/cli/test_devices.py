@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from hwopt.targets import emulator, gpu
-from tests.cli.test_cli import hwopt, refused
+from tests.cli.command import hwopt, refused
 from tests.devices import needs
 
 WARNING = "whoever reaches 0.0.0.0:"

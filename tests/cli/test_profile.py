@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.cli.test_cli import hwopt, refused
+from tests.cli.command import hwopt, refused
 
 MODEL = ("resnet8", "--input-shape", "1x12x12", "--classes", 3, "--model-option", "width=8")
 HERE = ("--threads", 1)

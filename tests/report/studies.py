@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from hwopt.study.read_study import SCHEMA_VERSION
+
 #: A name that ends the script and the element around it, if a page forgets to escape.
 NASTY = "a<b & \"c\" 'd' </script><script>document.title = 'escaped'</script>"
 _START = datetime(2026, 1, 1, 22, 0, tzinfo=UTC)
@@ -25,9 +27,12 @@ def make_study(trials: int = 30, seed: int = 0) -> dict:
     for number in front:
         made[number]["test_accuracy"] = made[number]["accuracy"] - 0.002
     return {
+        "schema_version": SCHEMA_VERSION,
         "hwopt": "0.1.0",
         "name": "resnet8",
         "recipe": {"model": "resnet8", "note": NASTY},
+        "search": {"trials": trials},
+        "space": {"prune-channels.stem": [1.0, 0.5]},
         "target": {"name": "host", "cpu": "a CPU with <2 cores>", "isa": "avx2"},
         "threads": 2,
         "data": "fashion-mnist",
@@ -104,6 +109,7 @@ def _trial(number: int, random: np.random.Generator) -> dict:
         "parameters": int(78_042 * kept),
         "kernels": _kernels(latency),
         "artifact": f"artifacts/{number:04}",
+        "notes": [f"prune-channels: stem: {kept:.2f} stay", NASTY],
         "command": f"hwopt search recipe.yaml --trial {number} --passes '{passes}'",
     }
 

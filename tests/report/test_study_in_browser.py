@@ -117,6 +117,8 @@ def test_a_click_shows_the_kernels_of_a_trial(browser, page, study):
     mark.find_element("css selector", ".dot").click()
     assert browser.one("#trial-title").text == f"Trial {trial['number']}, on the front"
     assert trial["command"] in all_of(browser.one("#trial").text)
+    browser.one("#trial summary").click()
+    assert trial["notes"][0] in all_of(browser.one("#trial").text)
     rows = [all_of(row.text) for row in browser.all("#kernels tbody tr")]
     total = sum(k["median_us"] * k["calls"] for k in trial["kernels"] if k["median_us"])
     us = trial["kernels"][0]["median_us"] * 2

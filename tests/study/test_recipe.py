@@ -15,8 +15,19 @@ from tests.study.studies import RECIPE, changed
         ({**RECIPE, "search": 5}, "search must hold keys and values"),
         (changed(space=["prune-chanels"]), "search: space: unknown pass 'prune-chanels'"),
         (changed(space=["prune-to-latency"]), "prune-to-latency measures while others are"),
-        (changed(warm_start=["nowhere"]), "warm_start: nowhere has no study.json"),
-        (changed(routes=[{"expert": "large"}]), "the expert 'large' is neither dense nor"),
+        (changed(routes=[{"expert": "large"}]), "the expert 'large' is no folder, .* are dense"),
+        (
+            changed(routes=[{"expert": "dense", "coverage": 0.5, "mean_ms": 1}]),
+            "route is for coverage and mean_ms: keep one",
+        ),
+        (
+            changed(space=["binarize"], binary={"frozen": 1}),
+            "of 1 epochs of fine_tune 1 are frozen",
+        ),
+        (
+            {**changed(binary={"frozen": 2}, first_epochs=[2]), "fine_tune": {"epochs": 4}},
+            "of 2 epochs of fine_tune 2 are frozen",
+        ),
         (changed(model_options={"depth": [2]}), "own model_options must give the depth before"),
         (
             {**changed(model_options={"width": [8]}), "train": None},

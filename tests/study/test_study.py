@@ -14,12 +14,17 @@ import pytest
 import hwopt
 from hwopt.errors import HwoptError
 from hwopt.files import write_json
+from hwopt.optimize import Variant
 from hwopt.search.front import Point, front
 from hwopt.search.guided import distributions
 from hwopt.search.space import Space
-from hwopt.study.files import STUDY_FILE, TRIALS_FILE
+from hwopt.study.candidate import Candidate
+from hwopt.study.files import STUDY_FILE, TRIALS_FILE, candidate_file
 from hwopt.study.pick import copy_artifact, pick
+from hwopt.study.plan import Plan
+from hwopt.study.recipe import make_search, write_search
 from hwopt.study.samplers import make_sampler
+from hwopt.study.tasks import Tasks
 from tests.study.studies import PLUGIN, RECIPE, Counted, changed, study
 
 pytestmark = pytest.mark.slow
@@ -111,6 +116,22 @@ def test_picking(done, tmp_path):
         pick(tmp_path, accuracy=0.5)
     copy_artifact(folder, fastest, tmp_path / "a")
     assert hwopt.load(tmp_path / "a").manifest.macs == fastest["macs"]
+    write_json(tmp_path / STUDY_FILE, {**document, "schema_version": 0})
+    with pytest.raises(HwoptError, match="is damaged or of another version"):
+        pick(tmp_path, accuracy=0.5)
+
+
+def test_a_removed_model_is_compiled_again(done, tmp_path):
+    folder, document, _ = done
+    shutil.copytree(folder, tmp_path / "study")
+    first = document["trials"][document["front"][0]]
+    shutil.rmtree(tmp_path / "study" / first["artifact"])
+    with pytest.raises(HwoptError, match="was removed: `hwopt search` makes it again"):
+        copy_artifact(tmp_path / "study", first, tmp_path / "a")
+    again = study(tmp_path / "study", of_three()).run()
+    assert again["front"] == document["front"]
+    copy_artifact(tmp_path / "study", first, tmp_path / "a")
+    assert hwopt.load(tmp_path / "a").manifest.macs == first["macs"]
 
 
 ENDS = {
@@ -121,7 +142,7 @@ ENDS = {
 }
 
 
-def test_what_misbehaves_costs_itself_alone(prepared, tmp_path):
+def test_what_misbehaves_costs_itself_alone(done, prepared, tmp_path):
     document = changed(
         space=["misbehave", "prune-channels{multiple=2}"],
         sampler="random",
@@ -134,7 +155,8 @@ def test_what_misbehaves_costs_itself_alone(prepared, tmp_path):
     texts = [str(hwopt.passes.parse(f"misbehave{{how={how}}}")[0]) for how in ENDS]
     narrow = {"prune-channels.stem.conv": 0.5, "prune-channels.stages.0.conv1": 0.5}
     trials = [{"choices": {"misbehave": text, **narrow}} for text in [*texts, ""]]
-    write_json(tmp_path / "other" / STUDY_FILE, {"trials": trials, "front": [0, 1, 2, 3, 4]})
+    other = done[1] | {"trials": trials, "front": [0, 1, 2, 3, 4]}
+    write_json(tmp_path / "other" / STUDY_FILE, other)
     found = study(prepared, document, plugins=[PLUGIN]).run()
     *failed, last = found["trials"]
     assert [trial["state"] for trial in failed] == ["failed"] * 4
@@ -229,6 +251,24 @@ def test_samplers_of_optuna_know_limits(sampler):
         trial.set_constraint("share", share / 0.6 - 1)
         found.tell(trial, [0.5 + share / 2, share])
     assert {tuple(t.params) for t in found.trials} == {("a", "b")}
+
+
+def test_what_asks_the_unchanged_network_has_short_trainings_too(prepared):
+    document = changed(first_epochs=[1], routes=[{"expert": "dense", "router": "entropy"}])
+    recipe, search = make_search({**document, "fine_tune": {"epochs": 2}})
+    write_search(prepared, recipe, search)
+    passes = "prune-channels{ratio=0.5,layers=[stem]}"
+    one = Candidate(variant=Variant(passes=passes, route=search.routes[0]))
+    write_json(candidate_file(prepared, "c-routed"), one.model_dump(mode="json"))
+    for epochs in (1, 2):
+        (outcome,) = Tasks(Plan(recipe, search, prepared)).train(["c-routed"], epochs)
+        assert outcome.reason is None and 0 < outcome.result["accuracy"] <= 1
+
+
+def test_a_wrong_name_is_said_before_anything_is_trained(tmp_path):
+    with pytest.raises(HwoptError, match="unknown dimension of the space 'stem'"):
+        study(tmp_path, changed(only={"stem": [1.0]})).run()
+    assert not (tmp_path / "graphs" / "train").exists()
 
 
 def test_another_studys_front_comes_first(done, prepared):

@@ -211,6 +211,10 @@ function showTrial(trial) {
   const { title, passes, pairs } = told(trial);
   document.getElementById("trial-title").textContent = title;
   const more = [];
+  if (trial.notes.length) {
+    const lines = trial.notes.map((note) => element("li", {}, note));
+    more.push(["what they did", element("details", {}, element("summary", {}, `${lines.length} notes`), element("ul", {}, ...lines))]);
+  }
   if (trial.artifact) more.push(["artefact", element("code", {}, trial.artifact)]);
   if (trial.command) more.push(["command", element("code", { class: "command" }, trial.command)]);
   const known = facts([["passes", element("code", {}, passes)], ...pairs, ...more]);
@@ -241,4 +245,4 @@ range.addEventListener("change", () => drawFront(document.getElementById("front"
 for (const link of document.querySelectorAll("a[data-trial]"))
   link.addEventListener("click", () => select(Number(link.dataset.trial)));
 if (selected !== null) select(selected);
-else document.getElementById("trial").textContent = "No trial has been measured yet.";
+else document.getElementById("trial").textContent = data.measured.length ? "No measured trial is within the limits." : "No trial has been measured yet.";
