@@ -131,8 +131,6 @@ def account(trial: dict[str, Any]) -> str:
         return "repeated an earlier one"
     if trial["state"] == "failed" and how and BREAKS[how][1] in reason:
         return f"{how}, as injected"
-    if trial["state"] == "failed" and "the study was killed" in reason:
-        return "the study was killed while it was suggested"
     return f"unexplained: {trial['state']}, {reason}"
 
 
