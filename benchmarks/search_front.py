@@ -193,7 +193,7 @@ def _goal(entries: dict[str, dict[str, Any]]) -> str:
     return (
         f"Within {NEAR} points of the dense network: {ours} takes "
         f"{_ms(good[ours]) / _ms(good[theirs]):.2f} of the latency of the peers' fastest "
-        f"compressed model, {theirs}."
+        f"compressed model, {theirs}; of both sides the test set says which is as good."
     )
 
 
