@@ -59,7 +59,8 @@ class Candidates:
 
     def prepare(self) -> None:
         """Train and compile the unchanged network; write the space and what is known of it."""
-        self._space(self.job.imported)  # what is wrong with it is said before hours of training
+        if self.search.only:  # a wrong name is said before hours of training
+            self._space(self.job.imported)
         base, key = self.job.trained()
         facts, _ = self.job.variant(BASE, Variant(), base, key)
         accuracy = self.networks.validated(BASE, base, key)

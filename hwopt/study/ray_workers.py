@@ -66,7 +66,8 @@ class RayWorkers:
         Raises:
             HwoptError: if no machine of the cluster has as many cores as a task takes.
         """
-        most = max(node["Resources"].get("CPU", 0) for node in self._ray.nodes())
+        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        most = max((node["Resources"].get("CPU", 0) for node in nodes), default=0)
         needed = max(task.threads or 1 for task in tasks)
         if needed > most:
             raise HwoptError(
