@@ -17,7 +17,7 @@ demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIS
 .PHONY: test
 test: $(DEVICES) ## Run all tests: two at a time, then alone those that compare times
 	# Two share the cores: threads of torch that wait must not keep one busy.
-	OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 2 --dist loadfile --durations=40 -m "not alone"
+	OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 -m "not alone"
 	$(PYTHON) -m pytest -m alone
 
 .PHONY: test-fast

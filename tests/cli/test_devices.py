@@ -31,11 +31,17 @@ def free_port():
 def started(*arguments):
     """Run a command that goes on until it is interrupted; yield its process."""
     command = [sys.executable, "-m", "hwopt.cli.main", "devices", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=heeds_ctrl_c) as p:
         try:
             yield p
         finally:
             p.kill()
+
+
+def heeds_ctrl_c():
+    """A shell has what it starts in the background ignore Ctrl-C, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def interrupted(process):

@@ -136,7 +136,7 @@ def test_a_removed_model_is_compiled_again(done, tmp_path):
 
 ENDS = {
     "crash": "RuntimeError: crashed as it was told to",
-    "hang": "took over 30 s",
+    "hang": "took over 20 s",
     "kill": "its process was ended by SIGKILL",
     "nan": "the loss became nan",
 }
@@ -147,7 +147,7 @@ def test_what_misbehaves_costs_itself_alone(done, prepared, tmp_path):
         space=["misbehave", "prune-channels{multiple=2}"],
         sampler="random",
         trials=1,
-        trial_seconds=30,
+        trial_seconds=20,
         workers=2,
         warm_start=[str(tmp_path / "other")],
     )
