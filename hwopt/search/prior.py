@@ -21,7 +21,7 @@ log = logging.getLogger("hwopt.search")
 _LARGEST_LOSS = 10.0
 #: Networks whose latency is asked for at once: each time the unchanged one is measured beside them,
 #: and all of them are in memory.
-_TOGETHER = 16
+_TOGETHER = 8
 
 
 class Prior(NamedTuple):
