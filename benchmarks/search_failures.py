@@ -41,7 +41,6 @@ BREAKS = {
 }
 RECIPE: dict[str, Any] = {
     "model": "benchmarks.search_failures:network",
-    "input_shape": [1, 8, 8],
     "data": "digits",
     "train": {"epochs": 2},
     "fine_tune": {"epochs": 1},
@@ -63,7 +62,7 @@ RECIPE: dict[str, Any] = {
 
 def network() -> nn.Module:
     """Return what is searched: so small that a candidate takes seconds."""
-    convolutions = [nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU()]
+    convolutions = [nn.Conv2d(1, 16, 3, 2), nn.ReLU(), nn.Conv2d(16, 16, 3, 2), nn.ReLU()]
     return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
 
 
