@@ -30,6 +30,7 @@ from hwopt.study.recipe import make_search
 from hwopt.study.study import Study
 
 TRIALS, KILLS, SEED = 190, 6, 0
+WORKERS, SECONDS = 8, 30
 #: One candidate in so many breaks its process.
 ONE_IN = 20
 FOLDER = Path("runs") / "search_failures"
@@ -37,7 +38,7 @@ FOLDER = Path("runs") / "search_failures"
 BREAKS = {
     "crash": ("raise RuntimeError('injected')", "RuntimeError: injected"),
     "kill": ("import os; os.kill(os.getpid(), 9)", "its process was ended by SIGKILL"),
-    "hang": ("import time; time.sleep(3600)", "took over 60 s"),
+    "hang": ("import time; time.sleep(3600)", f"took over {SECONDS} s"),
 }
 RECIPE: dict[str, Any] = {
     "model": "benchmarks.search_failures:network",
@@ -52,18 +53,19 @@ RECIPE: dict[str, Any] = {
     "seed": SEED,
     "search": {
         "space": ["prune-channels{multiple=1}"],
-        "levels": 16,
+        "levels": 32,
+        "sampler": "random",
         "trials": TRIALS,
-        "workers": 2,
-        "trial_seconds": 60,
+        "workers": WORKERS,
+        "trial_seconds": SECONDS,
     },
 }
 
 
 def network() -> nn.Module:
     """Return what is searched: so small that a candidate takes seconds."""
-    convolutions = [nn.Conv2d(1, 16, 3, 2), nn.ReLU(), nn.Conv2d(16, 16, 3, 2), nn.ReLU()]
-    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    convolutions = [nn.Conv2d(1, 32, 3, 2), nn.ReLU(), nn.Conv2d(32, 32, 3, 2), nn.ReLU()]
+    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
 
 
 def injected(name: str) -> str | None:
@@ -141,7 +143,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """What became of the trials."""
     yield "## Search: what breaks\n\n`python -m benchmarks.search_failures`"
     yield (
-        f"Two convolutions on digits, two workers, {TRIALS} measured trials; one candidate in "
+        f"Two convolutions on digits, random candidates, {WORKERS} workers, {TRIALS} measured trials; one candidate in "
         f"{ONE_IN}, by its name, crashes the process that trains it, hangs, or is killed. The "
         "study itself is killed at random times and started again."
     )
