@@ -143,9 +143,9 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """What became of the trials."""
     yield "## Search: what breaks\n\n`python -m benchmarks.search_failures`"
     yield (
-        f"Two convolutions on digits, random candidates, {WORKERS} workers, {TRIALS} measured trials; one candidate in "
-        f"{ONE_IN}, by its name, crashes the process that trains it, hangs, or is killed. The "
-        "study itself is killed at random times and started again."
+        f"Two convolutions on digits, random candidates, {WORKERS} workers, {TRIALS} measured "
+        f"trials; one candidate in {ONE_IN}, by its name, crashes the process that trains it, "
+        "hangs, or is killed. The study itself is killed at random times and started again."
     )
     for run in runs:
         yield (
