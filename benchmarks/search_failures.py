@@ -10,7 +10,6 @@ accounted for: measured, or failed for the reason that was injected.
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -22,7 +21,7 @@ import numpy as np
 from torch import nn
 
 from benchmarks.records import Records, measured_on
-from hwopt.files import read_json
+from hwopt.files import read_json, write_json
 from hwopt.report import markdown
 from hwopt.study.files import STUDY_FILE
 from hwopt.study.processes import Outcome, Processes, Task
@@ -34,6 +33,8 @@ WORKERS, SECONDS = 8, 30
 #: One candidate in so many breaks its process.
 ONE_IN = 20
 FOLDER = Path("runs") / "search_failures"
+#: How often the study was killed, so that this script may be killed, too, and goes on.
+KILLED = FOLDER / "killed.json"
 #: What a plugin does while it is loaded, and how the reason of the trial ends.
 BREAKS = {
     "crash": ("raise RuntimeError('injected')", "RuntimeError: injected"),
@@ -97,7 +98,8 @@ def search() -> None:
 
 def search_killed_often() -> int:
     """Run the study in processes that are killed after random times; return how many were."""
-    random, killed = np.random.default_rng(SEED), 0
+    killed = read_json(KILLED) if KILLED.exists() else 0
+    random = np.random.default_rng([SEED, killed])
     command = [sys.executable, "-m", "benchmarks.search_failures", "--study"]
     while True:
         limit = float(random.uniform(20, 150)) if killed < KILLS else None
@@ -107,6 +109,7 @@ def search_killed_often() -> int:
             except subprocess.TimeoutExpired:
                 process.kill()
                 killed += 1
+                write_json(KILLED, killed)
                 continue
         if code:
             raise SystemExit(code)
@@ -115,7 +118,6 @@ def search_killed_often() -> int:
 
 def run() -> dict[str, Any]:
     """Search, and account for every trial."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
     killed = search_killed_often()
     trials = read_json(FOLDER / STUDY_FILE)["trials"]
     accounts = Counter(account(trial) for trial in trials)
