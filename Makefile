@@ -14,9 +14,9 @@ help: ## Show this help
 demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIST
 	$(VENV)/bin/hwopt optimize recipes/demo.yaml
 
+# Two tests share the cores: threads of torch that wait must not keep one busy.
 .PHONY: test
 test: $(DEVICES) ## Run all tests: two at a time, then alone those that compare times
-	# Two share the cores: threads of torch that wait must not keep one busy.
 	OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 -m "not alone"
 	$(PYTHON) -m pytest -m alone
 

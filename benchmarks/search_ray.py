@@ -94,10 +94,10 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         accuracy = max(abs(a[0] - b[0]) for a, b in pairs)
         ratio = max(abs(a[1] / b[1] - 1) for a, b in pairs)
         yield (
-            f"Two workers take {two['minutes'] / one['minutes']:.2f} of the time: not half, since "
-            "two that are trained at the same time wait for the slower one (so that what is "
-            "suggested next does not depend on which was faster), and as measuring is by turns. "
-            f"Largest difference of a candidate: {100 * accuracy:.2f} points of accuracy, "
+            f"Two workers take {two['minutes'] / one['minutes']:.2f} of the time. Two that "
+            "are trained at the same time wait for the slower one, so that what is suggested next "
+            "does not depend on which was faster, and measuring is by turns; what each of these "
+            f"costs was not measured. Largest difference of a candidate: {100 * accuracy:.2f} points of accuracy, "
             f"{100 * ratio:.1f} % of its latency."
         )
     yield measured_on(runs)

@@ -165,7 +165,7 @@ class Trials:
         return bool(before) and front_of(before) == front_of(measured)
 
     def in_vain(self) -> str | None:
-        """Say why trials of this run came to nothing, if so many did that it should end."""
+        """Say why trials came to nothing, if so many in a row did that the study should end."""
         measured = self.measured()
         last = measured[-1].number if measured else -1
         vain = [trial for trial in self._ended() if trial.number > last]

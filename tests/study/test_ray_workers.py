@@ -5,8 +5,11 @@ import socket
 import pytest
 
 from hwopt.errors import HwoptError
-from hwopt.study.ray_workers import RayWorkers
-from tests.study.studies import changed, study
+from hwopt.files import write_json
+from hwopt.study.files import RECIPE_FILE
+from hwopt.study.processes import Task
+from hwopt.study.ray_workers import RayWorkers, Surroundings, _run_one
+from tests.study.studies import RECIPE, changed, study
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'hwopt[ray]'")
 
@@ -23,6 +26,14 @@ def cluster():
 def test_two_candidates_are_trained_on_a_cluster(cluster, tmp_path):
     document = study(tmp_path, changed(trials=2, workers=2), workers=cluster).run()
     assert [trial["state"] for trial in document["trials"]] == ["measured"] * 2
+    with pytest.raises(HwoptError, match="takes 1000 threads, and no machine of the Ray cluster"):
+        cluster.run(tmp_path, [Task("train", {}, (), 1000)], 1)
+
+
+def test_a_machine_with_other_vectors_is_no_host(tmp_path):
+    write_json(tmp_path / RECIPE_FILE, RECIPE)
+    found = _run_one(str(tmp_path), Task("train", {}), 1, Surroundings(str(tmp_path), None, 999))
+    assert "of 999: name the target in the recipe instead of host" in found.reason
 
 
 def test_where_nobody_answers_is_said_at_once():
