@@ -97,7 +97,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
             f"Two workers take {two['minutes'] / one['minutes']:.2f} of the time. Two that "
             "are trained at the same time wait for the slower one, so that what is suggested next "
             "does not depend on which was faster, and measuring is by turns; what each of these "
-            f"costs was not measured. Largest difference of a candidate: {100 * accuracy:.2f} points of accuracy, "
+            "costs was not measured. Largest difference of a candidate: "
+            f"{100 * accuracy:.2f} points of accuracy, "
             f"{100 * ratio:.1f} % of its latency."
         )
     yield measured_on(runs)
