@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from hwopt.study.plan import Plan
     from hwopt.study.prepared import Prepared
-    from hwopt.study.read_study import SCHEMA_VERSION
-from hwopt.study.trials import Trials
+    from hwopt.study.trials import Trials
 
 Document = dict[str, Any]
 #: By Optuna's names.
