@@ -155,7 +155,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
             "begun again:"
         )
         yield markdown(
-            ["what became of them", "trials"], [[*one] for one in run["accounts"].items()]
+            ["what became of them", "trials"],
+            [[what, str(n)] for what, n in run["accounts"].items()],
         )
     yield measured_on(runs)
 
