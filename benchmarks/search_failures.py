@@ -41,6 +41,7 @@ BREAKS = {
     "kill": ("import os; os.kill(os.getpid(), 9)", "its process was ended by SIGKILL"),
     "hang": ("import time; time.sleep(3600)", f"took over {SECONDS} s"),
 }
+REPEATED = "repeated an earlier one"
 RECIPE: dict[str, Any] = {
     "model": "benchmarks.search_failures:network",
     "data": "digits",
@@ -135,7 +136,7 @@ def account(trial: dict[str, Any]) -> str:
     if trial["state"] == "measured" and how is None:
         return "measured"
     if trial.get("repeats") is not None:
-        return "repeated an earlier one"
+        return REPEATED
     if trial["state"] == "failed" and how and BREAKS[how][1] in reason:
         return f"{how}, as injected"
     return f"unexplained: {trial['state']}, {reason}"
@@ -150,14 +151,16 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         "hangs, or is killed. The study itself is killed at random times and started again."
     )
     for run in runs:
+        accounts = run["accounts"]
+        broken = sum(n for what, n in accounts.items() if what.endswith("as injected"))
+        tried = run["trials"] - accounts.get(REPEATED, 0)
         yield (
-            f"{run['trials']} trials; the study was killed {run['study_killed']} times, and "
-            "begun again:"
+            f"{run['trials']} trials of {tried} candidates, of which {broken} "
+            f"({100 * broken / tried:.1f} %) were broken; the study was killed "
+            f"{run['study_killed']} times, and begun again:"
         )
-        yield markdown(
-            ["what became of them", "trials"],
-            [[what, str(n)] for what, n in run["accounts"].items()],
-        )
+        rows = [[what, str(number)] for what, number in accounts.items()]
+        yield markdown(["what became of them", "trials"], rows)
     yield measured_on(runs)
 
 

@@ -28,18 +28,49 @@ def live_study() -> Iterator[Report]:
     if not console.is_terminal:
         yield lambda study, doing: click.echo(summary(study, doing, None), err=True)
         return
-    with Live(console=console, transient=True, auto_refresh=False) as live:
-        began: list[tuple[float, int]] = []  # when trials did, and how many were there already
+    view = _View()
+    with Live(view, console=console, transient=True, refresh_per_second=1) as live:
 
         def show(study: dict[str, Any] | None, doing: str) -> None:
-            if study is None:
-                live.update(doing, refresh=True)
-                return
-            began.append((time.monotonic(), len(study["hypervolume"])))
-            left = seconds_left(study, time.monotonic() - began[0][0], began[0][1])
-            live.update(_rendered(study, summary(study, doing, left)), refresh=True)
+            view.change(study, doing)
+            live.refresh()
 
         yield show
+
+
+class _View:
+    """What is seen now: the time left goes on while nothing else changes."""
+
+    def __init__(self) -> None:
+        self._study: dict[str, Any] | None = None
+        self._doing = ""
+        #: When there were how many measured trials, at first and lately.
+        self._first = self._last = (0.0, 0)
+
+    def change(self, study: dict[str, Any] | None, doing: str) -> None:
+        """Show another state of the study."""
+        before, self._study, self._doing = self._study, study, doing
+        if study is None:
+            return
+        now = (time.monotonic(), len(study["hypervolume"]))
+        if before is None:
+            self._first = self._last = now
+        elif now[1] > self._last[1]:
+            self._last = now
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+
+        from hwopt.report.study_table import front_table
+
+        if self._study is None:
+            return self._doing
+        (began, before), (lately, _) = self._first, self._last
+        left = seconds_left(self._study, lately - began, before)
+        if left is not None:
+            left = max(0.0, left - (time.monotonic() - lately))
+        # The line comes first: where the table is higher than the terminal, its end is cut off.
+        return Group(summary(self._study, self._doing, left), front_table(self._study))
 
 
 def summary(study: dict[str, Any] | None, doing: str, left: float | None) -> str:
@@ -57,7 +88,7 @@ def summary(study: dict[str, Any] | None, doing: str, left: float | None) -> str
     parts = [
         doing,
         f"{measured} of {study['search']['trials']} measured, {states.count('failed')} failed, "
-        f"{states.count('pruned')} stopped early",
+        f"{states.count('stopped')} stopped early",
     ]
     parts += [f"hypervolume {grown[-1][1]:.4f}"] if grown else []
     parts += [f"{max(1, round(left / 60))} min left"] if left is not None else []
@@ -67,6 +98,11 @@ def summary(study: dict[str, Any] | None, doing: str, left: float | None) -> str
 def seconds_left(study: dict[str, Any], seconds: float, done_before: int) -> float | None:
     """Return how long a study still takes at its pace; None before one trial is measured.
 
+    Args:
+        study: as it was when its last trial was measured.
+        seconds: from when it began, or went on, until then.
+        done_before: how many trials were measured when it did.
+
     >>> seconds_left({"hypervolume": [[1, 0.1], [2, 0.2]], "search": {"trials": 6}}, 60.0, 0)
     120.0
     """
@@ -74,11 +110,3 @@ def seconds_left(study: dict[str, Any], seconds: float, done_before: int) -> flo
     if not done:
         return None
     return seconds / done * (study["search"]["trials"] - len(study["hypervolume"]))
-
-
-def _rendered(study: dict[str, Any], line: str) -> RenderableType:
-    from rich.console import Group
-
-    from hwopt.report.study_table import front_table
-
-    return Group(front_table(study), line)

@@ -48,6 +48,7 @@ def command(
     hwopt pick runs/search --latency 0.2ms --output fast.artifact
     hwopt pick runs/search --accuracy 0.91
     """
+    from hwopt.report.study_texts import changes
     from hwopt.study.pick import copy_artifact, pick
 
     if (latency is None) == (accuracy is None):
@@ -64,5 +65,5 @@ def command(
     click.echo(
         f"{where}: {100 * trial['accuracy']:.2f} %{test}, {trial['latency']['median_ms']:.3f} ms"
     )
-    click.echo(f"passes: {trial['passes'] or 'none'}")
+    click.echo(f"changes: {changes(trial)}")
     click.echo(f"again: {trial['command']}")

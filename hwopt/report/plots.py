@@ -42,13 +42,13 @@ def accuracy_against_latency(results: dict[str, Any]) -> Figure:
     return figure
 
 
-def latency_label(threads: int) -> str:
-    """Return the title of an axis of latencies.
+def latency_label(threads: int, shown: str = "median, p10–p90") -> str:
+    """Return the title of an axis of latencies, and of what is shown of them.
 
     >>> latency_label(1)
     'latency in ms, 1 thread (median, p10–p90)'
     """
-    return f"latency in ms, {threads} thread{'s' * (threads != 1)} (median, p10–p90)"
+    return f"latency in ms, {threads} thread{'s' * (threads != 1)} ({shown})"
 
 
 def latency_by_kernel(results: dict[str, Any]) -> Figure:

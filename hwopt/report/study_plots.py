@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hwopt.report.plots import COLOURS, latency_label, new_figure
+from hwopt.report.study_texts import span
 from hwopt.report.study_view import Study, front, measured, steps
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def front_plot(study: Study) -> Figure:
         if peer["accuracy"] is not None and peer["latency"]:
             marker = _PEERS[index % len(_PEERS)]
             _points(axes, [peer], peer["name"], fmt=marker, color=_GREEN, markerfacecolor="white")
-    axes.set_xlabel(latency_label(study["threads"]))
+    has_intervals = any("low_ms" in trial["latency"] for trial in measured(study))
+    shown = "median and its interval" if has_intervals else "median, p10–p90"
+    axes.set_xlabel(latency_label(study["threads"], shown))
     axes.set_ylabel("accuracy in %")
     axes.set_xlim(left=0)
     axes.margins(y=0.1)
@@ -62,12 +65,19 @@ def _points(axes: Any, entries: list[dict[str, Any]], label: str, **style: Any) 
     if not entries:
         return
     latencies = [entry["latency"] for entry in entries]
+    spans = [span(latency) for latency in latencies]
     axes.errorbar(
         [latency["median_ms"] for latency in latencies],
         [100 * entry["accuracy"] for entry in entries],
         xerr=[
-            [max(0, latency["median_ms"] - latency["p10_ms"]) for latency in latencies],
-            [max(0, latency["p90_ms"] - latency["median_ms"]) for latency in latencies],
+            [
+                max(0, one["median_ms"] - low)
+                for one, (low, _) in zip(latencies, spans, strict=True)
+            ],
+            [
+                max(0, high - one["median_ms"])
+                for one, (_, high) in zip(latencies, spans, strict=True)
+            ],
         ],
         label=label.replace("$", r"\$"),
         elinewidth=0.8,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hwopt.report.study_texts import accuracy, changes, millions, ratio
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -13,8 +15,8 @@ def front_table(study: dict[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{study['name']}: the front of {len(study['hypervolume'])} candidates")
-    for title in ("trial", "accuracy", "test", "median ms", "of before", "MACs", "passes"):
-        table.add_column(title, justify="left" if title == "passes" else "right")
+    for title in ("trial", "accuracy", "test", "median ms", "of before", "MACs", "changes"):
+        table.add_column(title, justify="left" if title == "changes" else "right")
     for number in study["front"]:
         table.add_row(str(number), *_cells(study["trials"][number]))
     table.add_row("before", *_cells({**study["baseline"], "ratio": 1.0, "passes": ""}))
@@ -24,12 +26,12 @@ def front_table(study: dict[str, Any]) -> Table:
 def _cells(facts: dict[str, Any]) -> list[str]:
     from rich.markup import escape
 
-    tested = facts.get("test_accuracy")
+    tested, share = facts.get("test_accuracy"), facts.get("ratio")
     return [
-        f"{100 * facts['accuracy']:.2f} %",
-        "" if tested is None else f"{100 * tested:.2f} %",
+        accuracy(facts["accuracy"]),
+        "" if tested is None else accuracy(tested),
         f"{facts['latency']['median_ms']:.3f}",
-        f"{facts['ratio']:.2f}",
-        f"{facts['macs'] / 1e6:.2f} M",
-        escape(facts["passes"]),
+        "–" if share is None else ratio(share),
+        millions(facts["macs"]),
+        escape(changes(facts)),
     ]

@@ -7,7 +7,16 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from hwopt.report.study_texts import accuracy, duration, interval, millions, points, ratio
+from hwopt.report.study_texts import (
+    accuracy,
+    changes,
+    duration,
+    interval,
+    millions,
+    points,
+    ratio,
+    span,
+)
 
 Study = dict[str, Any]
 Trial = dict[str, Any]
@@ -19,7 +28,7 @@ NEAR = 0.005
 _MAY_BE_MISSING = (
     *("accuracy", "latency", "ratio", "macs", "bytes", "memory_bytes", "parameters", "started"),
     *("seconds", "reason", "kernels", "artifact", "command", "test_accuracy"),
-    *("repeats", "model", "notes"),
+    *("repeats", "model", "route", "notes", "measuring_since"),
 )
 
 
@@ -38,16 +47,11 @@ def complete(study: Study) -> Study:
 
 
 def measured(study: Study) -> list[Trial]:
-    """Return the trials that are points of the picture, from the fastest on.
-
-    A trial that repeats an earlier one is no point of its own.
-    """
+    """Return the trials that are points of the picture, from the fastest on."""
     points = [
         trial
         for trial in study["trials"]
-        if trial["state"] == "measured"
-        and trial["repeats"] is None
-        and None not in (trial["accuracy"], trial["latency"])
+        if trial["state"] == "measured" and None not in (trial["accuracy"], trial["latency"])
     ]
     return sorted(points, key=lambda trial: float(trial["latency"]["median_ms"]))
 
@@ -85,8 +89,6 @@ def best(study: Study) -> Trial | None:
 def facts(trial: Trial, baseline: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what is known of a trial, a peer or the baseline, as names and texts."""
     known: list[tuple[str, str]] = []
-    if trial.get("model"):
-        known.append(("model", trial["model"]))
     if trial["accuracy"] is not None:
         below = f" ({points(trial['accuracy'] - baseline['accuracy'])})"
         known.append(("accuracy", accuracy(trial["accuracy"]) + below * (trial is not baseline)))
@@ -135,10 +137,8 @@ def _beside(trials: list[Trial], peer: dict[str, Any]) -> str:
 
 def summary(study: Study) -> list[tuple[str, str, str]]:
     """Return the few numbers that the page begins with: name, value, what it means."""
-    states = Counter(
-        "repeated" if trial["repeats"] is not None else trial["state"] for trial in study["trials"]
-    )
-    others = {"failed": "failed", "pruned": "stopped early", "running": "running"}
+    states = Counter(trial["state"] for trial in study["trials"])
+    others = {"failed": "failed", "stopped": "stopped early", "running": "running"}
     others["repeated"] = "repeated an earlier one"
     rest = ", ".join(f"{states[state]} {text}" for state, text in others.items() if states[state])
     tiles = [("trials measured", str(states["measured"]), rest or "all of them")]
@@ -151,39 +151,57 @@ def summary(study: Study) -> list[tuple[str, str, str]]:
         tiles.append(("on the front", str(len(study["front"])), "none is better in all"))
     if study["hypervolume"]:
         tiles.append(("hypervolume", f"{study['hypervolume'][-1][1]:.3f}", "1 is the most"))
-    ends = [at + sum((t["seconds"] or {}).values()) for t, at in starts(study)]
+    stages = [stage for one in times(study).values() for stage in one["stages"]]
+    ends = [stage["at"] + stage["seconds"] for stage in stages]
     if ends:
         tiles.append(("time", duration(max(ends)), "from the first start to the last end"))
     return tiles
 
 
-def starts(study: Study) -> list[tuple[Trial, float]]:
-    """Return the trials that have started, each with the seconds after the first one.
+def times(study: Study) -> dict[int, dict[str, Any]]:
+    """Return when each trial started, and its stages, in seconds after the first start.
 
-    >>> times = ["2026-01-01T00:00:30+00:00", "2026-01-01T00:00:00+00:00", None]
-    >>> [at for trial, at in starts({"trials": [{"started": time} for time in times]})]
-    [30.0, 0.0]
+    Between training and measuring a trial waits for those that are trained at the same time. What a
+    study was killed in does not count.
+
+    >>> trial = {"number": 7, "seconds": {"train": 20.0, "measure": 5.0},
+    ...     "started": "2026-01-01T00:00:00+00:00", "measuring_since": "2026-01-01T00:01:00+00:00"}
+    >>> times({"trials": [trial]})[7]["stages"][1]
+    {'stage': 'measure', 'at': 60.0, 'seconds': 5.0}
     """
-    times = [(t, datetime.fromisoformat(t["started"])) for t in study["trials"] if t["started"]]
-    first = min((time for _, time in times), default=None)
-    return [(trial, (time - first).total_seconds()) for trial, time in times if first]
+    started = [trial for trial in study["trials"] if trial["started"]]
+    first = min((datetime.fromisoformat(trial["started"]) for trial in started), default=None)
+    found: dict[int, dict[str, Any]] = {}
+    for trial in started:
+        seconds, at = trial["seconds"] or {}, _since(first, trial["started"])
+        found[trial["number"]] = {"at": at, "stages": []}
+        for stage in (stage for stage in STAGES if stage in seconds):
+            if stage == "measure" and trial["measuring_since"]:
+                at = _since(first, trial["measuring_since"])
+            entry = {"stage": stage, "at": at, "seconds": seconds[stage]}
+            found[trial["number"]]["stages"].append(entry)
+            at += seconds[stage]
+    return found
+
+
+def _since(first: datetime | None, time: str) -> float:
+    return (datetime.fromisoformat(time) - first).total_seconds() if first else 0.0
 
 
 def drawn(study: Study) -> dict[str, Any]:
     """Return what the page's script draws: figures as numbers, and what it says as texts."""
     baseline = study["baseline"]
-    at = {trial["number"]: seconds for trial, seconds in starts(study)}
-    chosen = best(study)
+    times_of, chosen = times(study), best(study)
     return {
         "stages": STAGES,
-        "baseline": baseline | {"name": "baseline", "facts": facts(baseline, baseline)},
-        "peers": [peer | {"facts": facts(peer, baseline)} for peer in study["peers"]],
+        "baseline": _point(baseline, baseline) | {"name": "baseline"},
+        "peers": [_point(peer, baseline) | {"name": peer["name"]} for peer in study["peers"]],
         "trials": [
-            {key: trial[key] for key in ("number", "state", "accuracy", "latency", "seconds")}
-            | {key: trial[key] for key in ("reason", "kernels", "artifact", "command", "repeats")}
-            | {"passes": trial["passes"] or "no passes", "facts": facts(trial, baseline)}
-            | {"notes": trial["notes"] or []}
-            | {"at": at.get(trial["number"])}
+            _point(trial, baseline)
+            | {key: trial[key] for key in ("number", "state", "reason", "repeats")}
+            | {key: trial[key] for key in ("kernels", "artifact", "command")}
+            | {"changes": changes(trial), "notes": trial["notes"] or []}
+            | times_of.get(trial["number"], {"at": None, "stages": []})
             for trial in study["trials"]
         ],
         "measured": [trial["number"] for trial in measured(study)],
@@ -192,3 +210,12 @@ def drawn(study: Study) -> dict[str, Any]:
         "selected": chosen["number"] if chosen else None,
         "hypervolume": study["hypervolume"],
     }
+
+
+def _point(one: dict[str, Any], baseline: dict[str, Any]) -> dict[str, Any]:
+    """Return what is drawn of a trial, a peer or the baseline."""
+    latency = one["latency"] and {
+        "median_ms": one["latency"]["median_ms"],
+        **dict(zip(("low_ms", "high_ms"), span(one["latency"]), strict=True)),
+    }
+    return {"accuracy": one["accuracy"], "latency": latency, "facts": facts(one, baseline)}

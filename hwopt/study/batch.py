@@ -71,8 +71,9 @@ class Batch:
         trial.set_user_attr("name", name)
         trial.set_user_attr("passes", candidate.variant.passes)
         trial.set_user_attr("model", candidate.model)
+        trial.set_user_attr("route", candidate.route)
         if "started" not in trial.user_attrs:
-            trial.set_user_attr("started", datetime.datetime.now(datetime.UTC).isoformat())
+            trial.set_user_attr("started", _now())
         write_json(candidate_file(self._plan.folder, name), document)
         return name
 
@@ -105,7 +106,7 @@ class Batch:
             if epochs < self._plan.full_epochs:
                 reason = self._hopeless(trial, epochs, accuracy)
         if reason is not None:
-            self._trials.prune(trial, reason)
+            self._trials.stop(trial, reason)
         return reason is None
 
     def _hopeless(self, trial: Trial, epochs: int, accuracy: float) -> str | None:
@@ -127,6 +128,8 @@ class Batch:
         if not trials:
             return
         self._say(f"measuring {_numbers(trials)}")
+        for trial in trials:
+            trial.set_user_attr("measuring_since", _now())
         found = self._measured(trials)
         for trial in trials:
             outcome = found[trial.number]
@@ -149,6 +152,10 @@ class Batch:
             self._trials.tell(trial, figures)
         else:
             self._trials.fail(trial, f"accuracy {accuracy}, latency {ratio}")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat()
 
 
 def _numbers(trials: list[Trial]) -> str:

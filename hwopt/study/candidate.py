@@ -31,6 +31,8 @@ class Candidate(BaseModel):
 
     >>> Candidate(variant=Variant(passes="binarize"), model_options={"width": 8}).model
     'width=8'
+    >>> Candidate(variant=Variant(route={"expert": "dense", "router": "entropy"})).route
+    'expert=dense, router=entropy'
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,7 +42,13 @@ class Candidate(BaseModel):
     @property
     def model(self) -> str:
         """The options, as text."""
-        return ", ".join(f"{name}={value}" for name, value in self.model_options.items())
+        return _listed(self.model_options)
+
+    @property
+    def route(self) -> str:
+        """What is asked about hard inputs, as text."""
+        route = self.variant.route
+        return _listed(route.model_dump(exclude_defaults=True)) if route else ""
 
     @classmethod
     def at(cls, point: Mapping[str, Any], space: Space, search: Search) -> Candidate:
@@ -68,3 +76,7 @@ class Candidate(BaseModel):
             raise HwoptError(
                 f"{file} is not a candidate's: they lie in the folder candidates of a study"
             ) from None
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())

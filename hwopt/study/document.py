@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 #: By Optuna's names.
-_STATES = {"COMPLETE": "measured", "PRUNED": "pruned", "FAIL": "failed"}
+_STATES = {"COMPLETE": "measured", "PRUNED": "stopped", "FAIL": "failed"}
 _FACTS = (
     "name",
     "model",
+    "route",
     "passes",
     "accuracy",
     "latency",
@@ -38,6 +39,7 @@ _FACTS = (
     "memory_bytes",
     "parameters",
     "started",
+    "measuring_since",
     "seconds",
     "notes",
     "reason",
@@ -90,10 +92,12 @@ def study_document(
 def contributions(measured: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     """Return, for every pass, what trials with it have beside those of the whole study without it.
 
+    Another model, and a route, count as passes.
+
     ``latency_ratio`` is of geometric means, ``accuracy_points`` the difference of means; both are
     None where all trials, or none, have the pass.
     """
-    names = {t.number: {p.name for p in parse(t.user_attrs["passes"])} for t in measured}
+    names = {trial.number: _parts(trial.user_attrs) for trial in measured}
     found = []
     for name in sorted(set().union(*names.values())):
         with_it = [t for t in measured if name in names[t.number]]
@@ -108,6 +112,12 @@ def contributions(measured: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     return found
 
 
+def _parts(attributes: dict[str, Any]) -> set[str]:
+    """Return the names of what was done to a candidate."""
+    others = {f"{kind} {attributes[kind]}" for kind in ("model", "route") if attributes.get(kind)}
+    return {one.name for one in parse(attributes["passes"])} | others
+
+
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
@@ -120,16 +130,16 @@ def _hypervolume(trials: Sequence[FrozenTrial], worst: Point) -> float:
 
 
 def _trial(trial: FrozenTrial, plan: Plan, key: str) -> dict[str, Any]:
-    attributes = trial.user_attrs
+    attributes, state = trial.user_attrs, _STATES.get(trial.state.name, "running")
     facts = {key: attributes[key] for key in _FACTS if key in attributes}
     found = {
         "number": trial.number,
-        "state": "pruned" if "repeats" in attributes else _STATES.get(trial.state.name, "running"),
+        "state": "repeated" if "repeats" in attributes else state,
         "choices": dict(trial.params),
         "passes": "",
         **facts,
     }
-    if trial.state.name != "COMPLETE" or "repeats" in attributes:
+    if found["state"] != "measured":
         return found
     name = attributes["name"]
     found["command"] = _command(name, plan)

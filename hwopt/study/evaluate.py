@@ -58,6 +58,8 @@ def evaluate(
     with Workspace(folder).alone():
         write_search(folder, recipe, search)
         write_json(candidate_file(folder, NAME), given.model_dump(mode="json"))
+        if reason := tasks.base().reason:  # as a study does, before it divides the threads
+            raise HwoptError(f"train: {reason}")
         (trained,) = tasks.train([NAME], plan.full_epochs)
         found |= _result("train", trained)
         if "over" in found:

@@ -18,6 +18,7 @@ from hwopt.search.network_predictor import FEWEST_NETWORKS
 from hwopt.search.predictor import Predictor
 from hwopt.search.prior import Prior, prior
 from hwopt.search.space import Space
+from hwopt.study.candidate import ROUTE
 from hwopt.targets.latency_table import LatencyTable
 from hwopt.train.cpu import set_threads
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: The upper end of an interval that is good enough, as a multiple of the lower one.
 _SURE = 1.3
+#: Loss that a choice of which nothing is known is taken to cost.
+_UNKNOWN = 1e-6
 #: Batches that the loss before training is the mean over.
 _BATCHES = 20
 
@@ -56,9 +59,13 @@ class Knowledge:
             base: the unchanged network, trained.
             models: for some dimensions, networks of their other values, not trained: of these the
                 latency is known before, and the loss taken for that of the unchanged one.
+
+        Of routes nothing is known before they are trained: they count as unchanged, and a little
+        worse, so that none is asked for without a reason.
         """
         context = self.job.compression.context()
-        rest = {name: v for name, v in space.dimensions.items() if name not in models}
+        others = [name for name in space.dimensions if name == ROUTE or name in models]
+        rest = {name: v for name, v in space.dimensions.items() if name not in others}
         found = Prior(Space(space.passes, {}), {}, [])
         if rest:
             found = prior(
@@ -72,7 +79,11 @@ class Knowledge:
             shares = [1.0, *self._shares(base, graphs)]
             widths = [Width(len(shares) - n, share, 0.0) for n, share in enumerate(shares)]
             table[name] = [dataclasses.asdict(width) for width in widths]
-        dimensions = {**found.space.dimensions, **{n: space.dimensions[n] for n in models}}
+        if ROUTE in others:
+            ways = len(space.dimensions[ROUTE])
+            widths = [Width(ways - n, 1.0, -_UNKNOWN if n else 0.0) for n in range(ways)]
+            table[ROUTE] = [dataclasses.asdict(width) for width in widths]
+        dimensions = {**found.space.dimensions, **{n: space.dimensions[n] for n in others}}
         return {"dimensions": dimensions, "table": table, "refused": found.refused}
 
     def over(self, variant: Variant, base: Graph, unchanged: Graph, limits: Limits) -> str | None:

@@ -103,7 +103,11 @@ class Nursery:
             return None
         *lines, self._torn = (self._torn + given).split(b"\n")
         messages: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        self._codes |= {one["ended"]: one["code"] for one in messages if "ended" in one}
+        for message in messages:
+            if "ended" in message:
+                self._codes[message["ended"]] = message["code"]
+            else:  # numbers of processes come again
+                self._codes.pop(message["started"], None)
         return messages
 
 

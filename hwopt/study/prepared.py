@@ -81,5 +81,5 @@ def _worst(plan: Plan, baseline: dict[str, Any]) -> Point:
     for name in plan.search.minimise:
         limit = getattr(limits, name)
         others.append(limit / baseline[name] if limit else 1.0)
-    least = max(baseline["accuracy"] - WORST_LOSS, limits.accuracy or 0.0)
+    least = baseline["accuracy"] - WORST_LOSS if limits.accuracy is None else limits.accuracy
     return Point(least, min(shares, default=1.0), tuple(others))

@@ -110,7 +110,7 @@ class _Running:
         if self.is_alive():
             return Outcome(reason=f"took over {seconds:g} s")
         code = self._nursery.code(self._number) or 0
-        if code == 0:
+        if code == 0 and self._result.exists():
             return Outcome(read_json(self._result))
         if code < 0:
             return Outcome(reason=f"its process was ended by {signal.Signals(-code).name}")

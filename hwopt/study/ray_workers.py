@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hwopt import targets
-from hwopt.errors import HwoptError, first_line
+from hwopt.errors import HwoptError, first_line, last_line
 from hwopt.files import read_json
 from hwopt.study.files import RECIPE_FILE
 from hwopt.study.processes import Outcome, Processes, Task
 from hwopt.targets.address import parse_address
 
-#: Ray may need a while to start a worker of its own, which starts the task's process.
-_START_SECONDS = 120
 _ANSWER_SECONDS = 10
 
 
@@ -84,14 +82,14 @@ class RayWorkers:
             )
             for task in tasks
         ]
-        return [self._outcome(one, seconds) for one in waiting]
+        return [self._outcome(one) for one in waiting]
 
-    def _outcome(self, reference: Any, seconds: float) -> Outcome:
+    def _outcome(self, reference: Any) -> Outcome:
+        """Return what became of a task: it limits its own time; waiting for cores has no limit."""
         try:
-            found: Outcome = self._ray.get(reference, timeout=seconds + _START_SECONDS)
-        except self._ray.exceptions.GetTimeoutError:
-            self._ray.cancel(reference, force=True)
-            return Outcome(reason=f"took over {seconds:g} s")
+            found: Outcome = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            return Outcome(reason=f"it could not be started there: {last_line(error)}")
         except self._ray.exceptions.RayError as error:
             return Outcome(reason=f"its worker was lost: {first_line(error)}")
         return found

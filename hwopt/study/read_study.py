@@ -9,7 +9,7 @@ from hwopt.errors import HwoptError
 from hwopt.files import read_json
 from hwopt.study.files import STUDY_FILE
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _KEYS = {
     *("hwopt", "name", "recipe", "search", "target", "threads", "data", "sampler", "seed"),
     *("space", "notes", "baseline", "trials", "front", "hypervolume", "contributions", "peers"),

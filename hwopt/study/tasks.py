@@ -21,6 +21,10 @@ class Tasks:
     def __init__(self, plan: Plan, workers: Workers | None = None) -> None:
         self.plan, self.workers = plan, workers or Processes()
 
+    def base(self) -> Outcome:
+        """Train the unchanged network, with all threads of the target."""
+        return self._here("base", math.inf)
+
     def prepare(self) -> Outcome:
         """Train the unchanged network and find the space."""
         return self._here("prepare", math.inf)

@@ -138,11 +138,12 @@ class Trials:
         """Return the trials that a killed run left, else new ones for all workers, if any."""
         workers = self._plan.search.workers
         left = self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if left:
-            begun = [Trial(self._optuna, trial._trial_id) for trial in left[:workers]]
-            return [self._suggested(trial) for trial in begun]
+        begun = [self._suggested(Trial(self._optuna, trial._trial_id)) for trial in left[:workers]]
+        if any("name" in trial.user_attrs for trial in left):
+            return begun  # names are given when all of them have been asked for
         wanted = 0 if self._is_over() else self._plan.search.trials - len(self.measured())
-        return [self._suggested(self._optuna.ask()) for _ in range(min(workers, wanted))]
+        missing = min(workers, wanted) - len(begun)
+        return begun + [self._suggested(self._optuna.ask()) for _ in range(missing)]
 
     def _suggested(self, trial: Trial) -> Trial:
         """Let the sampler choose what a trial has not yet; that depends on its number."""
@@ -175,12 +176,18 @@ class Trials:
         return f"{MOST_IN_VAIN} trials in a row were not measured; the last one: {reason}"
 
     def _ended(self) -> list[FrozenTrial]:
-        """Return the trials with a result; without those that failed in an earlier run."""
+        """Return the trials with a result; of earlier runs without what failed or repeated others.
+
+        Something may have been mended since, or another sampler be at work.
+        """
         return [
             trial
             for trial in self.all()
-            if trial.state in _ENDED_WELL
-            or (trial.state == TrialState.FAIL and trial.number >= self._first)
+            if trial.state.is_finished()
+            and (
+                trial.number >= self._first
+                or (trial.state in _ENDED_WELL and "repeats" not in trial.user_attrs)
+            )
         ]
 
     # -- what becomes of them ---------------------------------------------------------------
@@ -199,7 +206,7 @@ class Trials:
         trial.set_user_attr("reason", reason)
         self._optuna.tell(trial, state=TrialState.FAIL)
 
-    def prune(self, trial: Trial, reason: str) -> None:
+    def stop(self, trial: Trial, reason: str) -> None:
         """End a trial that is not worth going on with."""
         trial.set_user_attr("reason", reason)
         self._optuna.tell(trial, state=TrialState.PRUNED)

@@ -31,6 +31,7 @@ def do(folder: Path, task: dict[str, Any]) -> Any:
         passes.load_file(plugin)
     candidates = Candidates(folder, task["threads"], task["plugins"])
     work: Callable[..., Any] = {
+        "base": candidates.base,
         "prepare": candidates.prepare,
         "train": candidates.train,
         "measure": candidates.measure,

@@ -15,10 +15,12 @@ from tests.study.studies import RECIPE, changed
 def folder(tmp_path_factory):
     """A folder with a recipe, and the study that was made of it."""
     found = tmp_path_factory.mktemp("search")
-    (found / "small.yaml").write_text(yaml.safe_dump(RECIPE))
+    # Trainings have a thread each, and the network that they begin with had two.
+    recipe = {**changed(workers=2), "threads": 2}
+    (found / "small.yaml").write_text(yaml.safe_dump(recipe))
     result = hwopt("search", "small.yaml", "--trials", 2, folder=found)
     assert result.returncode == 0, result.stderr
-    assert "training 0" in result.stderr and "measuring 1" in result.stderr
+    assert "training 0, 1" in result.stderr and "measuring 0, 1" in result.stderr
     assert "the front of 2 candidates" in result.stdout
     return found
 

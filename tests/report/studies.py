@@ -18,11 +18,12 @@ def make_study(trials: int = 30, seed: int = 0) -> dict:
     """Every seventh fails, two stop early; the last but one repeats the first, the last runs."""
     random = np.random.default_rng(seed)
     made = [_trial(number, random) for number in range(trials - 1)]
-    repeated = made[0] | {"number": trials - 2, "repeats": 0, "seconds": {"passes": 0.1}}
+    repeated = made[0] | {"number": trials - 2, "state": "repeated", "repeats": 0}
+    repeated["seconds"] = {"passes": 0.1}
     made[-1] = repeated | {"started": made[-1]["started"], "command": None}
     made.append({"number": trials - 1, "state": "running", "passes": "binarize", "choices": {}})
     made[-1]["started"] = _time(12.0 * trials)
-    measured = [t for t in made if t["state"] == "measured" and "repeats" not in t]
+    measured = [t for t in made if t["state"] == "measured"]
     front = _front(measured)
     for number in front:
         made[number]["test_accuracy"] = made[number]["accuracy"] - 0.002
@@ -74,11 +75,13 @@ def _trial(number: int, random: np.random.Generator) -> dict:
     binary = number % 5 == 4
     passes = f"prune-channels{{ratio={1 - kept:.2f},criterion=taylor}}" + ",binarize" * binary
     passes = passes if number else ""
+    others = {"model": "width=8", "route": f"expert={NASTY}"} if number == 2 else {}
     stages = {"passes": 0.8, "train": 6 + 8 * kept, "measure": 4.5 + 2 * kept}
     trial = {
         "number": number,
         "state": "measured",
         "passes": passes,
+        **others,
         "choices": {"ratio": 1 - kept, "binary": binary},
         "started": _time(12.0 * number),
         "seconds": stages,
@@ -94,7 +97,7 @@ def _trial(number: int, random: np.random.Generator) -> dict:
         }
     if number in (8, 15):
         return trial | {
-            "state": "pruned",
+            "state": "stopped",
             "accuracy": 0.4,
             "seconds": {"passes": 0.8, "train": 2.0},
         }
@@ -102,7 +105,7 @@ def _trial(number: int, random: np.random.Generator) -> dict:
     loss = 0.09 * (1 - kept) ** 3 + 0.02 * binary + float(random.uniform(0, 0.015))
     return trial | {
         "accuracy": 0.934 - loss,
-        "latency": _latency(latency),
+        "latency": {"median_ms": latency, "low_ms": 0.98 * latency, "high_ms": 1.03 * latency},
         "ratio": latency / 0.21 if number != 1 else None,
         "macs": int(12_501_632 * kept**2),
         "bytes": int(327_112 * kept),

@@ -29,6 +29,14 @@ def test_a_worker_begins_at_once_in_this_folder_and_environment(tmp_path, monkey
     assert (tmp_path / "said").read_text() == "no task does not exist\n"
 
 
+def test_numbers_of_processes_come_again(tmp_path):
+    first = nursery().fork(["folder", "no task", "no result"], tmp_path / "said")
+    assert ended(first) == 2
+    # As if all that come next had ended before.
+    nursery()._codes |= dict.fromkeys(range(first + 1, first + 10_000), 0)
+    assert ended(nursery().fork(["folder", "no task", "no result"], tmp_path / "said")) == 2
+
+
 def test_what_a_killed_nursery_has_started_ends_and_another_takes_its_place(tmp_path):
     first = nursery()
     pid = first._process.pid

@@ -17,6 +17,7 @@ BREAKS = {
     "crash": ("raise RuntimeError('crashed')", "RuntimeError: crashed"),
     "kill": ("import os; os.kill(os.getpid(), 9)", "its process was ended by SIGKILL"),
     "exit": ("import os; os._exit(3)", "its process ended with code 3"),
+    "quiet": ("import os; os._exit(0)", "its process ended with code 0"),
     "hang": ("import time; time.sleep(600)", "took over 15 s"),
 }
 

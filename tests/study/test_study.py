@@ -59,7 +59,7 @@ def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
     for trial in trials:
         assert 0 < trial["accuracy"] <= 1 and 0 < trial["ratio"] < 2
         interval = trial["latency"]
-        assert interval["p10_ms"] <= interval["median_ms"] <= interval["p90_ms"]
+        assert interval["low_ms"] <= interval["median_ms"] <= interval["high_ms"]
         assert trial["macs"] <= document["baseline"]["macs"]
         assert trial["memory_bytes"] > 0 and set(trial["seconds"]) == {"passes", "train", "measure"}
     size = document["baseline"]["bytes"]
@@ -224,7 +224,7 @@ def test_what_is_clearly_beaten_after_a_short_training_is_not_trained_on(prepare
         folder = prepared / "graphs"
         names = [path.name for path in folder.glob("c-*-1")]
         assert len(names) == len(trials)  # each had its short training
-        if trial["state"] == "pruned":
+        if trial["state"] == "stopped":
             better = int(trial["reason"].partition("trial ")[2].split()[0])
             assert measured[better]["macs"] <= trial["macs"]
 
@@ -235,7 +235,7 @@ def test_a_short_training_is_judged_by_what_others_gained_after_theirs(prepared)
     first, *others = [t for t in found["trials"] if "accuracy" in t]
     assert first["state"] == "measured" and others  # nobody knows yet what a training gains
     for trial in others:
-        assert trial["state"] == "pruned"
+        assert trial["state"] == "stopped"
         assert "0.99 asked for; no trial has gained more than" in trial["reason"]
 
 

@@ -1,10 +1,13 @@
 """Trials in a real database, told what a study would tell them."""
 
+import optuna
 import pytest
 
 from hwopt.errors import HwoptError
+from hwopt.files import write_json
 from hwopt.search.front import Point
 from hwopt.search.space import Space
+from hwopt.study.files import SPACE_FILE
 from hwopt.study.plan import Plan
 from hwopt.study.prepared import Prepared
 from hwopt.study.recipe import make_search
@@ -65,6 +68,27 @@ def test_a_trial_of_which_a_kill_left_a_number_alone_is_suggested_all_the_same(t
     assert all(one.keys() == SPACE.dimensions.keys() for one in choices(again))
 
 
+def test_what_was_being_asked_for_when_a_kill_came_is_asked_for_together(tmp_path):
+    undisturbed = trials_of(tmp_path / "one", workers=3)
+    undisturbed.next()
+    killed = trials_of(tmp_path / "other", workers=3)
+    killed._suggested(killed._optuna.ask())  # and two more were to come
+    again = trials_of(tmp_path / "other", workers=3)
+    assert [trial.number for trial in again.next()] == [0, 1, 2]
+    assert choices(again) == choices(undisturbed)
+    # Names are given when all are there: now those that are left are all there are.
+    for trial in again._optuna.get_trials()[:2]:
+        again.fail(named(again, trial), "broken")
+    named(again, again._optuna.get_trials()[2])
+    assert [t.number for t in trials_of(tmp_path / "other", workers=3).next()] == [2]
+
+
+def named(trials, frozen):
+    trial = optuna.trial.Trial(trials._optuna, frozen._trial_id)
+    trial.set_user_attr("name", f"c-{trial.number}")
+    return trial
+
+
 def test_points_of_others_are_asked_for_once_and_are_no_trials_before(tmp_path):
     points = [{"width": 0.5, "pass": ""}, {"width": 0.25, "pass": "binarize"}]
     trials = trials_of(tmp_path)
@@ -95,6 +119,24 @@ def test_what_failed_in_an_earlier_run_does_not_end_this_one(tmp_path):
     assert [trial.number for trial in mended.next()] == [MOST_IN_VAIN]
 
 
+def test_another_sampler_goes_on_where_one_had_nothing_new(tmp_path):
+    trials = trials_of(tmp_path)
+    point = {"width": 0.5, "pass": ""}
+    trials.enqueue([point])
+    (first,) = trials.next()
+    measure(trials, first, 0.9)
+    earlier = trials.all()[0]
+    for _ in range(MOST_IN_VAIN):
+        (trial,) = trials.next()
+        trial.set_user_attr("name", "the same")
+        trials.repeat(trial, earlier)
+    assert trials.next() == []
+    assert "it is the same as trial 0" in trials.in_vain()
+    other = trials_of(tmp_path, sampler="tpe")
+    assert other.in_vain() is None
+    assert [trial.number for trial in other.next()] == [MOST_IN_VAIN + 1]
+
+
 def test_a_small_space_ends_when_all_of_it_was_tried(tmp_path):
     trials = trials_of(tmp_path, trials=100)
     points = list(SPACE.points())
@@ -122,7 +164,7 @@ def test_only_what_differs_in_widths_alone_is_judged_by_its_size(tmp_path):
         assert trials.clearly_better(trial, 1, 0.8) is None
         # Size is traded, and this one is smaller.
         assert trials_of(tmp_path, minimise=["bytes"]).clearly_better(trial, 1, 0.7) is None
-        trials.prune(trial, "beaten")
+        trials.stop(trial, "beaten")
 
 
 def test_a_storage_out_of_reach_is_one_sentence_without_its_password(tmp_path):
@@ -133,3 +175,16 @@ def test_a_storage_out_of_reach_is_one_sentence_without_its_password(tmp_path):
     with pytest.raises(HwoptError, match="cannot be opened") as raised:
         open_storage(plan)
     assert "secret" not in str(raised.value)
+
+
+def test_the_corner_of_the_hypervolume_is_at_the_limits(tmp_path):
+    baseline = {"accuracy": 0.9, "latency": {"median_ms": 2.0}, "bytes": 100}
+    found = {"dimensions": SPACE.dimensions, "table": {}, "key": "", "data": "", "notes": []}
+    write_json(tmp_path / SPACE_FILE, {**found, "baseline": baseline})
+    for limits, corner in (
+        ({}, (0.8, 1.0)),
+        ({"accuracy": 0.6, "ms": 1.0}, (0.6, 0.5)),
+        ({"accuracy": 0.85, "share": 0.7}, (0.85, 0.7)),
+    ):
+        worst = Prepared.read(plan_of(tmp_path, limits=limits)).worst
+        assert (worst.accuracy, worst.latency) == pytest.approx(corner)

@@ -70,9 +70,9 @@ function facts(pairs) {
   return list;
 }
 
-function showTooltip(mark, { title, passes, pairs }) {
+function showTooltip(mark, { title, changes, pairs }) {
   const parts = [element("b", {}, title)];
-  if (passes) parts.push(element("p", {}, element("code", {}, passes)));
+  if (changes) parts.push(element("p", {}, element("code", {}, changes)));
   tooltip.replaceChildren(...parts, facts(pairs));
   tooltip.hidden = false;
   const spot = (mark.querySelector(".dot") || mark).getBoundingClientRect();
@@ -92,7 +92,7 @@ function hideTooltip() {
 // An entry is {mark, told, chosen?}: told is for the tooltip, chosen is called on click and Enter.
 function connect(entries, first = 0) {
   entries.forEach(({ mark, told, chosen }, index) => {
-    const words = [told.title, told.passes, ...told.pairs.map((pair) => pair.join(" "))];
+    const words = [told.title, told.changes, ...told.pairs.map((pair) => pair.join(" "))];
     mark.setAttribute("aria-label", words.filter(Boolean).join(", "));
     mark.setAttribute("role", chosen ? "button" : "img");
     mark.setAttribute("tabindex", index === first ? 0 : -1);

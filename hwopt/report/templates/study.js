@@ -7,12 +7,12 @@ const range = document.getElementById("range");
 let selected = data.selected;
 
 function told(trial) {
-  const words = { failed: "failed", pruned: "stopped early", running: "running" };
+  const words = { failed: "failed", stopped: "stopped early", repeated: "repeated", running: "running" };
   const more = data.front.includes(trial.number) ? "on the front" : words[trial.state];
   const pairs = [...trial.facts];
   if (trial.repeats !== null) pairs.push(["repeats", `trial ${trial.repeats}`]);
   if (trial.reason) pairs.push(["reason", trial.reason]);
-  return { title: `Trial ${trial.number}${more ? `, ${more}` : ""}`, passes: trial.passes, pairs };
+  return { title: `Trial ${trial.number}${more ? `, ${more}` : ""}`, changes: trial.changes, pairs };
 }
 
 function select(number) {
@@ -40,7 +40,7 @@ function drawFront(holder, width) {
   const heights = inside.map((point) => 100 * point.accuracy);
   const [bottom, top] = [Math.min(...heights), Math.max(...heights)];
   const room = Math.max(0.05 * (top - bottom), 0.05);
-  const x = { low: 0, high: 1.04 * Math.max(...inside.map((point) => point.latency.p90_ms)) };
+  const x = { low: 0, high: 1.04 * Math.max(...inside.map((point) => point.latency.high_ms)) };
   const y = { low: bottom - room, high: top + room };
   x.ticks = ticks(x.low, x.high, width < 500 ? 4 : 8);
   y.ticks = ticks(y.low, y.high, 8);
@@ -76,7 +76,7 @@ function frontEntry({ at }, point) {
   const onFront = isTrial && data.front.includes(point.number);
   const kind = onFront ? "front" : isTrial ? "other" : point === data.baseline ? "baseline" : "peer";
   const mark = isTrial ? trialMark(point, kind) : svg("g", { class: `mark ${kind}` });
-  const [p10, p90] = [at.x(point.latency.p10_ms), at.x(point.latency.p90_ms)];
+  const [low, high] = [at.x(point.latency.low_ms), at.x(point.latency.high_ms)];
   const dot = {
     front: () => svg("circle", { class: "dot", cx: x, cy: y, r: 5.5 }),
     other: () => svg("circle", { class: "dot", cx: x, cy: y, r: 4 }),
@@ -84,12 +84,12 @@ function frontEntry({ at }, point) {
     peer: () => svg("rect", { class: "dot", x: x - 4.5, y: y - 4.5, width: 9, height: 9 }),
   }[kind]();
   mark.append(
-    svg("path", { class: "whisker", d: `M${p10},${y}H${p90}M${p10},${y - 3}v6M${p90},${y - 3}v6` }),
+    svg("path", { class: "whisker", d: `M${low},${y}H${high}M${low},${y - 3}v6M${high},${y - 3}v6` }),
     svg("circle", { class: "hit", cx: x, cy: y, r: 12 }), dot,
     svg("circle", { class: "ring", cx: x, cy: y, r: 10 }),
   );
   const chosen = isTrial ? () => select(point.number) : undefined;
-  return { mark, point, x, y, span: [p10, p90], chosen, told: isTrial ? told(point) : { title: point.name, pairs: point.facts } };
+  return { mark, point, x, y, span: [low, high], chosen, told: isTrial ? told(point) : { title: point.name, pairs: point.facts } };
 }
 
 // Write the names of baseline and peers beside their marks, where they hide nothing.
@@ -157,7 +157,7 @@ function timeTicks(end, count) {
 function inLanes(started) {
   const ends = [];
   return started.map((trial) => {
-    const end = trial.at + Object.values(trial.seconds || {}).reduce((sum, seconds) => sum + seconds, 0);
+    const end = Math.max(trial.at, ...trial.stages.map(({ at, seconds }) => at + seconds));
     const free = ends.findIndex((busy) => busy <= trial.at);
     const lane = free < 0 ? ends.length : free;
     ends[lane] = end;
@@ -180,7 +180,7 @@ function drawTime(holder, width) {
   connect(bars.map((bar) => {
     const { trial } = bar;
     const entry = { mark: timeBar(chart, bar), told: told(trial), chosen: () => select(trial.number) };
-    entry.told.pairs = entry.told.pairs.concat(Object.entries(trial.seconds || {}).map(([stage, s]) => [stage, clock(s)]));
+    entry.told.pairs = entry.told.pairs.concat(trial.stages.map(({ stage, seconds }) => [stage, clock(seconds)]));
     return entry;
   }));
 }
@@ -189,12 +189,9 @@ function timeBar({ layer, at }, { trial, lane, end }) {
   const mark = trialMark(trial, "row");
   const middle = at.y(lane + 0.5);
   const stages = svg("g", { class: "dot" });
-  let from = trial.at;
-  for (const stage of data.stages) {
-    const seconds = trial.seconds?.[stage] || 0;
-    const box = { x: at.x(from), y: middle - 8, width: at.x(from + seconds) - at.x(from), height: 16 };
-    if (seconds) stages.append(svg("rect", { class: `stage ${stage}`, ...box }));
-    from += seconds;
+  for (const one of trial.stages) {
+    const box = { x: at.x(one.at), y: middle - 8, width: at.x(one.at + one.seconds) - at.x(one.at), height: 16 };
+    stages.append(svg("rect", { class: `stage ${one.stage}`, ...box }));
   }
   if (!stages.childNodes.length) stages.append(svg("circle", { class: "stage other", cx: at.x(end), cy: middle, r: 3 }));
   const [left, right] = [at.x(trial.at), at.x(end)];
@@ -208,7 +205,7 @@ function timeBar({ layer, at }, { trial, lane, end }) {
 // The trial that is looked at: what is known of it, and its kernels.
 
 function showTrial(trial) {
-  const { title, passes, pairs } = told(trial);
+  const { title, changes, pairs } = told(trial);
   document.getElementById("trial-title").textContent = title;
   const more = [];
   if (trial.notes.length) {
@@ -217,7 +214,7 @@ function showTrial(trial) {
   }
   if (trial.artifact) more.push(["artefact", element("code", {}, trial.artifact)]);
   if (trial.command) more.push(["command", element("code", { class: "command" }, trial.command)]);
-  const known = facts([["passes", element("code", {}, passes)], ...pairs, ...more]);
+  const known = facts([["changes", element("code", {}, changes)], ...pairs, ...more]);
   document.getElementById("trial").replaceChildren(known, kernelTable(trial));
 }
 
