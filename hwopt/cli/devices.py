@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import click
 
@@ -30,8 +32,8 @@ def track(host: str, port: int) -> None:
     """Start a tracker, which boards report to and clients ask, until Ctrl-C."""
     from hwopt.targets.server import listen, track
 
-    _say_what_happens()
-    track(listen(host, port))
+    with _until_ctrl_c():
+        track(listen(host, port))
 
 
 @command.command("serve")
@@ -39,7 +41,7 @@ def track(host: str, port: int) -> None:
 @click.option("--key", required=True, help="What clients ask the tracker for; one kind, one key.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=9100, show_default=True)
-@options.threads_option
+@click.option("--threads", type=click.IntRange(1), help="Of kernels.  [default: TVM's]")
 def serve(tracker: str, key: str, host: str, port: int, threads: int | None) -> None:
     """Offer this machine to a tracker, until Ctrl-C.
 
@@ -51,8 +53,8 @@ def serve(tracker: str, key: str, host: str, port: int, threads: int | None) -> 
     """
     from hwopt.targets.server import serve
 
-    _say_what_happens()
-    serve(tracker, key, host=host, port=port, threads=threads)
+    with _until_ctrl_c():
+        serve(tracker, key, host=host, port=port, threads=threads)
 
 
 @command.command("list")
@@ -91,19 +93,19 @@ def emulate(machine: str, port: int, prepare_only: bool) -> None:
     if prepare_only:
         click.echo(f"the emulated {machine} is in {folder}")
         return
-    _say_what_happens()
-    if not _answers(f"127.0.0.1:{port}"):
-        listening = listen("127.0.0.1", port)
-        threading.Thread(target=track, args=[listening], daemon=True).start()
-    server = ["-m", "hwopt.targets.server", "--tracker", f"127.0.0.1:{port}"]
-    command = emulator.command(folder, *server, "--key", emulator.TARGET)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the board ends with this process
-    board = subprocess.Popen(command)
-    try:
-        click.echo("the board is there in half a minute; Ctrl-C ends it")
-        sys.exit(board.wait())
-    finally:
-        board.terminate()
+    with _until_ctrl_c():
+        if not _answers(f"127.0.0.1:{port}"):
+            listening = listen("127.0.0.1", port)
+            threading.Thread(target=track, args=[listening], daemon=True).start()
+        server = ["-m", "hwopt.targets.server", "--tracker", f"127.0.0.1:{port}"]
+        command = emulator.command(folder, *server, "--key", emulator.TARGET)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the board ends with this process
+        board = subprocess.Popen(command)
+        try:
+            click.echo("the board is there in half a minute; Ctrl-C ends it")
+            sys.exit(board.wait())
+        finally:
+            board.terminate()
 
 
 def _answers(address: str) -> bool:
@@ -118,5 +120,11 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _say_what_happens() -> None:
+@contextlib.contextmanager
+def _until_ctrl_c() -> Iterator[None]:
+    """Say what happens, until Ctrl-C, which is how a user ends it."""
     logging.getLogger("hwopt.devices").setLevel(logging.INFO)
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("ended", err=True)

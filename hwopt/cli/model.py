@@ -104,7 +104,7 @@ data_option = click.option(
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which model is meant."""
+    """Add the options that say which model is meant, whose classes come from its data."""
     for decorate in (
         click.option(
             "--model-option",
@@ -113,7 +113,6 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="KEY=VALUE",
             help="Argument of a zoo model or callable; may be repeated.",
         ),
-        click.option("--classes", type=click.IntRange(1), help="Classes of a zoo model."),
         click.option("--input-shape", type=InputShape(), help="Shape of one input, no batch."),
     ):
         command = decorate(command)
@@ -124,6 +123,7 @@ def making_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of how a model is made; the command takes them as ``making``."""
 
     @model_options
+    @click.option("--classes", type=click.IntRange(1), help="Classes of a zoo model.")
     @options.seed_option
     @functools.wraps(command)
     def with_making(

@@ -67,13 +67,12 @@ def command(
 
 
 def _run(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
-    from hwopt.optimize import Job, start_fresh
+    from hwopt.optimize import Job
     from hwopt.report import write_report
 
-    if not resume:
-        start_fresh(folder)
     with progress.tuning_progress() as tuning:
-        results = Job(recipe, folder, report=progress.report_step, tuning=tuning).run()
+        job = Job(recipe, folder, report=progress.report_step, tuning=tuning)
+        results = job.run(fresh=not resume)
     write_report(results, folder)
     return results
 
@@ -104,8 +103,6 @@ def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     }
     if flags["model_options"]:
         document["model_options"] = model.parse_options(flags["model_options"])
-    if flags["classes"] is not None:
-        raise HwoptError("--classes is not for optimize: the data set says how many there are")
     for key, flag in (("train", "epochs"), ("fine_tune", "fine_tune_epochs")):
         if flags[flag] is not None:
             document[key] = {"epochs": flags[flag]} if flags[flag] else None

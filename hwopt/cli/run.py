@@ -49,5 +49,5 @@ def _read(path: Path):  # type: ignore[no-untyped-def]
 
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise HwoptError(f"input {path} cannot be read as a .npy file: {error}") from None

@@ -98,13 +98,13 @@ def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> N
                 "the variant, beside its passes"
             )
     trains = variant.changes and variant.fine_tune and recipe.fine_tune is not None
-    if variant.is_of_training and not trains:
+    if variant.of_training and not trains:
         raise HwoptError(
-            f"{where}: variant {name} has rounds, distill, align, binary or budget, "
-            "but is not fine-tuned: they are of training"
+            f"{where}: variant {name} has {' and '.join(variant.of_training)}, but is not "
+            "fine-tuned: give passes and fine_tune, or leave that out"
         )
     if variant.rounds == 1 and "growth" in variant.model_fields_set:
-        raise HwoptError(f"{where}: variant {name} has growth, but one round")
+        raise HwoptError(f"{where}: variant {name} has growth, but one round: give more rounds")
     if variant.distill and variant.distill.form == "blocks" and variant.distill.layer:
         raise HwoptError(
             f"{where}: variant {name}: distill.form blocks finds its layers itself: leave layer out"
@@ -160,7 +160,8 @@ def _check_budget(variant: Variant, training: Training, where: str) -> None:
     budget = variant.budget
     assert budget is not None
     if variant.rounds > 1 or variant.binary:
-        raise HwoptError(f"{where}: budget goes with neither rounds nor binary")
+        other = "binary" if variant.binary else "rounds"
+        raise HwoptError(f"{where}: budget does not go with {other}: leave one of them out")
     try:
         check_options(
             training.epochs,
@@ -177,7 +178,7 @@ def _check_budget(variant: Variant, training: Training, where: str) -> None:
 def _check_binary(binary: Binary, variant: Variant, training: Training, where: str) -> None:
     """Refuse what would fail, or mean nothing, after the first phase only."""
     if variant.rounds > 1:
-        raise HwoptError(f"{where}: binary layers are trained in one round")
+        raise HwoptError(f"{where}: binary layers are trained in one round: leave rounds out")
     of_bnew = sorted(binary.model_fields_set & {"growth", "frozen"})
     if binary.method != "bnew" and of_bnew:
         raise HwoptError(f"{where}: {of_bnew[0]} is of bnew, not of {binary.method}")

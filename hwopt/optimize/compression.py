@@ -82,7 +82,7 @@ class Compression:
             HwoptError: if there are no binary layers, no blocks to distil, no masks to align, ...
         """
         for name, variant in self.recipe.variants.items():
-            if measures(variant) or not (variant.is_of_training or variant.route):
+            if measures(variant) or not (variant.of_training or variant.route):
                 continue
             training = self.recipe.fine_tune
             depends_on: list[Any] = [key, variant.model_dump(), training and training.model_dump()]
@@ -100,7 +100,7 @@ class Compression:
         """Begin what trains a variant, and join it with its expert, as far as they are known."""
         context, training = self.context(), self.recipe.fine_tune
         changed = passes.apply(graph, variant.passes, context)
-        if training is not None and variant.is_of_training:
+        if training is not None and variant.of_training:
             module = changed.to_torch()
             terms = make_terms(training, changed, self.samples, variant, graph, context.latency)
             for term in terms:

@@ -23,7 +23,7 @@ from hwopt.optimize.compression import Compression
 from hwopt.optimize.recipe import Recipe, Variant
 from hwopt.optimize.results import MEASURED, compare, routed_notes, sparse_notes
 from hwopt.optimize.terms import make_terms
-from hwopt.optimize.workspace import Workspace
+from hwopt.optimize.workspace import Workspace, start_fresh
 from hwopt.passes.routing import is_routed
 from hwopt.targets.database import KernelDatabase
 from hwopt.train.cpu import set_threads
@@ -63,23 +63,24 @@ class Job:
         self.work = Workspace(folder, report)
         self.tuning = tuning
         self.target = targets.get(recipe.target, threads=recipe.threads)
-        name = self.target.name
-        if self.target.tvm["kind"] == "c":
-            raise HwoptError(f"target {name} takes C, no artefact: see `hwopt export --c`")
-        if self.target.runner == "none":
-            raise HwoptError(f"no {name} is within reach to measure on: see `hwopt targets add`")
         self.data = data_set or load_data(recipe)
         self.compression = Compression(
             recipe, self.work, self.data, self.target, tuning, bars, training_threads
         )
 
-    def run(self) -> dict[str, Any]:
+    def run(self, fresh: bool = False) -> dict[str, Any]:
         """Do what is not done yet, write ``results.json`` and return its content.
 
+        Args:
+            fresh: forget what an earlier job left in the folder.
+
         Raises:
-            HwoptError: if a step fails for a reason that the user can mend, or another job is at
-                work in the folder.
+            HwoptError: if nothing can be measured on the target, a step fails for a reason that the
+                user can mend, or another job is at work in the folder.
         """
+        targets.require(self.target)
+        if fresh:
+            start_fresh(self.work.folder)
         with self.work.alone():
             return self._run()
 

@@ -166,9 +166,10 @@ class Variant(_Strict):
         return bool(self.binary or self.budget) or any(not p.preserves_function for p in parsed)
 
     @property
-    def is_of_training(self) -> bool:
-        """Whether it means nothing without training."""
-        return self.rounds > 1 or any((self.distill, self.align, self.binary, self.budget))
+    def of_training(self) -> list[str]:
+        """Its keys that mean nothing without training."""
+        keys = [key for key in ("distill", "align", "binary", "budget") if getattr(self, key)]
+        return (["rounds"] if self.rounds > 1 else []) + keys
 
 
 class Recipe(_Strict):

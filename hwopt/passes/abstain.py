@@ -42,8 +42,9 @@ class Abstain(Pass):
 
     def __post_init__(self) -> None:
         """Check the threshold."""
+        super().__post_init__()
         if not 0 <= self.threshold <= 1:
-            raise HwoptError(f"{self.name}: threshold must be in [0, 1], not {self.threshold}")
+            raise HwoptError(f"pass {self.name}: threshold must be in [0, 1], not {self.threshold}")
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with one more output."""
@@ -55,7 +56,8 @@ class Abstain(Pass):
         ):
             found = ", ".join(str(graph.spec(one)) for one in outputs)
             raise HwoptError(
-                f"{self.name}: {graph.name} returns {found}: it must be logits (N, classes) alone"
+                f"pass {self.name}: {graph.name} returns {found}: it must return logits "
+                "(N, classes) alone"
             )
         result = graph.copy()
         prefix = unique_prefix(graph, self.name)

@@ -11,6 +11,7 @@ from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context
 from hwopt.passes.prune_channels import PruneChannels
+from hwopt.targets import out_of_reach
 from hwopt.targets.database import own_folder
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def profile(
     """
     if target.emulated:
         raise HwoptError(f"the times of {target.name} are an emulator's: they make no table")
-    if target.runner == "none":
-        raise HwoptError(f"no {target.name} is within reach to measure on: see `hwopt targets add`")
+    if reason := out_of_reach(target):
+        raise HwoptError(reason)
     networks = grid(graph, levels, multiple=target.float_lanes)
     measure = GraphLatency(
         target, trials=trials, seed=seed, memory=own_folder(target) / MEMORY, progress=tuning

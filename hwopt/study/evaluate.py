@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.files import write_json
 from hwopt.optimize import Recipe, Variant
@@ -45,12 +46,14 @@ def evaluate(
         Its figures, as in ``study.json``.
 
     Raises:
-        HwoptError: if a step fails, or the folder is a study's.
+        HwoptError: if nothing can be measured on the target, a step fails, or the folder is a
+            study's.
     """
     if (folder / STUDY_FILE).exists():
         raise HwoptError(f"{folder} is the folder of a study: choose another one")
     given = _candidate(candidate, search)
     plan = Plan(recipe, search, folder, tuple(str(path.resolve()) for path in plugins))
+    targets.require(plan.target)
     tasks = Tasks(plan)
     found: dict[str, Any] = {"passes": given.variant.passes, "artifact": f"artifacts/{NAME}"}
     if fresh:

@@ -152,6 +152,13 @@ def _check(search: Search, where: str) -> None:
                 "widths itself, by prune-channels"
             )
 
+    for route in search.routes:
+        if route.mean_ms is not None:
+            raise HwoptError(
+                f"{where}: search: routes: mean_ms would be measured while others are trained: "
+                "wish for a coverage or an accuracy, and limit the latency by limits"
+            )
+
 
 def _check_candidates(recipe: Recipe, search: Search, epochs: int, where: str) -> None:
     """Refuse routes and binary training as they would be refused in variants of a job."""

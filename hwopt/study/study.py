@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.files import write_json
 from hwopt.optimize import asked_peers
@@ -47,7 +48,8 @@ class Study:
         fresh: forget what an earlier study left in the folder and in the storage.
 
     Raises:
-        HwoptError: if there is no such target, or a study to begin with cannot be read.
+        HwoptError: if nothing can be measured on the target, or a study to begin with cannot be
+            read.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Study:
         self._tasks = Tasks(self._plan, workers)
         self._report = report or (lambda document, doing: None)
         self._fresh = fresh
-        self._target = self._plan.target
+        targets.require(self._plan.target)
 
     def run(self) -> Document:
         """Search, write ``study.json`` and return its content.
@@ -123,7 +125,7 @@ class Study:
             if reason:
                 notes.append(f"trial {number} could not be compiled: {reason}")
         peers = []
-        if asked_peers.measurable(self._plan.recipe, self._target):
+        if asked_peers.measurable(self._plan.recipe, self._plan.target):
             say("measuring peers")
             outcome = self._tasks.in_peers()
             if outcome.reason:

@@ -22,6 +22,8 @@ __all__ = [
     "check",
     "get",
     "names",
+    "out_of_reach",
+    "require",
     "save",
     "threads_here",
     "user_file",
@@ -97,27 +99,54 @@ def save(target: Target, path: Path | None = None) -> None:
         temporary.write_text(target.to_toml(), encoding="utf-8")
 
 
+def out_of_reach(target: Target) -> str | None:
+    """Say why kernels and models cannot be measured on a target from here, if so for good.
+
+    >>> out_of_reach(get("raspberry-pi-4"))
+    'nothing says how to reach raspberry-pi-4 to measure on it: see `hwopt targets add`'
+    >>> out_of_reach(get("host"))
+    """
+    name = target.name
+    if target.tvm["kind"] == "c":
+        return f"target {name} takes C, no artefact, and is not measured: see `hwopt export --c`"
+    if target.is_gpu:
+        return (
+            f"the GPU {name} is not measured from here: `hwopt compile` for it, and `hwopt bench` "
+            "the artefact where it is"
+        )
+    if target.runner == "none":
+        return f"nothing says how to reach {name} to measure on it: see `hwopt targets add`"
+    return None
+
+
+def require(target: Target) -> None:
+    """Refuse a target that models cannot be compiled for, and measured on, from here and now.
+
+    Raises:
+        HwoptError: says what stands in the way. A board that is busy does not.
+    """
+    problems = _obstacles(target)
+    if problems:
+        raise HwoptError(f"target {target.name} cannot be used: {problems[0]}")
+    if target.runner == "rpc":
+        from hwopt.targets.tracker import Tracker
+
+        with Tracker(target.tracker):
+            pass
+
+
 def check(target: Target) -> list[str]:
     """Return what stands in the way of using ``target`` here; nothing if all is well."""
-    problems = []
-    if target.runner == "local" and not host.supports(target.isa):
-        problems.append(
-            f"this machine has no {target.isa} (its widest is {host.host_isa()}): kernels can be "
-            "built but not measured or run here"
-        )
+    problems = _obstacles(target)
+    if target.is_gpu:
+        from hwopt.targets import gpu
+
+        problems = [] if gpu.is_there() else [gpu.NO_GPU]
     if target.runner == "local" and target.threads > host.usable_cores():
         problems.append(
             f"{target.threads} threads on {host.usable_cores()} usable cores: they will wait for "
             "each other"
         )
-    if target.compiler and shutil.which(target.compiler) is None:
-        problems.append(f"the compiler {target.compiler}, which links for it, is not installed")
-    if target.is_gpu:
-        from hwopt.targets import gpu
-
-        problems += [] if gpu.is_there() else [gpu.NO_GPU]
-    elif target.runner == "none":
-        problems.append("models can be compiled, not measured or run: see `hwopt targets add`")
     try:
         from hwopt.targets import tvm_build
 
@@ -129,6 +158,21 @@ def check(target: Target) -> list[str]:
                 tracker.wait_for(target.key, wait=0)
     except HwoptError as error:
         problems.append(str(error))
+    return problems
+
+
+def _obstacles(target: Target) -> list[str]:
+    """Return what only another target, or another machine, would mend."""
+    problems = []
+    if reason := out_of_reach(target):
+        problems.append(reason)
+    if target.runner == "local" and not host.supports(target.isa):
+        problems.append(
+            f"this machine has no {target.isa} (its widest is {host.host_isa()}): kernels can be "
+            "built but not measured or run here"
+        )
+    if target.compiler and shutil.which(target.compiler) is None:
+        problems.append(f"the compiler {target.compiler}, which links for it, is not installed")
     return problems
 
 

@@ -84,7 +84,7 @@ def search(
                     max_trials_global=missing,
                     num_trials_per_iter=min(missing, LARGEST_ROUND),
                     builder=ms.builder.LocalBuilder(
-                        max_workers=min(target.threads, usable_cores()),
+                        max_workers=usable_cores(),
                         timeout_sec=BUILD_SECONDS,
                         f_build=_build,
                         f_export=functools.partial(_export, target.compiler),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import platform
 
+from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.targets import host
 from hwopt.targets.target import Target
@@ -35,8 +36,8 @@ def probe(target: Target) -> Target:
     Raises:
         HwoptError: if the device is not within reach, or is of another kind.
     """
-    if target.runner == "none":
-        raise HwoptError(f"nothing says how to reach {target.name}: see `hwopt targets add --help`")
+    if reason := targets.out_of_reach(target):
+        raise HwoptError(reason)
     if target.runner == "local":
         found = json.loads(facts())
     else:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import tvm
 from tvm import s_tir, tirx
 
+from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.targets import boards, templates
 from hwopt.targets.database import KernelDatabase, Record, best, kernel_key
@@ -73,11 +74,8 @@ def choose(
     """
     if trials is not None and trials < 0:
         raise HwoptError(f"trials must be 0 or more, not {trials}")
-    if target.runner == "none" and trials:
-        raise HwoptError(
-            f"no kernels can be measured for target {target.name}, which nothing says how to "
-            "reach: see `hwopt targets add`, or take trials=0"
-        )
+    if trials and (reason := targets.out_of_reach(target)):
+        raise HwoptError(f"{reason}; or take trials=0")
     if trials is None and (target.runner == "none" or target.emulated):
         trials = 0
     database = database or KernelDatabase(target)

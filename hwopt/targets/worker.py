@@ -58,8 +58,10 @@ class Kernel:
 
     def build(self, configs: Sequence[dict[str, int]]) -> None:
         """Build the candidates, as many at a time as there are cores; keep errors as results."""
+        from hwopt.targets.host import usable_cores
+
         missing = [config for config in configs if _key(config) not in self._built]
-        with concurrent.futures.ThreadPoolExecutor(self.target.cores) as pool:
+        with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
             for config, built in zip(missing, pool.map(self._build, missing), strict=True):
                 self._built[_key(config)] = built
 

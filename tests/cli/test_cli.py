@@ -105,7 +105,9 @@ def test_run_refuses_wrong_input(artifact, tmp_path):
         "run", artifact, tmp_path / "shape.npy"
     )
     assert "must be float32, not float64" in refused("run", artifact, tmp_path / "dtype.npy")
-    assert "cannot be read" in refused("run", artifact, tmp_path / "bad.npy")
+    (tmp_path / "empty.npy").touch()
+    for name in ("bad.npy", "empty.npy"):
+        assert "cannot be read" in refused("run", artifact, tmp_path / name)
     assert "takes 1 inputs" in refused("run", artifact, *[tmp_path / "shape.npy"] * 2)
 
 
@@ -178,6 +180,10 @@ def test_optimize_from_flags_and_report(tmp_path):
     result = hwopt("optimize", *flags, *options)
     assert result.returncode == 0, result.stderr
     assert "test accuracy" in result.stdout and "dense" in result.stdout
+    again = ("--output", tmp_path / "run", "--fresh", "--target")
+    for target, reason in (("hots", "did you mean 'host'"), ("raspberry-pi-4", "how to reach")):
+        sentence = refused("optimize", "--model", "resnet8", "--data", "digits", *again, target)
+        assert reason in sentence
     page = (tmp_path / "run" / "report.html").read_text()
     assert "http" not in page.replace("http-equiv", "")
     result = hwopt("report", tmp_path / "run", "--markdown")

@@ -37,5 +37,5 @@ def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch):
 def test_what_cannot_be_is_one_sentence(tmp_path):
     assert "prime number" in refused("profile", *MODEL, *HERE, "--levels", 6)
     message = refused("profile", *MODEL, "--target", "raspberry-pi-4")
-    assert "no raspberry-pi-4 is within reach" in message
+    assert "nothing says how to reach raspberry-pi-4" in message
     assert "does not exist" in refused("profile", "--merge", tmp_path / "none.json")

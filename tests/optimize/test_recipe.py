@@ -106,7 +106,10 @@ def test_a_changed_recipe_keeps_what_was_left_out(method):
         ({"variants": {"a": {"budget": {}}}}, "a latency budget takes either ms or a share"),
         ({"variants": {"a": {"budget": {"ms": 1, "share": 0.5}}}}, "either ms or a share"),
         ({"variants": {"a": {"budget": {"ms": 1, "every": 9}}}}, "no round of 9 for the"),
-        ({"variants": {"a": {"budget": {"ms": 1}, "rounds": 2}}}, "with neither rounds nor binary"),
+        (
+            {"variants": {"a": {"budget": {"ms": 1}, "rounds": 2}}},
+            "budget does not go with rounds: leave one",
+        ),
         ({"variants": {"a": {"budget": {"sahre": 1}}}}, "did you mean 'share'.* in variants.a.bud"),
         ({"trials": -1}, "trials"),
         ({"model": None}, "model"),

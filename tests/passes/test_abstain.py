@@ -60,5 +60,5 @@ def test_what_is_refused(classifier):
         Abstain(threshold=1.5)
     images = hwopt.import_model(nn.Conv2d(1, 2, 3), torch.zeros(1, 1, 8, 8))
     for graph in (images, hwopt.apply(classifier, "abstain")):
-        with pytest.raises(HwoptError, match=r"it must be logits \(N, classes\) alone"):
+        with pytest.raises(HwoptError, match=r"it must return logits \(N, classes\) alone"):
             hwopt.apply(graph, "abstain")

@@ -76,6 +76,15 @@ def test_terminal_table_has_the_same_columns(results):
     assert len(table.columns) == 8 and table.row_count == 2
 
 
+def test_what_was_left_out_of_the_difference_is_said(results, tmp_path):
+    results["variants"]["dense"]["check"] |= {"turned": 3, "tied": 0}
+    results["variants"]["half"]["check"]["tied"] = 2
+    text = " ".join(write_report(results, tmp_path).read_text().split())
+    assert text.count("Left out of the difference") == 2
+    assert "3 in which rounding turned the sign" in text
+    assert "2 whose score is the threshold of the router" in text
+
+
 def test_the_page_is_one_file_without_external_links(results, tmp_path):
     page = write_report(results, tmp_path)
     text = page.read_text()

@@ -17,8 +17,12 @@ from tests.study.studies import RECIPE, changed
         (changed(space=["prune-to-latency"]), "prune-to-latency measures while others are"),
         (changed(routes=[{"expert": "large"}]), "the expert 'large' is no folder, .* are dense"),
         (
-            changed(routes=[{"expert": "dense", "coverage": 0.5, "mean_ms": 1}]),
-            "route is for coverage and mean_ms: keep one",
+            changed(routes=[{"expert": "dense", "mean_ms": 1}]),
+            "mean_ms would be measured while others are trained: wish for a coverage",
+        ),
+        (
+            changed(routes=[{"expert": "dense", "coverage": 0.5, "accuracy": 0.9}]),
+            "route is for coverage and accuracy: keep one",
         ),
         (
             changed(space=["binarize"], binary={"frozen": 1}),

@@ -102,6 +102,24 @@ def test_what_is_out_of_reach_is_a_problem():
     assert any("no-such-compiler" in problem for problem in targets.check(nothing))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("raspberry-pi-4", {}, "nothing says how to reach raspberry-pi-4 to measure on it"),
+        ("cortex-m4", {}, "takes C, no artefact, and is not measured: see `hwopt export --c`"),
+        ("cuda", {}, "the GPU cuda is not measured from here: `hwopt compile` for it"),
+        ("host", {"isa": "sve"}, "this machine has no sve"),
+        ("host", {"compiler": "no-such-compiler"}, "the compiler no-such-compiler, .* not inst"),
+        ("host", {"runner": "rpc", "key": "k", "tracker": "127.0.0.1:1"}, "no tracker answers"),
+    ],
+)
+def test_what_nothing_can_be_measured_on_is_refused(name, changes, reason):
+    target = dataclasses.replace(targets.get(name), **changes)
+    with pytest.raises(HwoptError, match=reason):
+        targets.require(target)
+    targets.require(targets.get("host", threads=10_000))  # slow, but possible
+
+
 def test_probing_reads_what_this_machine_has():
     host = targets.get("host")
     wrong = dataclasses.replace(host, name="mine", cpu="another", l1_bytes=1, memory_bytes=1)
