@@ -15,6 +15,7 @@ from hwopt.errors import HwoptError
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact
     from hwopt.compiler.profile import KernelProfile
+    from hwopt.targets import Target
 
 
 @click.command("bench")
@@ -56,6 +57,7 @@ def command(
     import tempfile
 
     from hwopt.compiler import measure
+    from hwopt.compiler.machines import alone_on
     from hwopt.report import largest_losses, print_table, profile_table
 
     loaded = _loaded(artifacts, target)
@@ -65,7 +67,8 @@ def command(
     if data_name is not None:
         if peer_names or with_profile:
             raise HwoptError("--data goes with neither --peer nor --profile")
-        _over_data(loaded, data_name, runs, as_json)
+        with alone_on(_target(loaded, target)):
+            _over_data(loaded, data_name, runs, as_json)
         return
     with tempfile.TemporaryDirectory() as folder:
         calls: dict[str, peers.Call] = {}
@@ -77,7 +80,8 @@ def command(
                 calls[f"{name}, {peer}"] = peers.make(
                     peer, artifact.graph(), inputs, threads, where
                 )
-        latencies = measure(calls, threads=threads, runs=runs)
+        with alone_on(_target(loaded, target)):
+            latencies = measure(calls, threads=threads, runs=runs)
     profiles = {name: _profile(a) for name, a in loaded.items()} if with_profile else {}
     first = next(iter(latencies.values())).median_ms
     if as_json:
@@ -110,6 +114,15 @@ def _loaded(artifacts: tuple[Path, ...], target: str | None) -> dict[str, Artifa
             )
             raise HwoptError(f"{message}: measure artefacts side by side only with equal threads")
     return loaded
+
+
+def _target(loaded: dict[str, Artifact], name: str | None) -> Target:
+    """Return what artefacts are measured on."""
+    from hwopt import targets
+
+    first = next(iter(loaded.values()))
+    own = first.manifest.target.name if first.is_remote else targets.HOST
+    return targets.get(name or own, threads=first.threads)
 
 
 def _over_data(loaded: dict[str, Artifact], data_name: str, runs: int, as_json: bool) -> None:

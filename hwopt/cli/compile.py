@@ -32,6 +32,7 @@ def command(
     """Compile a model; the help text stands above."""
     import hwopt
     from hwopt import targets
+    from hwopt.compiler.machines import alone_on
 
     chosen = targets.get(target, threads=threads)
     graph = given.graph(target)
@@ -50,7 +51,8 @@ def command(
             progress=tuning,
         )
     try:
-        latency = artifact.benchmark()
+        with alone_on(chosen):
+            latency = artifact.benchmark()
     except HwoptError as error:  # the device is not within reach; the artefact is there
         latency = None
         click.echo(f"note: not measured: {error}", err=True)

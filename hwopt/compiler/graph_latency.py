@@ -10,9 +10,9 @@ from statistics import median, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwopt.compiler.latency import measure
-from hwopt.compiler.machines import release_boards
+from hwopt.compiler.machines import alone_on
 from hwopt.files import read_json, write_json
-from hwopt.targets.database import KernelDatabase, code_version
+from hwopt.targets.database import code_version
 from hwopt.targets.kernel_shape import KernelShape
 from hwopt.targets.latency_table import KernelCalls, LatencyTable
 
@@ -112,8 +112,7 @@ class GraphLatency:
     def _measure(self, base: Graph, new: dict[str, Graph]) -> None:
         base_key = self._key(base, base)
         artifacts = {key: self._compiled(graph) for key, graph in ((base_key, base), *new.items())}
-        release_boards(self.target)  # others may wait for them, with the lock
-        with KernelDatabase(self.target).alone():
+        with alone_on(self.target):
             self._measure_artifacts(base_key, artifacts)
 
     def _measure_artifacts(self, base_key: str, artifacts: dict[str, Artifact]) -> None:
@@ -132,7 +131,6 @@ class GraphLatency:
             bases.append(latencies[base_key].median_ms)
             for key, of in ratios.items():
                 of.append(latencies[key].median_ms / bases[-1])
-        release_boards(self.target)
         # What another process measured meanwhile stays.
         self._known |= self._remembered()
         self._known.setdefault(base_key, _median_and_interval(bases))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
@@ -193,6 +194,22 @@ def release_boards(target: Target) -> None:
         from hwopt.targets import boards
 
         boards.release()
+
+
+@contextlib.contextmanager
+def alone_on(target: Target) -> Iterator[None]:
+    """Let no other process tune or measure on a target while models are measured on it.
+
+    A board is given back before and after: others may wait for it, and hold the lock.
+    """
+    from hwopt.targets.database import KernelDatabase  # which imports TVM's compiler
+
+    release_boards(target)
+    try:
+        with KernelDatabase(target).alone():
+            yield
+    finally:
+        release_boards(target)
 
 
 class NoMachine:

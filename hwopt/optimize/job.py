@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hwopt import __version__, data, peers, targets, train
 from hwopt.compiler import InTurns, load, measure, record_figures
 from hwopt.compiler import compile as compile_model
-from hwopt.compiler.machines import release_boards
+from hwopt.compiler.machines import alone_on, release_boards
 from hwopt.errors import HwoptError
 from hwopt.files import RESULTS_FILE, write_json
 from hwopt.graph import Graph
@@ -25,7 +25,6 @@ from hwopt.optimize.results import MEASURED, compare, routed_notes, sparse_notes
 from hwopt.optimize.terms import make_terms
 from hwopt.optimize.workspace import Workspace, start_fresh
 from hwopt.passes.routing import is_routed
-from hwopt.targets.database import KernelDatabase
 from hwopt.train.cpu import set_threads
 from hwopt.train.routed_parts import coverage_of
 
@@ -237,10 +236,8 @@ class Job:
                     calls[f"{name}/{peer}"] = peers.make(peer, graph, inputs, threads, folder)
                 except HwoptError as error:
                     failures.append(f"{name}: {error}")
-        release_boards(self.target)  # others may wait for them, with the lock
-        with KernelDatabase(self.target).alone():
+        with alone_on(self.target):
             latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
-        release_boards(self.target)
         return {
             "latencies": {name: latency.to_json() for name, latency in latencies.items()},
             "failures": failures,

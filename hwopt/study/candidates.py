@@ -12,7 +12,7 @@ from hwopt import __version__
 from hwopt.compiler import load
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.compiler.kernels_of import footprint_of
-from hwopt.compiler.machines import release_boards
+from hwopt.compiler.machines import alone_on
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, sha256, write_json
 from hwopt.graph import Graph
@@ -29,7 +29,7 @@ from hwopt.study.knowledge import Knowledge
 from hwopt.study.networks import BASE, Networks
 from hwopt.study.recipe import make_search
 from hwopt.study.relative_latencies import relative_latencies
-from hwopt.targets.database import KernelDatabase, own_folder
+from hwopt.targets.database import own_folder
 
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact
@@ -107,8 +107,7 @@ class Candidates:
         write_json(self.folder / SPACE_FILE, document)
 
     def _benchmark(self, artifact: Artifact) -> dict[str, Any]:
-        release_boards(self.job.target)  # others may wait for them, with the lock
-        with KernelDatabase(self.job.target).alone():
+        with alone_on(self.job.target):
             return artifact.benchmark(runs=self.recipe.runs).to_json()
 
     def _known(self, space: Space, base: Graph) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt import data, peers
 from hwopt.compiler import measure
+from hwopt.compiler.machines import alone_on
 from hwopt.errors import HwoptError
-from hwopt.targets.database import KernelDatabase
 
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact
@@ -54,7 +54,7 @@ def in_peers(
             calls[name] = peers.make(name, graph, inputs, threads, folder / name, ranges)
         except HwoptError as error:
             failures.append(str(error))
-    with KernelDatabase(target).alone():
+    with alone_on(target):
         found = measure(calls, threads=artifact.threads, runs=runs)
     scale = baseline["median_ms"] / found.pop("").median_ms
     entries = []
