@@ -23,7 +23,7 @@ import hwopt
 from benchmarks.records import Records, mean_and_spread, measured_on
 from benchmarks.routed_nets import BUDGET, ROUTERS, expert, routed, small
 from hwopt import data, targets
-from hwopt.passes.routing import Routing, with_threshold
+from hwopt.passes.routing import RoutedValues, with_threshold
 from hwopt.report import markdown
 from hwopt.report.plots import curves, png
 from hwopt.search.routes import choose_point, route_points
@@ -100,7 +100,7 @@ def equality(artifact: hwopt.Artifact, graph: hwopt.Graph, images: Dataset[Any])
     Of inputs whose scores differ from the threshold by rounding alone either route is right.
     """
     of_small, of_large, score, _ = answers(graph, images)
-    threshold = Routing.of(graph).threshold
+    threshold = RoutedValues.of(graph).threshold
     asks = score > threshold
     labels = np.where(asks[:, None], of_large, of_small).argmax(1)
     found, routes = [], []
@@ -120,7 +120,7 @@ def equality(artifact: hwopt.Artifact, graph: hwopt.Graph, images: Dataset[Any])
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by router and coverage; latency; the picture."""
-    yield "## Routing\n\n`python -m benchmarks.routing`, then `--latency`"
+    yield "## RoutedValues\n\n`python -m benchmarks.routing`, then `--latency`"
     yield (
         "Fashion-MNIST. Small network: ResNet-8, half of its channels pruned; expert: ResNet-8 of "
         f"width {BUDGET['expert_width']}; both trained on {BUDGET['images']:,} images, then the "

@@ -9,7 +9,7 @@ from hwopt.targets.progress import Progress as TuningProgress
 
 
 @contextlib.contextmanager
-def tuning_progress(show: bool = True) -> Iterator[TuningProgress]:
+def tuning_progress() -> Iterator[TuningProgress]:
     """Yield a callback for ``hwopt.compile``: kernels done, current kernel, best, time left."""
     from rich.console import Console
     from rich.progress import (
@@ -31,7 +31,7 @@ def tuning_progress(show: bool = True) -> Iterator[TuningProgress]:
         TextColumn("{task.description}"),
         console=console,
         transient=True,
-        disable=not (show and console.is_terminal),
+        disable=not console.is_terminal,
     )
     task = progress.add_task("", total=None, visible=False)
     with progress:

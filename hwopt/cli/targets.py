@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from hwopt.cli import options
-from hwopt.targets.target import DEFAULT_TRACKER
+from hwopt.cli.devices import tracker_option
 
 
 @click.group("targets")
@@ -69,9 +69,7 @@ def check(target: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--like", required=True, help="The target or .toml file that it is most like.")
 @click.option("--key", help="The key of its board at the tracker.  [default: NAME]")
-@click.option(
-    "--tracker", default=DEFAULT_TRACKER, show_default=True, help="HOST:PORT of the tracker."
-)
+@tracker_option
 @click.option("--description", help="One line on it.")
 @options.threads_option
 @click.option("--force", is_flag=True, help="Replace the user's target of this name.")
@@ -105,6 +103,8 @@ def add(
     most_like = targets.get(like, threads=threads)
     if most_like.is_gpu:
         raise HwoptError(f"{like} is a GPU: it is used where it is found, and is no board")
+    if most_like.tvm["kind"] == "c":
+        raise HwoptError(f"{like} takes C, and no artefacts: see `hwopt export --c`")
     found = dataclasses.replace(
         most_like,
         name=name,

@@ -9,7 +9,7 @@ import numpy as np
 from hwopt import data
 from hwopt.errors import HwoptError
 from hwopt.passes.layers import BINARY
-from hwopt.passes.routing import Routing, is_routed, with_parts
+from hwopt.passes.routing import RoutedValues, is_routed, with_parts
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +76,6 @@ def _tied(graph: Graph, inputs: torch.Tensor) -> np.ndarray:
 
     with torch.no_grad():
         score = with_parts(graph).to_torch().eval()(inputs)[2].numpy()
-    distance = np.abs(score - Routing.of(graph).threshold)
+    distance = np.abs(score - RoutedValues.of(graph).threshold)
     tied: np.ndarray = distance <= TOLERANCE * np.maximum(1, np.abs(score))
     return tied

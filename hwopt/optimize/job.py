@@ -103,7 +103,7 @@ class Job:
             "data": self.data.name,
             "baseline": self.recipe.baseline,
             "notes": [
-                *self._notes(),
+                *self.notes(),
                 *measured["failures"],
                 *sparse_notes(table),
                 *routed_notes(table),
@@ -113,7 +113,7 @@ class Job:
         write_json(self.work.path(RESULTS_FILE), results)
         return results
 
-    def _notes(self) -> list[str]:
+    def notes(self) -> list[str]:
         """Return what the reader of the results must be told."""
         notes = asked_peers.missing(self.recipe, self.target)
         if self.target.emulated:

@@ -13,7 +13,7 @@ from hwopt.passes.route import ANSWER, ASKS
 
 
 @dataclass(frozen=True)
-class Routing:
+class RoutedValues:
     """The values of a routed graph.
 
     Attributes:
@@ -28,7 +28,7 @@ class Routing:
     threshold: float
 
     @classmethod
-    def of(cls, graph: Graph) -> Routing:
+    def of(cls, graph: Graph) -> RoutedValues:
         """Find them.
 
         Raises:
@@ -49,7 +49,7 @@ def is_routed(graph: Graph) -> bool:
 
 def with_threshold(graph: Graph, threshold: float) -> Graph:
     """Return a routed graph with another threshold."""
-    Routing.of(graph)
+    RoutedValues.of(graph)
     result = graph.copy()
     result.replace_node(result.node(ASKS).with_attributes(other=float(threshold)))
     return result
@@ -57,7 +57,7 @@ def with_threshold(graph: Graph, threshold: float) -> Graph:
 
 def with_parts(graph: Graph) -> Graph:
     """Return a routed graph that returns the small answer, the large one and the score."""
-    routing = Routing.of(graph)
+    routing = RoutedValues.of(graph)
     result = graph.copy()
     result.outputs = {"small": routing.small, "large": routing.large, "score": routing.score}
     return result
@@ -81,7 +81,7 @@ def split(graph: Graph) -> tuple[Graph, Graph]:
     >>> list(here.outputs), list(there.inputs)
     (['small', 'asks', '1'], ['1'])
     """
-    routing = Routing.of(graph)
+    routing = RoutedValues.of(graph)
     network = graph.to_networkx()
     here: set[str] = {*graph.inputs}
     for value in (routing.small, Value(ASKS)):

@@ -9,6 +9,8 @@ RECIPE_FILE = "recipe.json"
 SPACE_FILE = "space.json"
 STUDY_FILE = "study.json"
 TRIALS_FILE = "trials.db"
+#: Tells the folder's study from those of other machines in a database of many.
+IDENTITY_FILE = "identity.json"
 #: Folders of models with other options, each with a trained network.
 MODELS = "models"
 #: Held while what several candidates need is made.

@@ -23,7 +23,12 @@ from hwopt.errors import HwoptError
 from hwopt.study import worker
 
 #: What takes seconds to import, and starts no threads meanwhile: only such a process may be forked.
-_NEEDED = ("hwopt.study.candidates", "hwopt.search.guided")
+_NEEDED = (
+    "hwopt.study.candidates",
+    "hwopt.study.setting",
+    "hwopt.study.unchanged",
+    "hwopt.search.guided",
+)
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
 
 

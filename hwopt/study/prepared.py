@@ -32,7 +32,7 @@ _MAY_CHANGE = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """What :meth:`hwopt.study.candidates.Candidates.prepare` has found.
+    """What :meth:`hwopt.study.unchanged.Unchanged.prepare` has found.
 
     Attributes:
         baseline: the figures of the unchanged network.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -11,10 +13,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hwopt.errors import HwoptError, first_line
+from hwopt.files import read_json, write_json
 from hwopt.optimize.workspace import digest
 from hwopt.search.front import Point, front
 from hwopt.study.candidate import ROUTE
-from hwopt.study.files import TRIALS_FILE
+from hwopt.study.files import IDENTITY_FILE, TRIALS_FILE
 from hwopt.study.samplers import make_sampler
 
 if TYPE_CHECKING:
@@ -62,8 +65,7 @@ class Trials:
         self, plan: Plan, prepared: Prepared, storage: BaseStorage, fresh: bool = False
     ) -> None:
         self._plan, self._prepared = plan, prepared
-        # In a database of many, another folder is another study.
-        where = digest(str(plan.folder.resolve())) if plan.search.storage else ""
+        where = digest(_identity(plan.folder)) if plan.search.storage else ""
         name = f"{plan.recipe.model}-{prepared.key}{where}"
         if fresh and name in optuna.get_all_study_names(storage):
             optuna.delete_study(study_name=name, storage=storage)
@@ -229,6 +231,14 @@ class Trials:
         baseline = self._prepared.baseline
         others = [figures[name] / baseline[name] for name in self._plan.search.minimise]
         self._optuna.tell(trial, [accuracy, figures["ratio"], *others])
+
+
+def _identity(folder: Path) -> list[str]:
+    """Return what no other folder has, in a database of many: not on other machines, no copy."""
+    file = folder / IDENTITY_FILE
+    if not file.exists():
+        write_json(file, uuid.uuid4().hex)
+    return [str(folder.resolve()), read_json(file)]
 
 
 def within_limits(trial: FrozenTrial) -> bool:

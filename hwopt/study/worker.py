@@ -21,22 +21,26 @@ def do(folder: Path, task: dict[str, Any]) -> Any:
 
     Args:
         folder: of the study.
-        task: ``do`` is a method of :class:`hwopt.study.candidates.Candidates`, ``with`` has its
-            arguments; ``plugins`` are files with passes, ``threads`` are those of training.
+        task: ``do`` is what, a method of :class:`hwopt.study.unchanged.Unchanged` or of
+            :class:`hwopt.study.candidates.Candidates`; ``with`` has its arguments; ``plugins`` are
+            files with passes, ``threads`` those of training.
     """
     from hwopt import passes
     from hwopt.study.candidates import Candidates
+    from hwopt.study.setting import Setting
+    from hwopt.study.unchanged import Unchanged
 
     for plugin in task["plugins"]:
         passes.load_file(plugin)
-    candidates = Candidates(folder, task["threads"], task["plugins"])
+    setting = Setting(folder, task["threads"], task["plugins"])
+    unchanged, candidates = Unchanged(setting), Candidates(setting)
     work: Callable[..., Any] = {
-        "base": candidates.base,
-        "prepare": candidates.prepare,
+        "base": unchanged.base,
+        "prepare": unchanged.prepare,
         "train": candidates.train,
         "measure": candidates.measure,
         "finish": candidates.finish,
-        "in_peers": candidates.in_peers,
+        "in_peers": unchanged.in_peers,
     }[task["do"]]  # type: ignore[assignment]
     return work(**task["with"])
 

@@ -15,7 +15,7 @@ from hwopt.data import DataSet
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph, Value
 from hwopt.passes.route import EXIT, ROUTER
-from hwopt.passes.routing import Routing, with_parts
+from hwopt.passes.routing import RoutedValues, with_parts
 from hwopt.train.evaluation import Loss
 from hwopt.train.loop import fit
 from hwopt.train.routed_parts import Part, WithAnswers, answers
@@ -101,7 +101,7 @@ def fit_routed(
     Raises:
         HwoptError: if the graph is not routed, or nothing would learn.
     """
-    routing = Routing.of(graph)
+    routing = RoutedValues.of(graph)
     dataset = data.train if isinstance(data, DataSet) else data
     learns = any(n.startswith(f"{ROUTER}.") and graph.is_trainable(n) for n in graph.parameters)
     if only_router and not learns:
@@ -147,7 +147,7 @@ def fit_expert(graph: Graph, data: DataSet | Dataset[Any], **training: Any) -> G
     Raises:
         HwoptError: if the graph is not routed.
     """
-    routing = Routing.of(graph)
+    routing = RoutedValues.of(graph)
     dataset = data.train if isinstance(data, DataSet) else data
     asked = torch.from_numpy(answers(graph, dataset)[2] > routing.threshold)
     parts = with_parts(graph)

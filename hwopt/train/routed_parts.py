@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from hwopt.data import batch, batches
 from hwopt.graph import Graph
 from hwopt.graph.cleanup import remove_unused
-from hwopt.passes.routing import Routing, with_parts
+from hwopt.passes.routing import RoutedValues, with_parts
 
 
 def answers(
@@ -35,7 +35,7 @@ def answers(
 def coverage_of(graph: Graph, dataset: Dataset[Any]) -> float:
     """Return the share of samples that a routed graph finds easy."""
     score = answers(graph, dataset)[2]
-    return float((score <= Routing.of(graph).threshold).mean())
+    return float((score <= RoutedValues.of(graph).threshold).mean())
 
 
 class WithAnswers(Dataset[Any]):

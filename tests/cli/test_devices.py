@@ -144,8 +144,9 @@ def test_what_is_wrong_is_one_sentence(command, message):
     assert message in refused("devices", *command)
 
 
-def test_a_gpu_is_no_board():
+def test_neither_a_gpu_nor_a_microcontroller_is_a_board():
     assert "cuda is a GPU" in refused("targets", "add", "mine", "--like", "cuda")
+    assert "cortex-m4 takes C" in refused("targets", "add", "mine", "--like", "cortex-m4")
     check = hwopt("targets", "check", "cuda")
     assert (check.returncode == 0) == gpu.is_there()
     assert ("no NVIDIA GPU" in check.stdout) == (not gpu.is_there())

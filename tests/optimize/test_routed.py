@@ -10,7 +10,7 @@ import hwopt
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph
 from hwopt.optimize import Job, make_recipe
-from hwopt.passes.routing import Routing
+from hwopt.passes.routing import RoutedValues
 
 RECIPE = {
     "model": "resnet8",
@@ -61,7 +61,7 @@ def test_the_expert_is_the_variant_that_was_named(finished):
 def test_thresholds_are_in_the_artefacts_and_in_the_notes(finished):
     folder, results = finished
     for name in ("routed", "early", "fast"):
-        threshold = Routing.of(hwopt.load(folder / "artifacts" / name).graph()).threshold
+        threshold = RoutedValues.of(hwopt.load(folder / "artifacts" / name).graph()).threshold
         (note,) = [n for n in results["variants"][name]["notes"] if n.startswith("threshold")]
         assert f"threshold {threshold:.4g}: " in note
     assert "ms expected" in note  # of the last one, which is for a latency

@@ -9,7 +9,7 @@ import hwopt
 from hwopt import models, passes
 from hwopt.errors import HwoptError
 from hwopt.passes.route import Route, cut_points
-from hwopt.passes.routing import Routing, split, with_parts, with_threshold
+from hwopt.passes.routing import RoutedValues, split, with_parts, with_threshold
 
 SHAPE = (1, 28, 28)
 
@@ -97,7 +97,7 @@ def test_channels_are_pruned_in_both_networks(small, large):
     routed = Route(router="learned").joined(small, large, passes.Context()).graph
     pruned = hwopt.apply(routed, "prune-channels{ratio=0.5}")
     for graph in (routed, pruned):
-        assert Routing.of(graph).threshold == 0.0
+        assert RoutedValues.of(graph).threshold == 0.0
     assert pruned.macs() < 0.5 * routed.macs()
     small_convolution = "stages.1.conv1.weight"
     for name in (small_convolution, f"expert.{small_convolution}"):
@@ -180,4 +180,4 @@ def test_an_expert_must_fit(small):
     with pytest.raises(HwoptError, match=r"the expert reads f32.*has f32"):
         Route().joined(small, expert, passes.Context())
     with pytest.raises(HwoptError, match="has no router"):
-        Routing.of(small)
+        RoutedValues.of(small)

@@ -24,6 +24,7 @@ from hwopt.study.pick import copy_artifact, pick
 from hwopt.study.plan import Plan
 from hwopt.study.recipe import make_search, write_search
 from hwopt.study.samplers import make_sampler
+from hwopt.study.setting import Setting
 from hwopt.study.tasks import Tasks
 from tests.study.studies import PLUGIN, RECIPE, Counted, changed, study
 
@@ -240,7 +241,7 @@ def test_a_short_training_is_judged_by_what_others_gained_after_theirs(prepared)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
-def test_samplers_of_optuna_know_limits(sampler):
+def test_samplers_of_optuna_take_limits_and_suggest_all_of_a_point(sampler):
     space = Space((), {"a": (1.0, 0.5, 0.25), "b": (1.0, 0.5)})
     worst = Point(0.5, 1.0)
     found = optuna.create_study(directions=["maximize", "minimize"])
@@ -251,6 +252,17 @@ def test_samplers_of_optuna_know_limits(sampler):
         trial.set_constraint("share", share / 0.6 - 1)
         found.tell(trial, [0.5 + share / 2, share])
     assert {tuple(t.params) for t in found.trials} == {("a", "b")}
+
+
+def test_of_routes_nothing_is_known_before(prepared):
+    write_search(prepared, *make_search(changed(routes=[{"expert": "dense", "router": "entropy"}])))
+    setting = Setting(prepared)
+    space = Space((), {"route": (0, 1)})
+    found = setting.known.of(space, setting.job.trained()[0], {})
+    assert found["dimensions"] == space.dimensions and found["refused"] == []
+    none, some = found["table"]["route"]
+    assert none["latency"] == some["latency"] == 1.0
+    assert some["importance"] < none["importance"] == 0.0
 
 
 def test_what_asks_the_unchanged_network_has_short_trainings_too(prepared):

@@ -1,5 +1,7 @@
 """Trials in a real database, told what a study would tell them."""
 
+import shutil
+
 import optuna
 import pytest
 
@@ -7,7 +9,7 @@ from hwopt.errors import HwoptError
 from hwopt.files import write_json
 from hwopt.search.front import Point
 from hwopt.search.space import Space
-from hwopt.study.files import SPACE_FILE
+from hwopt.study.files import IDENTITY_FILE, SPACE_FILE
 from hwopt.study.plan import Plan
 from hwopt.study.prepared import Prepared
 from hwopt.study.recipe import make_search
@@ -165,6 +167,16 @@ def test_only_what_differs_in_widths_alone_is_judged_by_its_size(tmp_path):
         # Size is traded, and this one is smaller.
         assert trials_of(tmp_path, minimise=["bytes"]).clearly_better(trial, 1, 0.7) is None
         trials.stop(trial, "beaten")
+
+
+def test_a_database_of_many_tells_folders_and_machines_apart(tmp_path):
+    storage = f"sqlite:///{tmp_path}/many.db"
+    trials_of(tmp_path / "one", storage=storage).next()
+    assert len(trials_of(tmp_path / "one", storage=storage).all()) == 1
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    assert trials_of(tmp_path / "copy", storage=storage).all() == []
+    (tmp_path / "one" / IDENTITY_FILE).unlink()  # as on another machine, under the same path
+    assert trials_of(tmp_path / "one", storage=storage).all() == []
 
 
 def test_a_storage_out_of_reach_is_one_sentence_without_its_password(tmp_path):
