@@ -139,6 +139,16 @@ def test_another_sampler_goes_on_where_one_had_nothing_new(tmp_path):
     assert [trial.number for trial in other.next()] == [MOST_IN_VAIN + 1]
 
 
+@pytest.mark.parametrize(("last", "goes_on"), [(0.8, False), (0.95, True)])
+def test_patience_ends_where_the_front_gets_no_better(tmp_path, last, goes_on):
+    trials = trials_of(tmp_path, patience=2)
+    trials.enqueue(list(SPACE.points())[:3])
+    for accuracy in (0.9, 0.8, last):
+        (trial,) = trials.next()
+        measure(trials, trial, accuracy)
+    assert bool(trials.next()) == goes_on
+
+
 def test_a_small_space_ends_when_all_of_it_was_tried(tmp_path):
     trials = trials_of(tmp_path, trials=100)
     points = list(SPACE.points())
