@@ -134,6 +134,7 @@ class Compression:
             self.target,
             trials=self.recipe.trials,
             seed=self.recipe.seed,
+            runs=self.recipe.runs_of_comparisons,
             memory=self.work.path(STEPS, "latencies.json"),
             progress=self.tuning,
         )

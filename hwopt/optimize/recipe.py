@@ -189,7 +189,8 @@ class Recipe(_Strict):
         trials: most candidates measured for one kernel; None is the tuner's default.
         peers: what to measure beside the artefacts, in the same run.
         check_samples: test samples on which artefact and torch must agree.
-        runs: measured calls of each artefact and peer.
+        runs: measured calls of each artefact and peer; where it is given, also of the networks that
+            passes and searches compare.
         seed: of weights, training and tuning.
     """
 
@@ -213,3 +214,8 @@ class Recipe(_Strict):
     def baseline(self) -> str:
         """The variant that ratios refer to."""
         return next(iter(self.variants))
+
+    @property
+    def runs_of_comparisons(self) -> int | None:
+        """Measured calls of networks that are compared; None takes as many as that needs."""
+        return self.runs if "runs" in self.model_fields_set else None

@@ -46,4 +46,10 @@ class Setting:
     def measuring(self, memory: Path | None) -> GraphLatency:
         """Return what measures graphs, and remembers in a file, or nothing from before."""
         recipe = self.recipe
-        return GraphLatency(self.job.target, trials=recipe.trials, seed=recipe.seed, memory=memory)
+        return GraphLatency(
+            self.job.target,
+            trials=recipe.trials,
+            seed=recipe.seed,
+            runs=recipe.runs_of_comparisons,
+            memory=memory,
+        )
