@@ -28,6 +28,7 @@ _NEEDED = (
     "hwopt.study.setting",
     "hwopt.study.unchanged",
     "hwopt.search.guided",
+    "torch._dynamo",  # torch.export would import it in each of them
 )
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.command import hwopt, refused
 
-MODEL = ("resnet8", "--input-shape", "1x12x12", "--classes", 3, "--model-option", "width=8")
+MODEL = ("tests.study.small:network", "--input-shape", "1x12x12", "--model-option", "width=8")
 HERE = ("--threads", 1)
 
 
@@ -20,7 +20,7 @@ def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch):
         *("--output", tmp_path / "table.json"),
     )
     assert made.returncode == 0, made.stderr
-    assert "resnet8: 3 of 3 networks" in made.stderr
+    assert "3 of 3 networks" in made.stderr
     assert "4 networks, written to" in made.stdout
 
     # Another user's, on the same machine.

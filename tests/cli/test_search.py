@@ -2,12 +2,14 @@
 
 import json
 import shlex
+import shutil
 
 import pytest
 import yaml
 
 from hwopt.study.files import STUDY_FILE
 from tests.cli.command import hwopt, refused
+from tests.study import small
 from tests.study.studies import RECIPE, changed
 
 
@@ -15,8 +17,9 @@ from tests.study.studies import RECIPE, changed
 def folder(tmp_path_factory):
     """A folder with a recipe, and the study that was made of it."""
     found = tmp_path_factory.mktemp("search")
+    shutil.copyfile(small.__file__, found / "small_net.py")
     # Trainings have a thread each, and the network that they begin with had two.
-    recipe = {**changed(workers=2), "threads": 2}
+    recipe = {**changed(workers=2), "model": "small_net:network", "threads": 2}
     (found / "small.yaml").write_text(yaml.safe_dump(recipe))
     result = hwopt("search", "small.yaml", "--trials", 2, folder=found)
     assert result.returncode == 0, result.stderr

@@ -141,7 +141,9 @@ def test_an_artefact_is_made_and_run_where_a_gpu_is(tmp_path):
         with pytest.raises(HwoptError, match="no NVIDIA GPU that TVM can use"):
             one.benchmark()
     assert targets.check(TARGET) == [gpu.NO_GPU]
-    with pytest.raises(HwoptError, match="the GPU cuda is not measured from here: .* or take trials=0"):
+    with pytest.raises(
+        HwoptError, match=r"the GPU cuda is not measured from here: .* or take trials=0"
+    ):
         hwopt.compile(graph, x, target="cuda", trials=2)
 
 
