@@ -120,7 +120,7 @@ def equality(artifact: hwopt.Artifact, graph: hwopt.Graph, images: Dataset[Any])
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by router and coverage; latency; the picture."""
-    yield "## RoutedValues\n\n`python -m benchmarks.routing`, then `--latency`"
+    yield "## Routing\n\n`python -m benchmarks.routing`, then `--latency`"
     yield (
         "Fashion-MNIST. Small network: ResNet-8, half of its channels pruned; expert: ResNet-8 of "
         f"width {BUDGET['expert_width']}; both trained on {BUDGET['images']:,} images, then the "
