@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.command import hwopt, refused
 
-MODEL = ("tests.study.small:network", "--input-shape", "1x12x12", "--model-option", "width=8")
+MODEL = ("tests.study.small:network", "--input-shape", "1x12x12", "--model-option", "width=16")
 HERE = ("--threads", 1)
 
 

@@ -123,7 +123,7 @@ def test_in_a_grid_neighbouring_groups_have_all_pairs_of_widths(network):
 @pytest.mark.slow
 def test_a_table_is_made_resumed_and_predicts(tmp_path, monkeypatch):
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
-    network = hwopt.import_model(small.network(width=8), torch.zeros(1, 1, 12, 12))
+    network = hwopt.import_model(small.network(width=16), torch.zeros(1, 1, 12, 12))
     told = []
     profile(network, HOST, levels=2, trials=2, report=lambda *done: told.append(done))
     assert told[0] == (0, 3) and told[-1] == (3, 3)
