@@ -9,11 +9,13 @@ with no kernels and no latencies of its own.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,16 +47,22 @@ RECIPE: dict[str, Any] = {
 
 
 def search(cluster: RayWorkers, workers: int, folder: Path) -> dict[str, Any]:
-    """Search from a prepared network on; return what was found, and the time."""
+    """Search from a prepared network on; return what was found, and the time of each phase."""
     recipe, part = make_search(RECIPE)
     part = part.model_copy(update={"workers": workers})
+    began = [(time.monotonic(), "preparing")]
+
+    def report(_: object, doing: str) -> None:
+        began.append((time.monotonic(), doing.split()[0]))
+
     with tempfile.TemporaryDirectory() as home:
         os.environ["HWOPT_HOME"] = home
-        start = time.monotonic()
-        document = Study(recipe, part, folder, workers=cluster).run()
-        minutes = (time.monotonic() - start) / 60
+        document = Study(recipe, part, folder, workers=cluster, report=report).run()
+    seconds: Counter[str] = Counter()
+    for (start, phase), (end, _) in itertools.pairwise(began):
+        seconds[phase] += end - start
     points = [[trial["accuracy"], trial["ratio"]] for trial in document["trials"]]
-    return {"minutes": round(minutes, 2), "points": points, "front": document["front"]}
+    return {"seconds": dict(seconds), "points": points, "front": document["front"]}
 
 
 def run() -> dict[str, Any]:
@@ -85,21 +93,30 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     )
     for run in runs:
         one, two = (run["workers"][str(workers)] for workers in WORKERS)
-        rows = [
-            [f"{n}", f"{w['minutes']:.1f}", ", ".join(map(str, w["front"]))]
-            for n, w in zip(WORKERS, (one, two), strict=True)
-        ]
-        yield markdown(["workers", "minutes", "trials of the front"], rows)
+        phases = ("preparing", "training", "measuring", "compiling")
+        totals = [sum(found["seconds"].values()) for found in (one, two)]
+        rows = []
+        for n, found, total in zip(WORKERS, (one, two), totals, strict=True):
+            seconds = [
+                f"{sum(s for said, s in found['seconds'].items() if said.startswith(phase)):.0f}"
+                for phase in phases
+            ]
+            front = ", ".join(map(str, found["front"]))
+            rows.append([f"{n}", f"{total / 60:.1f}", *seconds, front])
+        yield markdown(
+            ["workers", "minutes", *(f"{phase}, s" for phase in phases), "trials of the front"],
+            rows,
+        )
         pairs = list(zip(one["points"], two["points"], strict=True))
         accuracy = max(abs(a[0] - b[0]) for a, b in pairs)
         ratio = max(abs(a[1] / b[1] - 1) for a, b in pairs)
         yield (
-            f"Two workers take {two['minutes'] / one['minutes']:.2f} of the time. Two that "
-            "are trained at the same time wait for the slower one, so that what is suggested next "
-            "does not depend on which was faster, and measuring is by turns; what each of these "
-            "costs was not measured. Largest difference of a candidate: "
-            f"{100 * accuracy:.2f} points of accuracy, "
-            f"{100 * ratio:.1f} % of its latency."
+            f"Two workers take {totals[1] / totals[0]:.2f} of the time, and "
+            f"{two['seconds']['training'] / one['seconds']['training']:.2f} of that of training: "
+            "two that are trained at the same time wait for the slower one, so that what is "
+            "suggested next does not depend on which was faster. Measuring, and compiling and "
+            "testing the front, are by turns. Largest difference of a candidate: "
+            f"{100 * accuracy:.2f} points of accuracy, {100 * ratio:.1f} % of its latency."
         )
     yield measured_on(runs)
 
