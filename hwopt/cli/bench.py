@@ -67,8 +67,7 @@ def command(
     if data_name is not None:
         if peer_names or with_profile:
             raise HwoptError("--data goes with neither --peer nor --profile")
-        with alone_on(_target(loaded, target)):
-            _over_data(loaded, data_name, runs, as_json)
+        _over_data(loaded, _target(loaded, target), data_name, runs, as_json)
         return
     with tempfile.TemporaryDirectory() as folder:
         calls: dict[str, peers.Call] = {}
@@ -125,19 +124,23 @@ def _target(loaded: dict[str, Artifact], name: str | None) -> Target:
     return targets.get(name or own, threads=first.threads)
 
 
-def _over_data(loaded: dict[str, Artifact], data_name: str, runs: int, as_json: bool) -> None:
+def _over_data(
+    loaded: dict[str, Artifact], target: Target, data_name: str, runs: int, as_json: bool
+) -> None:
     """Print the latency of every artefact over test images of a data set, drawn at random."""
     import numpy as np
     from torch.utils.data import Subset
 
     from hwopt import data
+    from hwopt.compiler.machines import alone_on
 
     shape = next(iter(loaded.values())).manifest.inputs[0].shape
     images = data.load(data_name, image_size=data.image_size(shape)).test
     # Folders lie class by class.
     order = np.random.default_rng(0).permutation(len(images))  # type: ignore[arg-type]
     drawn = Subset(images, order.tolist())
-    found = {name: artifact.benchmark(drawn, runs=runs) for name, artifact in loaded.items()}
+    with alone_on(target):
+        found = {name: artifact.benchmark(drawn, runs=runs) for name, artifact in loaded.items()}
     if as_json:
         options.print_json({name: latency.to_json() for name, latency in found.items()})
         return

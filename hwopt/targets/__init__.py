@@ -125,9 +125,9 @@ def require(target: Target) -> None:
     Raises:
         HwoptError: says what stands in the way. A board that is busy does not.
     """
-    problems = _obstacles(target)
-    if problems:
-        raise HwoptError(f"target {target.name} cannot be used: {problems[0]}")
+    for problem in (out_of_reach(target), *_obstacles(target)):
+        if problem:
+            raise HwoptError(f"target {target.name} cannot be used: {problem}")
     if target.runner == "rpc":
         from hwopt.targets.tracker import Tracker
 
@@ -141,7 +141,9 @@ def check(target: Target) -> list[str]:
     if target.is_gpu:
         from hwopt.targets import gpu
 
-        problems = [] if gpu.is_there() else [gpu.NO_GPU]
+        problems += [] if gpu.is_there() else [gpu.NO_GPU]
+    elif reason := out_of_reach(target):
+        problems.append(reason)
     if target.runner == "local" and target.threads > host.usable_cores():
         problems.append(
             f"{target.threads} threads on {host.usable_cores()} usable cores: they will wait for "
@@ -164,8 +166,6 @@ def check(target: Target) -> list[str]:
 def _obstacles(target: Target) -> list[str]:
     """Return what only another target, or another machine, would mend."""
     problems = []
-    if reason := out_of_reach(target):
-        problems.append(reason)
     if target.runner == "local" and not host.supports(target.isa):
         problems.append(
             f"this machine has no {target.isa} (its widest is {host.host_isa()}): kernels can be "
