@@ -10,13 +10,24 @@ from hypothesis import strategies as st
 from tvm import te, tirx
 
 from hwopt import targets
-from hwopt.targets import templates, tvm_build
+from hwopt.targets import host, templates, tvm_build
 
-HOST = targets.get("host")
-AVX2 = targets.get("x86-avx2")
+#: The number of cores here decides nothing.
+HOST = targets.get("host", threads=2)
+AVX2 = targets.get("x86-avx2", threads=2)
+AVX512 = targets.get("x86-avx512", threads=2)
+#: What is compiled and run here: this machine, and every x86 target whose instructions it has.
+RUNNABLE = [HOST, *(target for target in (AVX2, AVX512) if host.supports(target.isa))]
+#: One target for every width of vectors that runs here.
+EACH_WIDTH = RUNNABLE[1:] or RUNNABLE
 NEON = targets.get("raspberry-pi-4", threads=2)
 QUICK = settings(max_examples=15, suppress_health_check=list(HealthCheck))
 THOROUGH = settings(QUICK, max_examples=60)
+
+
+def draw_target(data):
+    """Return one of the targets whose code runs here."""
+    return data.draw(st.sampled_from(RUNNABLE), label="target")
 
 
 def choose(data, func, target):

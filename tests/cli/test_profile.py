@@ -5,18 +5,24 @@ import json
 import pytest
 
 from tests.cli.command import hwopt, refused
+from tests.kernels import HOST, EACH_WIDTH
 
-MODEL = ("tests.study.small:network", "--input-shape", "1x12x12", "--model-option", "width=16")
+NETWORK = ("tests.study.small:network", "--input-shape", "1x12x12")
+MODEL = (*NETWORK, "--model-option", f"width={2 * HOST.float_lanes}")
 HERE = ("--threads", 1)
 
 
 @pytest.mark.slow
-def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch):
+@pytest.mark.parametrize("target", EACH_WIDTH, ids=lambda target: target.name)
+def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch, target):
+    # Two widths for each of two groups: widths are multiples of a vector.
+    model = (*NETWORK, "--model-option", f"width={2 * target.float_lanes}")
+    here = ("--target", target.name, "--threads", 1)
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path / "first"))
-    message = refused("predict", *MODEL, *HERE)
-    assert message.endswith("the latency table of host is empty: see `hwopt profile --help`")
+    empty = f"the latency table of {target.name} is empty: see `hwopt profile --help`"
+    assert refused("predict", *model, *here).endswith(empty)
     made = hwopt(
-        *("profile", *MODEL, *HERE, "--levels", 2, "--trials", 2),
+        *("profile", *model, *here, "--levels", 2, "--trials", 2),
         *("--output", tmp_path / "table.json"),
     )
     assert made.returncode == 0, made.stderr
@@ -25,13 +31,15 @@ def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch):
 
     # Another user's, on the same machine.
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path / "second"))
-    merged = hwopt("profile", "--merge", tmp_path / "table.json", *HERE, "--json")
+    merged = hwopt("profile", "--merge", tmp_path / "table.json", *here, "--json")
     assert json.loads(merged.stdout)["networks"] == 4
-    found = json.loads(hwopt("predict", *MODEL, *HERE, "--json").stdout)
+    found = json.loads(hwopt("predict", *model, *here, "--json").stdout)
     assert 0 < found["low_ms"] < found["ms"] < found["high_ms"] and found["measured"] > 0.5
-    shown = hwopt("predict", *MODEL, *HERE, "--passes", "prune-channels{ratio=0.5,multiple=4}")
+    shown = hwopt("predict", *model, *here, "--passes", "prune-channels{ratio=0.5,multiple=4}")
     assert "in kernels that were measured" in shown.stdout
-    assert "is the table of host" in refused("profile", "--merge", tmp_path / "table.json")
+    two_threads = ("--target", target.name, "--threads", 2)
+    message = refused("profile", "--merge", tmp_path / "table.json", *two_threads)
+    assert f"is the table of {target.name}" in message
 
 
 def test_what_cannot_be_is_one_sentence(tmp_path):

@@ -8,16 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwopt import targets
-from hwopt.targets import host, templates, tvm_build
+from hwopt.targets import templates, tvm_build
 from hwopt.targets.templates import binary
 from hwopt.targets.templates.binary_layer import BinaryLayer
 from hwopt.targets.templates.conv2d import Geometry
 from hwopt.targets.templates.register_tile_space import WORD_BITS
-from tests.kernels import AVX2, HOST, NEON, QUICK, THOROUGH, choose, convolve, run
-
-AVX512 = targets.get("x86-avx512")
-TARGETS = [HOST, *(t for t in (AVX2, AVX512) if host.supports(t.isa))]
+from tests.kernels import (
+    AVX2,
+    AVX512,
+    NEON,
+    QUICK,
+    THOROUGH,
+    choose,
+    convolve,
+    draw_target,
+    run,
+)
 
 
 def signs(values):
@@ -44,7 +50,7 @@ def random_numbers(shape, seed):
 @THOROUGH
 @given(st.data())
 def test_convolutions_are_exact(data):
-    target = data.draw(st.sampled_from(TARGETS), label="target")
+    target = draw_target(data)
     kernel_h, kernel_w = (data.draw(st.integers(1, 4), label="kernel") for _ in range(2))
     geometry = Geometry(
         tuple(data.draw(st.integers(1, 3), label="stride") for _ in range(2)),
@@ -74,7 +80,7 @@ def test_convolutions_are_exact(data):
 @given(st.data())
 def test_signs_are_read_and_written_exactly(data):
     """With a window of one as a convolution and as a product."""
-    target = data.draw(st.sampled_from(TARGETS), label="target")
+    target = draw_target(data)
     taps = data.draw(st.integers(1, 3), label="kernel")
     padding = tuple(data.draw(st.integers(0, 2), label="padding") for _ in range(4))
     strides = (data.draw(st.integers(1, 2), label="stride"), 1)
@@ -98,7 +104,7 @@ def test_signs_are_read_and_written_exactly(data):
 @QUICK
 @given(st.data())
 def test_products_are_exact(data):
-    target = data.draw(st.sampled_from(TARGETS), label="target")
+    target = draw_target(data)
     leading = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3), label="leading")
     inputs = data.draw(st.integers(1, 100), label="inputs")
     channels = data.draw(st.integers(1, 70), label="channels")

@@ -12,7 +12,7 @@ import hwopt
 from hwopt.targets import tuner
 from hwopt.targets.templates import codebook
 from hwopt.targets.tuner import Choice
-from tests.kernels import AVX2, HOST, QUICK, assert_close, choose, run, with_bias_and_relu
+from tests.kernels import HOST, QUICK, assert_close, choose, draw_target, run, with_bias_and_relu
 
 pytestmark = pytest.mark.skipif(
     (HOST.isa, HOST.float_lanes) not in codebook.PERMUTATIONS,
@@ -31,7 +31,7 @@ def matrix(inputs, channels, count, seed=0):
 @QUICK
 @given(st.data())
 def test_products_of_codes(data):
-    target = data.draw(st.sampled_from([HOST, AVX2]), label="target")
+    target = draw_target(data)
     leading = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3), label="leading")
     most = codebook.MOST_PERMUTATIONS * target.float_lanes
     count = data.draw(st.integers(1, most), label="distinct values")

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 from tvm import te
 
-from hwopt import targets
 from hwopt.targets import templates
 from hwopt.targets.templates import conv2d, winograd
-from tests.kernels import assert_close, run
+from tests.kernels import AVX512, HOST, RUNNABLE, assert_close, run
 
-AVX512 = targets.get("x86-avx512")
-HOST = dataclasses.replace(targets.get("host"), threads=2)
 ONE_THREAD = dataclasses.replace(HOST, threads=1)
 
 
@@ -47,9 +44,10 @@ def test_every_line_of_a_tile_is_fetched_once():
     assert lines == config["rows"] * config["columns"] * config["blocks"]
 
 
-def test_a_kernel_that_fetches_computes_the_same():
+@pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: target.name)
+def test_a_kernel_that_fetches_computes_the_same(target):
     func, x, packed, expected = pointwise(128, 63, 48)
-    actual = run(schedule(func, HOST), [x, packed], HOST)
+    actual = run(schedule(func, target), [x, packed], target)
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tvm import te
 
-from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.targets import templates, tvm_build
 from hwopt.targets.templates import conv2d, dense
 from hwopt.targets.templates.register_tile import lanes_for
 from tests.kernels import (
-    AVX2,
+    AVX512,
     HOST,
     QUICK,
     THOROUGH,
     assert_close,
     choose,
+    draw_target,
     expected_convolution,
     run,
     with_bias_and_relu,
@@ -71,25 +71,20 @@ def check_convolution(data, target):
 @QUICK
 @given(st.data())
 def test_convolution(data):
-    check_convolution(data, HOST)
+    check_convolution(data, draw_target(data))
 
 
 @pytest.mark.slow
 @THOROUGH
 @given(st.data())
 def test_many_convolutions(data):
-    check_convolution(data, HOST)
-
-
-@QUICK
-@given(st.data())
-def test_convolutions_held_to_avx2(data):
-    check_convolution(data, AVX2)
+    check_convolution(data, draw_target(data))
 
 
 @QUICK
 @given(st.data())
 def test_depthwise_convolution(data):
+    target = draw_target(data)
     kernel = data.draw(st.integers(1, 5), label="kernel")
     stride = data.draw(st.integers(1, 3), label="stride")
     dilation = data.draw(st.integers(1, 2), label="dilation")
@@ -100,16 +95,16 @@ def test_depthwise_convolution(data):
     weight = random.standard_normal((kernel, kernel, 1, channels)).astype("float32")
     padding = kernel // 2
     geometry = conv2d.Geometry((stride,) * 2, (padding,) * 4, (dilation,) * 2)
-    packed = conv2d.pack(weight, 1, lanes_for(channels, HOST))[:, :, :, 0]
+    packed = conv2d.pack(weight, 1, lanes_for(channels, target))[:, :, :, 0]
     source = te.placeholder(x.shape, "float32", name="data")
     packed_tensor = te.placeholder(packed.shape, "float32", name="packed")
     bias_tensor, relu = with_bias_and_relu(
         conv2d.depthwise(source, packed_tensor, channels, geometry)
     )
     func = te.create_prim_func([source, packed_tensor, bias_tensor, relu])
-    template, config = choose(data, func, HOST)
+    template, config = choose(data, func, target)
     bias = np.linspace(-1, 1, channels, dtype="float32")
-    actual = run(template.schedule(func, config, HOST), [x, packed, bias], HOST)
+    actual = run(template.schedule(func, config, target), [x, packed, bias], target)
     assert_close(actual, *expected_convolution(x, weight, channels, geometry, bias))
 
 
@@ -151,40 +146,35 @@ def check_separable(data, target):
 @QUICK
 @given(st.data())
 def test_depthwise_separable(data):
-    check_separable(data, HOST)
+    check_separable(data, draw_target(data))
 
 
 @pytest.mark.slow
 @THOROUGH
 @given(st.data())
 def test_many_depthwise_separable(data):
-    check_separable(data, HOST)
-
-
-@QUICK
-@given(st.data())
-def test_depthwise_separable_held_to_avx2(data):
-    check_separable(data, AVX2)
+    check_separable(data, draw_target(data))
 
 
 @QUICK
 @given(st.data())
 def test_dense(data):
+    target = draw_target(data)
     leading = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=3), label="leading")
     inputs = data.draw(st.integers(1, 70), label="inputs")
     outputs = data.draw(st.integers(1, 70), label="outputs")
     random = np.random.default_rng(0)
     x = random.standard_normal((*leading, inputs)).astype("float32")
     weight = random.standard_normal((inputs, outputs)).astype("float32")
-    packed = conv2d.pack(weight[None, None], 1, lanes_for(outputs, HOST))[:, 0, 0]
+    packed = conv2d.pack(weight[None, None], 1, lanes_for(outputs, target))[:, 0, 0]
     source = te.placeholder(x.shape, "float32", name="data")
     packed_tensor = te.placeholder(packed.shape, "float32", name="packed")
     bias_tensor, relu = with_bias_and_relu(dense.product(source, packed_tensor, outputs))
     func = te.create_prim_func([source, packed_tensor, bias_tensor, relu])
-    template, config = choose(data, func, HOST)
+    template, config = choose(data, func, target)
     assert template.name == "register-tile"
     bias = np.linspace(-1, 1, outputs, dtype="float32")
-    actual = run(template.schedule(func, config, HOST), [x, packed, bias], HOST)
+    actual = run(template.schedule(func, config, target), [x, packed, bias], target)
     expected = np.maximum(x.astype("float64") @ weight.astype("float64") + bias, 0)
     assert_close(actual, expected, np.sqrt(x**2 @ weight**2 + bias**2))
 
@@ -192,28 +182,30 @@ def test_dense(data):
 @QUICK
 @given(st.data())
 def test_loops(data):
+    target = draw_target(data)
     shape = data.draw(st.lists(st.integers(1, 70), min_size=1, max_size=3), label="shape")
     axis = data.draw(st.integers(0, len(shape) - 1), label="axis")
     x = np.random.default_rng(0).standard_normal(shape).astype("float32")
     source = te.placeholder(x.shape, "float32", name="data")
     func = te.create_prim_func([source, tvm.topi.nn.softmax(source, axis)])
-    template, config = choose(data, func, HOST)
+    template, config = choose(data, func, target)
     assert template.name == "loops"
     expected = torch.softmax(torch.from_numpy(x).double(), axis).numpy()
-    assert_close(run(template.schedule(func, config, HOST), [x], HOST), expected, expected)
+    assert_close(run(template.schedule(func, config, target), [x], target), expected, expected)
 
 
 @QUICK
 @given(st.data())
 def test_total_sums(data):
+    target = draw_target(data)
     length = data.draw(st.integers(1, 300), label="length")
     rows = data.draw(st.integers(1, 3), label="rows")
     x = np.random.default_rng(0).standard_normal((rows, length)).astype("float32")
     source = te.placeholder(x.shape, "float32", name="data")
     func = te.create_prim_func([source, tvm.topi.sum(source, axis=1)])
-    template, config = choose(data, func, HOST)
+    template, config = choose(data, func, target)
     expected = np.abs(x).sum()  # the scale of rounding errors, not of the result
-    actual = run(template.schedule(func, config, HOST), [x], HOST)
+    actual = run(template.schedule(func, config, target), [x], target)
     assert np.abs(actual - x.astype("float64").sum(1)).max() <= 1e-6 * expected
 
 
@@ -227,8 +219,7 @@ def test_large_products_of_two_inputs_are_left_to_the_search():
 
 
 def test_lanes_waste_little():
-    avx512 = targets.get("x86-avx512")
-    chosen = {channels: lanes_for(channels, avx512) for channels in (4, 8, 12, 13, 16, 24, 37, 64)}
+    chosen = {channels: lanes_for(channels, AVX512) for channels in (4, 8, 12, 13, 16, 24, 37, 64)}
     assert chosen == {4: 4, 8: 8, 12: 16, 13: 16, 16: 16, 24: 8, 37: 8, 64: 16}
 
 

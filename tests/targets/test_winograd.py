@@ -6,16 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te
 
-from hwopt import targets
 from hwopt.targets.templates import conv2d, winograd
 from hwopt.targets.templates.register_tile import lanes_for
 from tests.kernels import (
-    AVX2,
-    HOST,
+    AVX512,
     QUICK,
     THOROUGH,
     assert_close,
     choose,
+    draw_target,
     expected_convolution,
     run,
     with_bias_and_relu,
@@ -54,40 +53,32 @@ def check_winograd(data, target):
 @QUICK
 @given(st.data())
 def test_winograd_convolution(data):
-    check_winograd(data, HOST)
+    check_winograd(data, draw_target(data))
 
 
 @pytest.mark.slow
 @settings(THOROUGH, max_examples=40)  # LLVM takes long for these
 @given(st.data())
 def test_many_winograd_convolutions(data):
-    check_winograd(data, HOST)
-
-
-@QUICK
-@given(st.data())
-def test_winograd_convolutions_held_to_avx2(data):
-    check_winograd(data, AVX2)
+    check_winograd(data, draw_target(data))
 
 
 def test_winograd_where_it_saves_more_than_its_transformations_cost():
-    avx512 = targets.get("x86-avx512")
     shapes = [(3, 16), (8, 8), (16, 16), (22, 22), (45, 45), (64, 64)]
     chosen = {
-        shape: winograd.packing((3, 3, *shape), 16, 16, batch=1, target=avx512) for shape in shapes
+        shape: winograd.packing((3, 3, *shape), 16, 16, batch=1, target=AVX512) for shape in shapes
     }
     assert chosen[3, 16] is None
     assert chosen[8, 8] == (4, 8, 8) and chosen[22, 22] == (4, 8, 8)
     assert chosen[45, 45] == (4, 16, 16) and chosen[64, 64] == (4, 16, 16)
-    assert winograd.packing((5, 5, 64, 64), 16, 16, batch=1, target=avx512) is None
+    assert winograd.packing((5, 5, 64, 64), 16, 16, batch=1, target=AVX512) is None
 
 
 def test_winograd_tiles_are_small_where_images_are_small_and_weights_many():
-    avx512 = targets.get("x86-avx512")
     shapes = {(56, 64): 4, (28, 128): 4, (14, 256): 4, (7, 512): 2}
     for (size, channels), tile in shapes.items():
         kernel = (3, 3, channels, channels)
-        assert winograd.packing(kernel, size, size, batch=1, target=avx512).tile == tile
+        assert winograd.packing(kernel, size, size, batch=1, target=AVX512).tile == tile
 
 
 @pytest.mark.parametrize("transforms", winograd.TRANSFORMS.values(), ids=lambda t: f"F({t.tile})")
