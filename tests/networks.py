@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from hwopt.compiler.prepare import prepare
+
 
 class Residual(nn.Module):
     def __init__(self):
@@ -125,6 +127,11 @@ class SeveralOutputs(nn.Module):
         left, right = torch.chunk(self.fc(x) * self.fc(x), 2, 1)
         values, indices = torch.topk(right + y, 1)
         return {"left": left, "best": (values, indices)}
+
+
+def lowered(model: nn.Module, inputs: tuple[torch.Tensor, ...]):
+    """Return a model in Relax, as it is compiled."""
+    return prepare(model, inputs).lowered()
 
 
 IMAGE = (3, 8, 8)

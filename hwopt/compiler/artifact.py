@@ -16,6 +16,7 @@ from hwopt.compiler.grouping import predict
 from hwopt.compiler.latency import Latency, measure
 from hwopt.compiler.machines import BoardMachine, Machine
 from hwopt.compiler.manifest import Manifest
+from hwopt.compiler.plan import INFERENCE
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
@@ -62,12 +63,19 @@ class Artifact:
         """Run the model once.
 
         Raises:
-            HwoptError: if the number, a shape or a dtype of the inputs is wrong; or if the device
-                that the artefact is for is not within reach.
+            HwoptError: if the number, a shape or a dtype of the inputs is wrong, or an index leads
+                outside of what it indexes; or if the device that the artefact is for is not within
+                reach.
         """
         self.set_inputs(inputs)
-        self._machine.run()
+        self._run()
         return like(inputs[0], [array.copy() for array in self._machine.memory.outputs])
+
+    def _run(self, function: str = INFERENCE) -> None:
+        self._machine.run(function)
+        for is_wrong, sentence in self._machine.memory.checks:
+            if is_wrong:
+                raise HwoptError(sentence)
 
     @property
     def has_ways(self) -> bool:
@@ -111,7 +119,7 @@ class Artifact:
                     f"least 1, not {array.dtype} {list(array.shape)}"
                 )
         machine = self._machine
-        found = predict(self.manifest.plan, machine.memory.arrays, machine.run, given)
+        found = predict(self.manifest.plan, machine.memory.arrays, self._run, given)
         return like(inputs[0], found)
 
     def graph(self) -> Graph:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from hwopt.compiler.manifest import TensorDescription
-from hwopt.compiler.plan import Call, Placement, Plan
+from hwopt.compiler.plan import Call, Check, Placement, Plan
 from hwopt.targets.c_code import SCRATCH, CCode, c_type
 
 _BYTES_A_LINE = 20
@@ -23,6 +23,10 @@ _INCLUDES = """\
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+/* As TVM writes what is infinite. */
+#define inf INFINITY
+#define inff INFINITY
 
 """
 
@@ -67,7 +71,7 @@ def c_bundle(
     writer = _Writer(name, plan, arena, code)
     prototype = writer.prototype(inputs, outputs)
     texts = {
-        f"{name}.h": _header(name, prototype, inputs, outputs, code.alignment),
+        f"{name}.h": _header(name, prototype, inputs, outputs, plan.checks, code.alignment),
         f"{name}.c": writer.source(prototype),
         f"{name}_weights.c": _weights(name, constants, code.alignment),
         "Makefile": _makefile(name, code),
@@ -124,6 +128,10 @@ class _Writer:
                 f"  memcpy({copy}, {self._pointer(number)}, {self._plan.values[number].bytes});"
                 for copy, number in self._copies
             ),
+            *(
+                f"  if (*{self._pointer(check.value)}) return {place};"
+                for place, check in enumerate(self._plan.checks, 1)
+            ),
             "  return 0;",
             "}",
         ]
@@ -176,6 +184,7 @@ def _header(
     prototype: str,
     inputs: Sequence[TensorDescription],
     outputs: Sequence[TensorDescription],
+    checks: Sequence[Check],
     alignment: int,
 ) -> str:
     tensors = [
@@ -199,6 +208,7 @@ def _header(
             "/* Runs the model once; returns 0. Tensors are dense, rows of the last dimension, and",
             f" * start at multiples of {alignment} bytes.",
             *tensors,
+            *(f" * returns {n}: {check.sentence}" for n, check in enumerate(checks, 1)),
             " */",
             f"{prototype};",
             "",

@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tvm
-from torch import fx
-from tvm import relax, te, tirx
-from tvm.ir.op import register_op_attr
+from tvm import te, tirx
 
-from hwopt.compiler.fx_arguments import arguments
+from hwopt.compiler.loops import compute
 
-_NAME = "relax.hwopt.cond"
+if TYPE_CHECKING:
+    from hwopt.compiler.lower.call import Call, Tensor
+
 #: TVM's pattern of kernels that are merged with no other.
 _OPAQUE = 8
 _CHOICE = "hwopt.cond"
 
 
-def converters() -> dict[str, Callable[[Any, Any], relax.Var]]:
-    """Return how TVM's importer emits the operator."""
-    return {"cond.default": _convert}
+def convert(call: Call, predicate: Tensor, then: Tensor, otherwise: Tensor) -> Tensor:
+    """Emit the choice, in the order of axes of its results."""
+    order = call.common_order((then, otherwise))
+    row = order.index(0)
 
-
-def _convert(node: fx.Node, importer: Any) -> relax.Var:
-    operands = [importer.env[operand] for operand in arguments(node).values()]
-    return importer.block_builder.emit(relax.Call(tvm.ir.Op.get(_NAME), operands))
-
-
-def _infer_type(call: relax.Call, _builder: Any) -> Any:
-    return call.args[1].ty
-
-
-def _legalize(builder: relax.BlockBuilder, call: relax.Call) -> Any:
-    def choose(predicate: te.Tensor, then: te.Tensor, otherwise: te.Tensor) -> te.Tensor:
+    def choose(asked: te.Tensor, one: te.Tensor, other: te.Tensor) -> te.Tensor:
         def chosen(*place: Any) -> Any:
-            return tirx.if_then_else(predicate[place[0]], then(*place), otherwise(*place))
+            return tirx.if_then_else(asked[place[row]], one(*place), other(*place))
 
-        return te.compute(then.shape, chosen, name="cond")
+        return compute(one.shape, chosen, name="cond")
 
+    operands = (call.plain(predicate), call.ordered(then, order), call.ordered(otherwise, order))
     attrs = {"op_pattern": _OPAQUE, _CHOICE: True}
-    return builder.call_te(choose, *call.args, primfunc_name_hint="cond", primfunc_attrs=attrs)
-
-
-tvm.ir.op._ffi_api.RegisterOp(_NAME, "cond")
-for _attribute, _value in (
-    ("FInferType", _infer_type),
-    ("FLegalize", _legalize),
-    ("FPurity", True),
-):
-    register_op_attr(_NAME, _attribute, _value)
+    return call.result(call.te(choose, *operands, name="cond", attrs=attrs), order)
 
 
 def choices(mod: tvm.IRModule) -> frozenset[str]:

@@ -14,6 +14,7 @@ class Memory:
     Attributes:
         arrays: the values of the plan by their numbers.
         inputs: arrays of the inputs, in the order of the call; so ``outputs``.
+        checks: bools that say after an inference whether an input was wrong, and what then.
         parameters: what every function of a library takes: inputs and results, the constants in
             one piece of memory, and a workspace.
     """
@@ -31,3 +32,4 @@ class Memory:
             self.arrays.update(inside)
         self.inputs = [self.arrays[number] for number in plan.inputs]
         self.outputs = [self.arrays[number] for number in plan.outputs]
+        self.checks = [(self.arrays[check.value], check.sentence) for check in plan.checks]

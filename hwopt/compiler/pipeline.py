@@ -5,33 +5,24 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import logging
 from pathlib import Path
 from typing import Any
 
 import tvm
 from tvm import relax, tirx
-from tvm.ir.expr import GenericConst
 
-from hwopt.compiler import converters
+from hwopt.compiler import legalize
 from hwopt.compiler.binary_layers import binary_layers
 from hwopt.compiler.footprint import Footprint
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
-from hwopt.compiler.move_constants import move_constants
-from hwopt.compiler.relax_operators import is_own
 from hwopt.compiler.whole_model import WholeModel, follow
-from hwopt.errors import HwoptError, last_line
+from hwopt.errors import HwoptError
 from hwopt.targets import Target, templates, tuner, tvm_build
 from hwopt.targets.database import LIBRARIES, KernelDatabase
 from hwopt.targets.kernel_shape import kernel_shape
 from hwopt.targets.libraries import build_library
 from hwopt.targets.progress import Progress
-
-log = logging.getLogger("hwopt.compiler")
-
-ARITHMETIC = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
-CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +109,13 @@ def to_kernels(
         fastest: chooses where one operator can become one of several kernels.
     """
     with tvm_build.tvm_target(target), tvm_build.pass_context():
-        # 1. Simplify: inference forms of operators, one name a value, constants computed now.
+        # 1. Simplify: one name a value, nothing that nobody reads.
         mod = _run(
             mod,
-            relax.transform.DecomposeOpsForInference(),
             relax.transform.CanonicalizeBindings(),
+            relax.transform.DeadCodeElimination(),
         )
-        mod = _fold_constants(mod)
-        # 2. Layout: channels last, so that a vector holds neighbouring channels of one pixel.
-        mod = _channels_last(_layout_free_forms(mod))
+        # 2. Binary layers: products of signs become kernels on bits.
         if "relax.greater_equal" in _operators(mod):
             mod = binary_layers(mod, target)
         # 3. Kernels: operators become loops (those of the templates with packed weights), and
@@ -135,7 +124,7 @@ def to_kernels(
             mod,
             relax.backend.DispatchSampling(),
             relax.transform.LegalizeOps(
-                templates.legalizations(target, fastest) | converters.legalizations()
+                templates.legalizations(target, fastest) | legalize.legalizations()
             ),
             relax.backend.DispatchSortScan(),  # sorts what is left
             relax.transform.AnnotateTIROpPattern(),
@@ -158,78 +147,6 @@ def unscheduled(mod: tvm.IRModule) -> dict[str, tirx.PrimFunc]:
 
 def _run(mod: tvm.IRModule, *passes: Any) -> tvm.IRModule:
     return tvm.transform.Sequential(list(passes))(mod)
-
-
-def _fold_constants(mod: tvm.IRModule) -> tvm.IRModule:
-    return _run(move_constants(mod), relax.transform.FoldConstant())
-
-
-def _channels_last(mod: tvm.IRModule) -> tvm.IRModule:
-    """Turn 2-d convolutions, our own operators and what surrounds them to channels last."""
-    if not any(name in CHANNELS_LAST or is_own(name) for name in _operators(mod)):
-        return mod  # TVM's pass cannot take some operators, and has nothing to do here
-    try:
-        converted = relax.transform.ConvertLayout(CHANNELS_LAST)(mod)
-    except tvm.error.InternalError as error:
-        reason = last_line(error)
-        log.warning("convolutions stay channels first, which is slower: TVM says %s", reason)
-        return mod
-    return _fold_constants(converted)
-
-
-def _layout_free_forms(mod: tvm.IRModule) -> tvm.IRModule:
-    """Write what TVM's layouts do not know in a form that they do.
-
-    Clip and leaky ReLU become maximum and minimum; constants of fewer dimensions than the images
-    that they are added to, or multiplied by, get all four.
-    """
-    x, low, high = (relax.dpl.wildcard() for _ in range(3))
-
-    def clip(_call: Any, found: Any) -> Any:
-        limits = (_constant_like(found[x], found[end].value) for end in (low, high))
-        return relax.op.minimum(relax.op.maximum(found[x], next(limits)), next(limits))
-
-    def leaky_relu(call: Any, found: Any) -> Any:
-        alpha = float(call.attrs.alpha)
-        if not 0 <= alpha <= 1:
-            return call
-        scaled = relax.op.multiply(found[x], _constant_like(found[x], alpha))
-        return relax.op.maximum(found[x], scaled)
-
-    def of_full_rank(call: Any, _found: Any) -> Any:
-        rank = call.ty.ndim
-        if rank != 4 or not any(_is_short(argument, rank) for argument in call.args):
-            return call
-        arguments = [_with_rank(argument, rank) for argument in call.args]
-        return relax.Call(call.op, arguments, call.attrs)
-
-    func = mod["main"]
-    y = relax.dpl.wildcard()
-    for pattern, rewriter in (
-        (relax.dpl.is_op("relax.clip")(x, low, high), clip),
-        (relax.dpl.is_op("relax.nn.leakyrelu")(x), leaky_relu),
-        *((relax.dpl.is_op(f"relax.{name}")(x, y), of_full_rank) for name in ARITHMETIC),
-    ):
-        func = relax.dpl.rewrite_call(pattern, rewriter, func)
-    mod = tvm.IRModule(mod.functions)
-    mod["main"] = func
-    return _run(mod, relax.transform.Normalize(), relax.transform.CanonicalizeBindings())
-
-
-def _is_short(argument: Any, rank: int) -> bool:
-    """Return whether an argument is a constant, no number, of less than so many dimensions."""
-    return isinstance(argument, GenericConst) and 0 < argument.ty.ndim < rank
-
-
-def _with_rank(argument: Any, rank: int) -> Any:
-    if not _is_short(argument, rank):
-        return argument
-    value = argument.value.numpy()
-    return relax.const(value.reshape((1,) * (rank - value.ndim) + value.shape))
-
-
-def _constant_like(tensor: Any, value: Any) -> Any:
-    return relax.const(float(value), tensor.ty.dtype.dtype)
 
 
 def _operators(mod: tvm.IRModule) -> set[str]:

@@ -41,7 +41,12 @@ class Value(BaseModel):
 
     def view(self, memory: np.ndarray, start: int) -> np.ndarray:
         """Return the array that starts at byte ``start`` of ``memory``."""
-        return memory[start : start + self.bytes].view(self.dtype).reshape(self.shape)
+        array = memory[start : start + self.bytes].view(self.dtype).reshape(self.shape)
+        if self.bytes:
+            return array
+        # TVM multiplies the sizes that follow, numpy passes over a size of zero.
+        strides = [math.prod(self.shape[n + 1 :]) * array.itemsize for n in range(array.ndim)]
+        return np.lib.stride_tricks.as_strided(array, strides=strides)
 
 
 class Condition(NamedTuple):
@@ -49,6 +54,13 @@ class Condition(NamedTuple):
 
     predicate: int
     holds: bool
+
+
+class Check(NamedTuple):
+    """A bool scalar that is true after an inference where an input was wrong, and what then."""
+
+    value: int
+    sentence: str
 
 
 class Call(BaseModel):
@@ -75,6 +87,7 @@ class Plan(BaseModel):
         values: everything that a kernel reads or writes.
         inputs, constants, outputs: of the model, among the values.
         calls: in the order in which they run.
+        checks: of inputs, made while the model runs.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -83,10 +96,12 @@ class Plan(BaseModel):
     constants: tuple[int, ...]
     outputs: tuple[int, ...]
     calls: tuple[Call, ...]
+    checks: tuple[Check, ...] = ()
 
     @model_validator(mode="after")
     def _positions_exist(self) -> Plan:
         used = {*self.inputs, *self.constants, *self.outputs}
+        used.update(check.value for check in self.checks)
         for call in self.calls:
             used.update(call.arguments, (asked.predicate for asked in call.when))
         if not used <= set(range(len(self.values))):
@@ -145,8 +160,9 @@ class Plan(BaseModel):
         """
         given = {*self.parameters, *self.constants}
         last_use = {n: i for i, call in enumerate(self.calls) for n in call.arguments}
-        # They are read after an inference, too: which way did it take?
-        last_use |= dict.fromkeys(self.predicates, len(self.calls))
+        # They are read after an inference, too: which way did it take, and was an input wrong?
+        read_afterwards = (*self.predicates, *(check.value for check in self.checks))
+        last_use |= dict.fromkeys(read_afterwards, len(self.calls))
         places: dict[int, int] = {}
         live: list[tuple[int, int, int]] = []  # start, end and value, by start
         size = alignment

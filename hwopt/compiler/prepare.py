@@ -32,10 +32,7 @@ class Prepared:
         """Return the graph as a Relax module."""
         from hwopt.compiler.lower import lower
 
-        unmasked = self.graph.copy()
-        for name in self.graph.masks:
-            unmasked.set_mask(name, None)  # the weights are zero already
-        return lower(unmasked.to_torch().eval(), self.example)
+        return lower(self.graph, self.batch)
 
     @property
     def inputs(self) -> tuple[TensorDescription, ...]:

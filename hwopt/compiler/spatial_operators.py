@@ -5,39 +5,55 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import fx
-from tvm import relax, te, tirx
+from tvm import te, tirx
 
-from hwopt.compiler import relax_operators
-from hwopt.compiler.fx_arguments import arguments
+from hwopt.compiler.loops import compute
+from hwopt.compiler.lower.call import Call, Tensor
+from hwopt.graph.advection_diffusion import OPERATOR
+from hwopt.targets.templates.register_tile_space import OUT_ELEMENTWISE_FUSABLE
 
 Axes = tuple[int, int, int]
-_STEP, _ANCHORS = "advection_diffusion", "interpolate_anchors"
+#: Fewer channels than these would leave most of a vector empty.
+FEWEST_CHANNELS = 4
+_FIRST, _LAST = (0, 1, 2, 3), (0, 2, 3, 1)
 
 
-def converters() -> dict[str, Callable[[Any, Any], relax.Var]]:
-    """Return how TVM's importer emits the operators."""
-    return {
-        "advection_diffusion.default": _convert_step,
-        "interpolate_anchors.default": _convert_anchors,
-    }
+def convert_step(call: Call, state: Tensor, previous: Tensor, *others: Any, **named: Any) -> Tensor:
+    """Emit the Global layer's time step."""
+    names = [argument.name for argument in OPERATOR._opoverload._schema.arguments]
+    given = dict(zip(names, (state, previous, *others), strict=False)) | named
+    fields = {n: value for n, value in given.items() if isinstance(value, Tensor)}
+    numbers = {n: v for n, v in given.items() if n not in fields and v is not None}
+    return _emitted(call, _step, fields, numbers)
 
 
-def _convert_step(node: Any, importer: Any) -> relax.Var:
-    given = {name: value for name, value in arguments(node).items() if value is not None}
-    fields = {n: importer.env[value] for n, value in given.items() if isinstance(value, fx.Node)}
-    numbers = {name: value for name, value in given.items() if name not in fields}
-    return importer.block_builder.emit(relax_operators.call(_STEP, fields, **numbers))
-
-
-def _convert_anchors(node: Any, importer: Any) -> relax.Var:
-    given = arguments(node)
+def convert_anchors(
+    call: Call, anchors: Tensor, cheap: Tensor, weight: Tensor, stride: int
+) -> Tensor:
+    """Emit the interpolation of anchors."""
+    shares = call.reshaped(weight, (1, weight.shape[0], 1, 1))
     # The cheap pixels come first: the kernel that makes them can be merged with this one.
-    images = {name: importer.env[given[name]] for name in ("cheap", "anchors", "weight")}
-    shares = relax.op.reshape(images["weight"], (1, -1, 1, 1))
-    images["weight"] = importer.block_builder.emit(shares)
-    call = relax_operators.call(_ANCHORS, images, stride=given["stride"])
-    return importer.block_builder.emit(call)
+    images = {"cheap": cheap, "anchors": anchors, "weight": shares}
+    return _emitted(call, _anchors, images, {"stride": stride})
+
+
+def _emitted(
+    call: Call,
+    loops: Callable[..., te.Tensor],
+    images: Mapping[str, Tensor],
+    numbers: Mapping[str, Any],
+) -> Tensor:
+    """Emit loops over images, channels last where there are enough of them."""
+    order = _LAST if call.shape[1] >= FEWEST_CHANNELS else _FIRST
+    axes = (order.index(1), order.index(2), order.index(3))
+
+    def describe(*tensors: te.Tensor) -> te.Tensor:
+        return loops(dict(zip(images, tensors, strict=True)), numbers, axes)
+
+    operands = [call.ordered(image, order) for image in images.values()]
+    # What makes its input stays apart: it would be computed anew for every neighbour.
+    attrs = {"op_pattern": OUT_ELEMENTWISE_FUSABLE}
+    return call.result(call.te(describe, *operands, attrs=attrs), order)
 
 
 def _step(fields: Mapping[str, te.Tensor], numbers: Mapping[str, Any], axes: Axes) -> te.Tensor:
@@ -49,7 +65,7 @@ def _step(fields: Mapping[str, te.Tensor], numbers: Mapping[str, Any], axes: Axe
     state, previous = fields["state"], fields["previous"]
     scale = 2 * time_step / spacing**2
 
-    def compute(*place: Any) -> Any:
+    def at_place(*place: Any) -> Any:
         def spread(direction: str) -> Any:
             field = fields.get(f"diffusivity_{direction}")
             return scale * (float(numbers["diffusivity"]) if field is None else field(*place))
@@ -72,7 +88,7 @@ def _step(fields: Mapping[str, te.Tensor], numbers: Mapping[str, Any], axes: Axe
             result += fields["source"](*place) * (2 * time_step * share)
         return result
 
-    return te.compute(state.shape, compute, name="advection_diffusion")
+    return compute(state.shape, at_place, name="advection_diffusion")
 
 
 def _shifted(place: tuple[Any, ...], axis: int, by: int, size: Any) -> list[Any]:
@@ -96,7 +112,7 @@ def _anchors(images: Mapping[str, te.Tensor], numbers: Mapping[str, Any], axes: 
             where[axis] = tirx.min(place[axis] // stride + by, last)
         return anchors(*where)
 
-    def compute(*place: Any) -> Any:
+    def at_place(*place: Any) -> Any:
         down, right = (
             tirx.Cast(cheap.dtype, place[axis] % stride) * (1 / stride) for axis in directions
         )
@@ -108,8 +124,4 @@ def _anchors(images: Mapping[str, te.Tensor], numbers: Mapping[str, Any], axes: 
         is_anchor = tirx.all(*(place[axis] % stride == 0 for axis in directions))
         return tirx.if_then_else(is_anchor, at(place, (0, 0)), mixed)
 
-    return te.compute(cheap.shape, compute, name="interpolate_anchors")
-
-
-relax_operators.define(_STEP, _step, like="state")
-relax_operators.define(_ANCHORS, _anchors, like="cheap")
+    return compute(cheap.shape, at_place, name="interpolate_anchors")

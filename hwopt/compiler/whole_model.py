@@ -19,8 +19,9 @@ from tvm.ir.expr import GenericConst
 from hwopt.compiler.cond import choices
 from hwopt.compiler.conditions import with_conditions
 from hwopt.compiler.grouping import EASY, HARD, Grouping
+from hwopt.compiler.lower import CHECKS
 from hwopt.compiler.merge_kernels import is_kernel_call
-from hwopt.compiler.plan import INFERENCE, Call, Plan, Value, pack
+from hwopt.compiler.plan import INFERENCE, Call, Check, Plan, Value, pack
 from hwopt.errors import HwoptError
 from hwopt.targets import tvm_build
 
@@ -112,13 +113,16 @@ class _Follower:
                     calls.append(self._call(binding.value, binding.var))
                 else:
                     self._numbers[binding.var] = self._number(binding.value)
-        outputs = self._number(main.body.body)
+        results = self._number(main.body.body)
+        sentences = [str(sentence) for sentence in main.attrs[CHECKS]]
+        outputs = results[: len(results) - len(sentences)]
         plan = Plan(
             values=tuple(self._values),
             inputs=inputs,
             constants=tuple(self._constants),
-            outputs=tuple(outputs) if isinstance(outputs, list) else (outputs,),
+            outputs=tuple(outputs),
             calls=tuple(calls),
+            checks=tuple(map(Check, results[len(outputs) :], sentences)),
         )
         return WholeModel(plan, pack(list(self._constants.values()), plan))
 

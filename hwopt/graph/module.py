@@ -23,7 +23,7 @@ class Operation(nn.Module):
         super().__init__()
         self._node = node
         self._operator = operators.get(node.op)
-        self._attributes = {k: _to_torch(v) for k, v in node.attributes.items()}
+        self._attributes = {k: to_torch_argument(v) for k, v in node.attributes.items()}
         self._symbolic = {k for k, v in node.attributes.items() if _is_symbolic(v)}
 
     def forward(self, operands: dict[str, Any], batch: int | None) -> Any:
@@ -210,10 +210,10 @@ def _is_symbolic(value: Any) -> bool:
     return isinstance(value, Batch)
 
 
-def _to_torch(value: Any) -> Any:
+def to_torch_argument(value: Any) -> Any:
     """Turn an attribute into what torch takes: lists, dtypes, devices."""
     if isinstance(value, tuple):
-        return [_to_torch(v) for v in value]
+        return [to_torch_argument(v) for v in value]
     if isinstance(value, str) and value.startswith("torch."):
         return getattr(torch, value.removeprefix("torch."))
     if isinstance(value, str) and value.startswith("device."):

@@ -12,6 +12,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
 
 from hwopt.errors import HwoptError
 from hwopt.graph import operators
@@ -103,6 +104,7 @@ class _Builder:
         return Parameter(name)
 
     def call(self, node: fx.Node) -> None:
+        self.refuse_sizes_from_data(node)
         if isinstance(node.meta.get("val"), torch.SymInt | int):
             self.symbols[node] = batch_multiple(node.meta["val"])
             return
@@ -133,6 +135,17 @@ class _Builder:
         example = node.meta.get("val")
         call = canonical(self.graph, name, op.name, operands, attributes, example)
         self.read[node] = self.graph.add_node(name, *call)
+
+    def refuse_sizes_from_data(self, node: fx.Node) -> None:
+        """Refuse an operator whose results have as many elements as its numbers say."""
+        values = node.meta.get("val")
+        for value in values if isinstance(values, tuple | list) else (values,):
+            for size in value.shape if isinstance(value, torch.Tensor) else ():
+                if isinstance(size, torch.SymInt) and has_free_unbacked_symbols(size):
+                    raise HwoptError(
+                        f"{_where(node)}: how much {node.target} returns depends on the numbers "
+                        "that it reads, which a compiled model cannot follow: give it a fixed size"
+                    )
 
     def convert(self, node: fx.Node, value: Any) -> Any:
         """Turn an fx argument into an operand or an attribute."""

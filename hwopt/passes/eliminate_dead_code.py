@@ -18,7 +18,7 @@ class EliminateDeadCode(Pass):
     """Remove nodes and parameters that no output depends on.
 
     Dropout does nothing in a compiled model but matters in training: it is removed only with
-    ``keep_dropout=false``.
+    ``keep_dropout=false``, and stays where the model asks for it at inference, too.
     """
 
     name = "eliminate-dead-code"
@@ -33,6 +33,8 @@ class EliminateDeadCode(Pass):
         notes = []
         if not self.keep_dropout:
             for node in result.nodes("dropout"):
+                if node.attributes.get("train"):
+                    continue  # it drops at inference, too
                 result.replace_uses(Value(node.name), node.input)
                 notes.append(Note(node.name, "dropout does nothing at inference", changed=True))
         removed = remove_unused(result)

@@ -12,8 +12,8 @@ import torch
 
 import hwopt
 from hwopt import models, targets
-from hwopt.compiler.lower import lower
 from hwopt.compiler.pipeline import to_kernels, unscheduled
+from hwopt.compiler.prepare import prepare
 from hwopt.targets import tuner
 from hwopt.targets.database import KernelDatabase
 
@@ -33,8 +33,7 @@ def test_kernels_did_not_change(target_name, model, golden, tmp_path):
     torch.manual_seed(0)
     example = torch.zeros(1, *models.info(model).input_shape)
     graph = hwopt.import_model(models.create(model), example, name=model)
-    graph = hwopt.apply(graph, "fold-batch-norm")
-    kernels = unscheduled(to_kernels(lower(graph.to_torch().eval(), (example,)), target))
+    kernels = unscheduled(to_kernels(prepare(graph, None).lowered(), target))
     choices = tuner.choose(kernels, target, trials=0, database=KernelDatabase(target, tmp_path))
     lines = [
         f"{name} {choice.road} {hashlib.sha256(choice.func.script().encode()).hexdigest()[:16]}"

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from hwopt.compiler.lower import lower
 from hwopt.compiler.pipeline import to_kernels, unscheduled
 from hwopt.targets import tuner, tvm_build
 from hwopt.targets.database import KernelDatabase
 from tests.kernels import NEON
+from tests.networks import lowered
 
 MODELS = {
     "register-tile": lambda: nn.Conv2d(16, 16, 5, 2, 2),
@@ -21,7 +21,7 @@ MODELS = {
 
 @pytest.mark.parametrize("template", MODELS)
 def test_kernels_use_vector_multiply_adds(template, tmp_path):
-    module = lower(MODELS[template](), (torch.zeros(1, 16, 12, 12),))
+    module = lowered(MODELS[template](), (torch.zeros(1, 16, 12, 12),))
     kernels = unscheduled(to_kernels(module, NEON))
     choices = tuner.choose(kernels, NEON, trials=0, database=KernelDatabase(NEON, tmp_path))
     (choice,) = [c for c in choices.values() if c.road == f"template:{template}"]

@@ -13,7 +13,6 @@ from torch import nn
 from tvm import te, tirx
 
 import hwopt
-from hwopt.compiler.lower import lower
 from hwopt.compiler.pipeline import to_kernels, unscheduled
 from hwopt.errors import HwoptError
 from hwopt.targets import boards, tuner, tvm_build
@@ -24,6 +23,7 @@ from hwopt.targets.measurer import WORKER, Measurer
 from hwopt.targets.meta_schedule import MS_LOG
 from hwopt.targets.tracker import Tracker
 from tests.farm import farm
+from tests.networks import lowered
 
 FUNCTION = "int __tvm_ffi_main(void* self, void* arguments, int count, void* result) {{ {} }}\n"
 CRASH = FUNCTION.format("*(volatile int*)0 = 1; return 0;")
@@ -134,7 +134,7 @@ def test_an_artefact_runs_there(one, target, tmp_path):
 
 
 def kernels(target):
-    module = lower(nn.Conv2d(16, 16, 3, padding=1), (torch.zeros(1, 16, 12, 12),))
+    module = lowered(nn.Conv2d(16, 16, 3, padding=1), (torch.zeros(1, 16, 12, 12),))
     return unscheduled(to_kernels(module, target))
 
 
@@ -200,7 +200,7 @@ def test_tuning_without_a_board_ends_with_a_sentence(one, tmp_path, monkeypatch)
 def test_a_kernel_without_a_template_is_searched_there(target, tmp_path, monkeypatch):
     listener = logging.NullHandler()
     monkeypatch.setattr(logging.getLogger(MS_LOG), "handlers", [listener])
-    module = lower(nn.Conv3d(2, 4, 3), (torch.randn(1, 2, 5, 6, 6),))
+    module = lowered(nn.Conv3d(2, 4, 3), (torch.randn(1, 2, 5, 6, 6),))
     found = unscheduled(to_kernels(module, target))
     choices = tuner.choose(found, target, trials=2, database=KernelDatabase(target, tmp_path))
     assert any(choice.road == "search" and choice.median_us for choice in choices.values())

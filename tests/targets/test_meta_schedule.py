@@ -5,16 +5,16 @@ import torch
 from torch import nn
 
 from hwopt import targets
-from hwopt.compiler.lower import lower
 from hwopt.compiler.pipeline import to_kernels, unscheduled
 from hwopt.targets.meta_schedule import search
+from tests.networks import lowered
 
 HOST = targets.get("host")
 
 
 @pytest.mark.slow
 def test_a_torn_line_costs_itself_alone(tmp_path):
-    module = lower(nn.Conv3d(1, 2, 3), (torch.randn(1, 1, 4, 5, 5),))
+    module = lowered(nn.Conv3d(1, 2, 3), (torch.randn(1, 1, 4, 5, 5),))
     name, func = next(
         one for one in unscheduled(to_kernels(module, HOST)).items() if "conv" in one[0]
     )

@@ -10,14 +10,19 @@ Rules, for each block in turn:
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import tvm
 from tvm import s_tir, tirx
 
+from hwopt.errors import last_line
 from hwopt.targets import tvm_build
 from hwopt.targets.target import Target
 from hwopt.targets.templates import analysis
 from hwopt.targets.templates.base import Config
+
+log = logging.getLogger("hwopt.targets")
 
 # Block runs below which one thread is faster: waking the others takes one or two microseconds.
 PARALLEL_FROM = 16384
@@ -51,11 +56,16 @@ class Loops:
         return [{"parallel": first}, {"parallel": 1 - first}]
 
     def schedule(self, func: tirx.PrimFunc, config: Config, target: Target) -> tirx.PrimFunc:
-        """Apply the rules of this module."""
+        """Apply the rules of this module; where TVM cannot, the loops stay as they are."""
         schedule = s_tir.Schedule(func)
-        inline_maps(schedule)
-        for name in analysis.names(schedule):
-            _schedule_block(schedule, schedule.get_sblock(name), bool(config["parallel"]), target)
+        try:
+            inline_maps(schedule)
+            for name in analysis.names(schedule):
+                block = schedule.get_sblock(name)
+                _schedule_block(schedule, block, bool(config["parallel"]), target)
+        except (s_tir.ScheduleError, tvm.error.InternalError) as error:
+            log.info("a kernel stays plain loops, which are slower: TVM says %s", last_line(error))
+            schedule = s_tir.Schedule(func)
         return tvm_build.mark_scheduled(analysis.start_sums(schedule))
 
     def macs(self, func: tirx.PrimFunc) -> int:

@@ -1,0 +1,216 @@
+"""PyTorch's own samples of every operator, imported, compiled and compared with torch.
+
+    python -m benchmarks.operator_samples [--most 12] [NAME ...]
+
+The samples are those with which PyTorch tests its operators (``OpInfo``): edge cases of shapes,
+dtypes and arguments. Each is a model of one call whose tensors are its inputs. It is *equal*,
+*refused* in one sentence, *wrong*, or a *traceback*; only the first two are right. What is there
+already for an operator and a dtype is not run again; ``--most 0`` takes all samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+import hwopt
+from benchmarks.records import Records, measured_on
+from hwopt.errors import HwoptError, first_line
+from hwopt.report import markdown
+
+DTYPES = ("float32", "int64", "bool", "uint8")
+#: Samples that are compiled together, one by one only where they are not all equal.
+TOGETHER = 6
+SECONDS = 900
+EQUAL, REFUSED, WRONG, TRACEBACK = "equal", "refused", "wrong", "traceback"
+
+
+class Calls(nn.Module):
+    """Calls of an operator; all tensors among the arguments are inputs."""
+
+    def __init__(self, function: Any, samples: list[Any]) -> None:
+        super().__init__()
+        self.function, self.parts = function, []
+        self.examples: list[torch.Tensor] = []
+        for sample in samples:
+            leaves, spec = pytree.tree_flatten((sample.input, sample.args, sample.kwargs))
+            places = []
+            for leaf in leaves:
+                is_tensor = isinstance(leaf, torch.Tensor)
+                places.append(len(self.examples) if is_tensor else None)
+                self.examples += [leaf.detach()] if is_tensor else []
+            self.parts.append((leaves, places, spec))
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the tensors among the results."""
+        results = []
+        for leaves, places, spec in self.parts:
+            given = [
+                leaf if place is None else inputs[place]
+                for leaf, place in zip(leaves, places, strict=True)
+            ]
+            first, args, kwargs = pytree.tree_unflatten(given, spec)
+            found = pytree.tree_leaves(self.function(first, *args, **kwargs))
+            results += [one for one in found if isinstance(one, torch.Tensor)]
+        return tuple(results)
+
+
+def outcome(function: Any, samples: list[Any]) -> tuple[str, str]:
+    """Compile calls of an operator together; return what came out, and the reason."""
+    model = Calls(function, samples)
+    if not model.examples:
+        return REFUSED, "no tensor goes in"
+    with torch.no_grad():
+        expected = model(*model.examples)
+    if not expected:
+        return REFUSED, "no tensor comes out"
+    try:
+        graph = hwopt.import_model(model, model.examples)
+        artifact = hwopt.compile(graph, model.examples, trials=0)
+        found = artifact(*model.examples)
+    except HwoptError as error:
+        return REFUSED, str(error)
+    except Exception as error:  # a traceback is what this looks for
+        return TRACEBACK, f"{type(error).__name__}: {first_line(error)}"
+    results = found if isinstance(found, tuple) else (found,)
+    for number, (got, wanted) in enumerate(zip(results, expected, strict=True)):
+        difference = differs(got, wanted)
+        if difference:
+            return WRONG, f"result {number}: {difference}"
+    return EQUAL, ""
+
+
+def differs(got: torch.Tensor, wanted: torch.Tensor) -> str:
+    """Return how two tensors differ, or nothing."""
+    if got.dtype != wanted.dtype or got.shape != wanted.shape:
+        return f"{got.dtype} {list(got.shape)}, not {wanted.dtype} {list(wanted.shape)}"
+    if not wanted.is_floating_point():
+        return "" if torch.equal(got, wanted) else "other numbers"
+    one, other = got.double().numpy(), wanted.double().numpy()
+    if np.array_equal(np.isnan(one), np.isnan(other)):
+        finite = other[np.isfinite(other)]
+        scale = np.abs(finite).max(initial=1e-3)
+        if np.allclose(one, other, rtol=1e-4, atol=1e-5 * scale, equal_nan=True):
+            return ""
+        return f"largest difference {np.nanmax(np.abs(one - other)):.2g}"
+    return "NaN elsewhere"
+
+
+def each_outcome(function: Any, samples: list[Any]) -> Iterator[tuple[str, str]]:
+    """Yield the outcome of each sample; of those that are equal together all at once."""
+    for start in range(0, len(samples), TOGETHER):
+        part = samples[start : start + TOGETHER]
+        if len(part) > 1 and outcome(function, part)[0] == EQUAL:
+            yield from [(EQUAL, "")] * len(part)
+        else:
+            yield from (outcome(function, [sample]) for sample in part)
+
+
+def _operators() -> dict[str, Any]:
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    return {
+        f"{op.name}{'.' * bool(op.variant_test_name)}{op.variant_test_name}": op for op in op_db
+    }
+
+
+def measure(name: str, dtype: str, most: int) -> dict[str, Any]:
+    """Run the samples of one operator and dtype in this process."""
+    op = _operators()[name]
+    torch.manual_seed(0)
+    samples = list(op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False))
+    chosen = samples[:: -(-len(samples) // most)] if most and len(samples) > most else samples
+    counts: Counter[str] = Counter()
+    reasons: dict[str, Counter[str]] = {}
+    for kind, reason in each_outcome(op.op, chosen):
+        counts[kind] += 1
+        if reason:
+            reasons.setdefault(kind, Counter())[reason[:300]] += 1
+    return {
+        "samples": len(chosen),
+        **{kind: counts[kind] for kind in (EQUAL, REFUSED, WRONG, TRACEBACK)},
+        "reasons": {kind: dict(found.most_common(5)) for kind, found in reasons.items()},
+    }
+
+
+def apart(name: str, dtype: str, most: int) -> dict[str, Any]:
+    """Measure in a process of its own, which may crash."""
+    receive, send = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(
+        target=_send, args=(send, name, dtype, most)
+    )
+    process.start()
+    send.close()
+    try:
+        if receive.poll(SECONDS):
+            return receive.recv()
+        reason = f"not done in {SECONDS} s"
+    except EOFError:
+        process.join()
+        reason = f"the process ended with {process.exitcode}"
+    finally:
+        process.kill()
+        process.join()
+    empty = {EQUAL: 0, REFUSED: 0, WRONG: 0, TRACEBACK: 1}
+    return {"samples": 1, **empty, "reasons": {TRACEBACK: {reason: 1}}}
+
+
+def _send(connection: Any, name: str, dtype: str, most: int) -> None:
+    torch.set_num_threads(1)
+    connection.send(measure(name, dtype, most))
+
+
+def section(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """What came out, by dtype, and every reason."""
+    rows = []
+    for dtype in DTYPES:
+        counts: Counter[str] = Counter()
+        for run in runs:
+            if run["dtype"] == dtype:
+                counts.update({k: run[k] for k in ("samples", EQUAL, REFUSED, WRONG, TRACEBACK)})
+        rows.append(
+            [dtype, *(str(counts[k]) for k in ("samples", EQUAL, REFUSED, WRONG, TRACEBACK))]
+        )
+    yield markdown(["dtype", "samples", EQUAL, REFUSED, WRONG, "tracebacks"], rows)
+    yield measured_on(runs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--most", type=int, default=12, help="samples of an operator and dtype")
+    parser.add_argument("--results", default="operator_samples")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--dtype", choices=DTYPES)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    os.environ["TVM_NUM_THREADS"] = "1"
+    import hwopt.compiler.lower
+    import hwopt.compiler.pipeline  # noqa: F401 - once, for all processes
+
+    records = Records(options.results)
+    units = [
+        {"operator": name, "dtype": dtype, "most": options.most}
+        for dtype in ([options.dtype] if options.dtype else DTYPES)
+        for name, op in _operators().items()
+        if getattr(torch, dtype) in op.dtypes and (not options.names or name in options.names)
+    ]
+    with ThreadPoolExecutor(options.processes) as pool:
+        for unit in units:
+            arguments = (unit["operator"], unit["dtype"], unit["most"])
+            pool.submit(records.run, unit, lambda given=arguments: apart(*given))
+
+
+if __name__ == "__main__":
+    main()

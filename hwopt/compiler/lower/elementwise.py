@@ -1,0 +1,270 @@
+"""Operators that compute each element of their result from one element of every operand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tvm import relax, tirx
+
+from hwopt.compiler.loops import broadcasting, dtype_of, is_nan, like
+from hwopt.compiler.lower.call import Call, Converter, Order, Tensor
+
+op = relax.op
+RESULT, OPERANDS = "result", "operands"
+
+
+def computed(function: Callable[..., Any], of: str = RESULT, count: int | None = None) -> Converter:
+    """Return a converter that calls a Relax function on operands that may be broadcast.
+
+    Args:
+        function: of Relax tensors.
+        of: what the operands are converted to first: the result's dtype, or their own common one.
+        count: how many arguments are operands; None is all of them.
+    """
+
+    def convert(call: Call, *arguments: Any) -> Tensor:
+        operands = arguments[:count]
+        dtype = call.dtype if of == RESULT else call.promoted(*operands)
+        return elementwise(call, function, operands, dtype)
+
+    return convert
+
+
+def elementwise(
+    call: Call, function: Callable[..., Any], operands: tuple[Any, ...], dtype: str
+) -> Tensor:
+    """Emit a Relax function of operands that are broadcast, all as one dtype."""
+    order = call.common_order(operands)
+    found = function(*(call.aligned(x, order, dtype) for x in operands))
+    return call.result(call.emit(found), order)
+
+
+def loops(function: Callable[..., Any], of: str = RESULT) -> Converter:
+    """Return a converter for a function of scalars in TIR, where Relax has no such operator."""
+
+    def convert(call: Call, *operands: Any, **_: Any) -> Tensor:
+        dtype = call.dtype if of == RESULT else call.promoted(*operands)
+        return elementwise_loops(call, function, operands, dtype)
+
+    return convert
+
+
+def elementwise_loops(
+    call: Call, function: Callable[..., Any], operands: tuple[Any, ...], dtype: str
+) -> Tensor:
+    """Emit loops over the result that call a function of scalars, operands being broadcast."""
+    order = call.common_order(operands)
+    exprs = [call.aligned(x, order, dtype) for x in operands]
+    shape = [call.shape[axis] for axis in order]
+    return call.result(call.te(broadcasting(function, shape), *exprs), order)
+
+
+def unary(function: Callable[..., Any]) -> Converter:
+    """Return a converter for a function of the first argument as the result's dtype."""
+    return computed(function, count=1)
+
+
+def scaled(function: Callable[..., Any]) -> Converter:
+    """Return a converter for ``function(self, alpha * other)``."""
+
+    def convert(call: Call, x: Any, other: Any, alpha: Any = 1) -> Tensor:
+        def both(first: Any, second: Any) -> Any:
+            if alpha != 1:
+                second = op.multiply(second, call.number(alpha, call.dtype))
+            return function(first, call.emit(second) if alpha != 1 else second)
+
+        return elementwise(call, both, (x, other), call.dtype)
+
+    return convert
+
+
+def _add(x: Any, y: Any) -> Any:
+    is_bool = str(x.ty.dtype.dtype) == "bool"
+    return op.logical_or(x, y) if is_bool else op.add(x, y)
+
+
+def _multiply(x: Any, y: Any) -> Any:
+    is_bool = str(x.ty.dtype.dtype) == "bool"
+    return op.logical_and(x, y) if is_bool else op.multiply(x, y)
+
+
+def reversed_difference(call: Call, x: Any, other: Any, alpha: Any = 1) -> Tensor:
+    """Convert ``rsub``: ``other - alpha * self``."""
+    return scaled(op.subtract)(call, other, x, alpha)
+
+
+def clamp(call: Call, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
+    """Convert ``clamp`` with numbers or tensors as limits."""
+    limits = [limit for limit in (low, high) if limit is not None]
+    if any(isinstance(limit, float) and math.isnan(limit) for limit in limits):
+        raise call.refuse("NaN as a limit")
+
+    def limited(value: Any, *given: Any) -> Any:
+        left = list(given)
+        if low is not None:
+            value = op.maximum(value, left.pop(0))
+        if high is not None:
+            value = op.minimum(call.emit(value), left.pop(0))
+        return value
+
+    return elementwise(call, limited, (x, *limits), call.dtype)
+
+
+def where(call: Call, condition: Tensor, x: Any, y: Any) -> Tensor:
+    """Convert ``where``; the condition keeps its own dtype."""
+    operands = (condition, x, y)
+    order = call.common_order(operands)
+    chosen = [call.aligned(value, order, call.dtype) for value in (x, y)]
+    asked = call.aligned(condition, order, "bool")
+    return call.result(call.emit(op.where(asked, *chosen)), order)
+
+
+def to_dtype(call: Call, x: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Convert operators that change the dtype, or nothing."""
+    if x.constant is not None:
+        return Tensor(call.results[0], constant=x.constant.to(getattr(torch, call.dtype)))
+    order: Order = x.order
+    return call.result(call.ordered(x, order, call.dtype), order)
+
+
+def _dropout(call: Call, x: Tensor, p: float, train: bool) -> Tensor:
+    if train and p > 0:
+        raise call.refuse("lots that are drawn when the model runs")
+    return x
+
+
+def compared(function: Callable[..., Any]) -> Converter:
+    """Return a converter for a comparison, which is made in the operands' common dtype."""
+
+    def convert(call: Call, *operands: Any) -> Tensor:
+        dtype = call.promoted(*operands)
+        # TVM compares bools as if they were floats.
+        return elementwise(call, function, operands, "uint8" if dtype == "bool" else dtype)
+
+    return convert
+
+
+def logical(function: Callable[..., Any]) -> Converter:
+    """Return a converter for an operator on truth values; other numbers are true unless zero."""
+
+    def convert(call: Call, *operands: Any) -> Tensor:
+        return elementwise(call, function, operands, "bool")
+
+    return convert
+
+
+def bitwise(on_bits: Callable[..., Any], on_bools: Callable[..., Any]) -> Converter:
+    """Return a converter for an operator on bits that is a logical one for bools."""
+
+    def convert(call: Call, *operands: Any) -> Tensor:
+        function = on_bools if call.dtype == "bool" else on_bits
+        return elementwise(call, function, operands, call.dtype)
+
+    return convert
+
+
+def sign(x: Any) -> Any:
+    """Return -1, 0 or 1, and 0 for NaN, as torch does."""
+    dtype, zero = dtype_of(x), like(x, 0)
+    return tirx.Cast(dtype, x > zero) - tirx.Cast(dtype, x < zero)
+
+
+def _absolute(call: Call, x: Tensor) -> Tensor:
+    unsigned = x.dtype == "bool" or x.dtype.startswith("uint")
+    return to_dtype(call, x) if unsigned else unary(op.abs)(call, x)
+
+
+def _sign(call: Call, x: Tensor) -> Tensor:
+    if x.dtype == "bool":
+        return to_dtype(call, x)
+    return loops(sign)(call, x)
+
+
+def whole(function: Callable[..., Any]) -> Converter:
+    """Return a converter for a rounding, which leaves whole numbers as they are."""
+
+    def convert(call: Call, x: Tensor) -> Tensor:
+        is_float = x.dtype.startswith("float")
+        return loops(function)(call, x) if is_float else to_dtype(call, x)
+
+    return convert
+
+
+def _tested(on_float: Callable[..., Any]) -> Converter:
+    """Return a converter for a question that only floats answer with yes."""
+
+    def convert(call: Call, x: Tensor) -> Tensor:
+        is_float = x.dtype.startswith("float")
+        function = on_float if is_float else lambda _: tirx.const(False, "bool")
+        return elementwise_loops(call, function, (x,), x.dtype)
+
+    return convert
+
+
+def _is_infinite(x: Any) -> Any:
+    return tirx.abs(x) == like(x, math.inf)
+
+
+CONVERTERS: dict[str, Converter] = {
+    "add.Tensor": scaled(_add),
+    "add.Scalar": scaled(_add),
+    "sub.Tensor": scaled(op.subtract),
+    "sub.Scalar": scaled(op.subtract),
+    "rsub.Scalar": reversed_difference,
+    "rsub.Tensor": reversed_difference,
+    "mul.Tensor": computed(_multiply),
+    "mul.Scalar": computed(_multiply),
+    "maximum.default": computed(op.maximum),
+    "minimum.default": computed(op.minimum),
+    "clamp.default": clamp,
+    "clamp.Tensor": clamp,
+    "clamp_min.default": lambda call, x, low: clamp(call, x, low),
+    "clamp_max.default": lambda call, x, high: clamp(call, x, None, high),
+    "hardtanh.default": clamp,
+    "where.self": where,
+    "_to_copy.default": to_dtype,
+    "to.dtype": to_dtype,
+    "to.device": to_dtype,
+    "to.dtype_layout": to_dtype,
+    "clone.default": to_dtype,
+    "alias.default": to_dtype,
+    "contiguous.default": to_dtype,
+    "detach.default": to_dtype,
+    "dropout.default": _dropout,
+    "lift_fresh_copy.default": to_dtype,
+    "eq.Tensor": compared(op.equal),
+    "eq.Scalar": compared(op.equal),
+    "ne.Tensor": compared(op.not_equal),
+    "ne.Scalar": compared(op.not_equal),
+    "gt.Tensor": compared(op.greater),
+    "gt.Scalar": compared(op.greater),
+    "ge.Tensor": compared(op.greater_equal),
+    "ge.Scalar": compared(op.greater_equal),
+    "lt.Tensor": compared(op.less),
+    "lt.Scalar": compared(op.less),
+    "le.Tensor": compared(op.less_equal),
+    "le.Scalar": compared(op.less_equal),
+    "logical_and.default": logical(op.logical_and),
+    "logical_or.default": logical(op.logical_or),
+    "logical_xor.default": logical(op.logical_xor),
+    "logical_not.default": logical(op.logical_not),
+    "bitwise_and.Tensor": bitwise(op.bitwise_and, op.logical_and),
+    "bitwise_and.Scalar": bitwise(op.bitwise_and, op.logical_and),
+    "bitwise_or.Tensor": bitwise(op.bitwise_or, op.logical_or),
+    "bitwise_or.Scalar": bitwise(op.bitwise_or, op.logical_or),
+    "bitwise_xor.Tensor": bitwise(op.bitwise_xor, op.logical_xor),
+    "bitwise_xor.Scalar": bitwise(op.bitwise_xor, op.logical_xor),
+    "bitwise_not.default": bitwise(op.bitwise_not, op.logical_not),
+    "abs.default": _absolute,
+    "neg.default": unary(op.negative),
+    "sign.default": _sign,
+    "isnan.default": _tested(is_nan),
+    "isinf.default": _tested(_is_infinite),
+    "ceil.default": whole(tirx.ceil),
+    "floor.default": whole(tirx.floor),
+    "trunc.default": whole(tirx.trunc),
+    "round.default": whole(tirx.nearbyint),
+}

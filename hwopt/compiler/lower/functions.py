@@ -1,0 +1,294 @@
+"""Mathematical functions and activations of one number, and powers and quotients of two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import relax, tirx
+
+from hwopt.compiler.loops import dtype_of, libm, like
+from hwopt.compiler.lower.call import Call, Converter, Tensor
+from hwopt.compiler.lower.elementwise import (
+    clamp,
+    elementwise,
+    elementwise_loops,
+    loops,
+    unary,
+)
+from hwopt.compiler.lower.movement import expanded
+
+op = relax.op
+#: Bits of the exponent of a power of whole numbers.
+_EXPONENT_BITS = 63
+
+
+def _is_float(dtype: str) -> bool:
+    return dtype.startswith("float")
+
+
+# -- quotients -----------------------------------------------------------------------------------
+
+
+def _safe(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a quotient of whole numbers that no machine stops at.
+
+    Torch raises an error where it divides by zero; compiled code divides by one.
+    """
+
+    def quotient(x: Any, y: Any) -> Any:
+        zero, one = like(y, 0), like(y, 1)
+        stops = y == zero
+        if dtype_of(y).startswith("int"):
+            least = tirx.min_value(dtype_of(x))
+            stops = tirx.any(stops, tirx.all(y == like(y, -1), x == least))
+        return function(x, tirx.Select(stops, one, y))
+
+    return quotient
+
+
+def _float_remainder(x: Any, y: Any) -> Any:
+    rest = libm("fmod", x, y)
+    return tirx.Select(_of_other_sign(rest, y), rest + y, rest)
+
+
+def _of_other_sign(rest: Any, y: Any) -> Any:
+    """Return whether a remainder is not zero and has not the sign of the divisor."""
+    zero = like(y, 0)
+    return tirx.any(tirx.all(rest > zero, y < zero), tirx.all(rest < zero, y > zero))
+
+
+def _float_floor_quotient(x: Any, y: Any) -> Any:
+    """Follow torch: the quotient of what is left without the remainder, to the nearest below."""
+    zero, one = (like(x, n) for n in (0, 1))
+    rest = libm("fmod", x, y)
+    exact = (x - rest) / y
+    exact = tirx.Select(_of_other_sign(rest, y), exact - one, exact)
+    below = tirx.floor(exact)
+    below = tirx.Select(exact - below > like(x, 0.5), below + one, below)
+    below = tirx.Select(exact == zero, (x / y) * zero, below)
+    return tirx.Select(y == zero, x / y, below)
+
+
+def divide(call: Call, x: Any, y: Any, rounding_mode: str | None = None) -> Tensor:
+    """Convert ``div`` with each of torch's roundings."""
+    if rounding_mode is None:
+        return elementwise(call, op.divide, (x, y), call.dtype)
+    on_floats, on_ints = {
+        "floor": (_float_floor_quotient, tirx.floordiv),
+        "trunc": (lambda a, b: tirx.trunc(a / b), tirx.truncdiv),
+    }[rounding_mode]
+    function = on_floats if _is_float(call.dtype) else _safe(on_ints)
+    return elementwise_loops(call, function, (x, y), call.dtype)
+
+
+def remainder(on_floats: Callable[..., Any], on_ints: Callable[..., Any]) -> Converter:
+    """Return a converter for a remainder."""
+
+    def convert(call: Call, x: Any, y: Any) -> Tensor:
+        function = on_floats if _is_float(call.dtype) else _safe(on_ints)
+        return elementwise_loops(call, function, (x, y), call.dtype)
+
+    return convert
+
+
+# -- powers --------------------------------------------------------------------------------------
+
+_SIMPLE_POWERS: dict[float, Callable[[Any], Any]] = {
+    0.5: op.sqrt,
+    -0.5: op.rsqrt,
+    2.0: lambda x: op.multiply(x, x),
+    3.0: lambda x: op.multiply(op.multiply(x, x), x),
+    -1.0: lambda x: op.divide(relax.const(1, str(x.ty.dtype.dtype)), x),
+}
+
+
+def power(call: Call, x: Any, exponent: Any) -> Tensor:
+    """Convert ``pow`` of tensors and numbers."""
+    if _is_float(call.dtype):
+        simple = None if isinstance(exponent, Tensor) else _SIMPLE_POWERS.get(float(exponent))
+        if simple is not None:
+            return elementwise(call, simple, (x,), call.dtype)
+        return elementwise(call, op.power, (x, exponent), call.dtype)
+    if not isinstance(exponent, Tensor):
+        return _known_power(call, x, int(exponent))
+    return _unknown_power(call, x, exponent)
+
+
+def _known_power(call: Call, x: Tensor, exponent: int) -> Tensor:
+    if exponent < 0:
+        raise call.refuse("whole numbers and an exponent below zero")
+
+    def product(value: Any) -> Any:
+        result, square, left = None, value, exponent
+        while left:
+            if left & 1:
+                result = square if result is None else call.emit(op.multiply(result, square))
+            left >>= 1
+            if left:
+                square = call.emit(op.multiply(square, square))
+        if result is None:
+            return op.full(value.ty.shape, call.number(1, call.dtype), call.dtype)
+        return result
+
+    return elementwise(call, product, (x,), call.dtype)
+
+
+def _unknown_power(call: Call, x: Any, exponent: Tensor) -> Tensor:
+    """Multiply bit by bit of the exponent; below zero only 1 and -1 have powers other than 0."""
+    order = call.common_order((x, exponent))
+    base = call.aligned(x, order, call.dtype)
+    bits = call.aligned(exponent, order, call.dtype)
+    number = call.number
+    result = None
+    for bit in range(8 if call.dtype == "uint8" else _EXPONENT_BITS):
+        taken = call.emit(op.right_shift(bits, number(bit, call.dtype)))
+        taken = call.emit(op.bitwise_and(taken, number(1, call.dtype)))
+        is_set = call.emit(op.equal(taken, number(1, call.dtype)))
+        factor = call.emit(op.where(is_set, base, number(1, call.dtype)))
+        result = factor if result is None else call.emit(op.multiply(result, factor))
+        base = call.emit(op.multiply(base, base))
+    if call.dtype.startswith("int"):
+        base = call.aligned(x, order, call.dtype)
+        is_one = call.emit(op.equal(base, number(1, call.dtype)))
+        is_minus_one = call.emit(op.equal(base, number(-1, call.dtype)))
+        is_odd = call.emit(op.bitwise_and(bits, number(1, call.dtype)))
+        odd = call.emit(op.equal(is_odd, number(1, call.dtype)))
+        signs = call.emit(op.where(odd, number(-1, call.dtype), number(1, call.dtype)))
+        below = call.emit(op.where(is_minus_one, signs, number(0, call.dtype)))
+        below = call.emit(op.where(is_one, number(1, call.dtype), below))
+        result = call.emit(op.where(call.emit(op.less(bits, number(0, call.dtype))), below, result))
+    return call.result(result, order)
+
+
+# -- functions of one number ---------------------------------------------------------------------
+
+
+def gelu(call: Call, x: Tensor, approximate: str = "none") -> Tensor:
+    """Convert ``gelu``, exact or by the hyperbolic tangent."""
+    return unary(op.nn.gelu if approximate == "none" else op.nn.gelu_tanh)(call, x)
+
+
+def leaky_relu(call: Call, x: Tensor, slope: float = 0.01) -> Tensor:
+    """Convert ``leaky_relu``: a maximum where the slope allows it, which keeps vectors full."""
+
+    def function(value: Any) -> Any:
+        scaled = call.emit(op.multiply(value, call.number(slope, call.dtype)))
+        if 0 <= slope <= 1:
+            return op.maximum(value, scaled)
+        return op.where(op.greater(value, call.number(0, call.dtype)), value, scaled)
+
+    return elementwise(call, function, (x,), call.dtype)
+
+
+def elu(
+    call: Call, x: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1
+) -> Tensor:
+    """Convert ``elu``: ``scale * (x if x > 0 else alpha * (exp(input_scale * x) - 1))``."""
+
+    def function(value: Any) -> Any:
+        number = call.number
+        inner = value
+        if input_scale != 1:
+            inner = call.emit(op.multiply(value, number(input_scale, call.dtype)))
+        below = op.subtract(call.emit(op.exp(inner)), number(1, call.dtype))
+        below = op.multiply(call.emit(below), number(alpha * scale, call.dtype))
+        above = value
+        if scale != 1:
+            above = call.emit(op.multiply(value, number(scale, call.dtype)))
+        return op.where(op.greater(value, number(0, call.dtype)), above, below)
+
+    return elementwise(call, function, (x,), call.dtype)
+
+
+def softplus(call: Call, x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    """Convert ``softplus``, which is its argument where that is large."""
+
+    def function(value: Any) -> Any:
+        scaled = value * like(value, beta)
+        soft = libm("log1p", tirx.exp(scaled)) / like(value, beta)
+        return tirx.Select(scaled > like(value, threshold), value, soft)
+
+    return elementwise_loops(call, function, (x,), call.dtype)
+
+
+def _sloped(call: Call, x: Tensor, slope: Tensor) -> Tensor:
+    def function(value: Any, by: Any) -> Any:
+        return tirx.Select(value > like(value, 0), value, value * by)
+
+    return elementwise_loops(call, function, (x, slope), call.dtype)
+
+
+def prelu(call: Call, x: Tensor, weight: Tensor) -> Tensor:
+    """Convert ``prelu``: one slope, or one a channel, which is dimension 1."""
+    order = call.common_order((x,))
+    rank = len(x.shape)
+    if rank < 2:
+        return _sloped(call, x, call.reshaped(weight, ()))
+    channels = x.shape[1]
+    if weight.shape != (channels,):
+        weight = expanded(call, call.reshaped(weight, (1,)), (channels,))
+    axis = order.index(1)
+    found = op.nn.prelu(call.ordered(x, order), call.plain(weight), axis)
+    return call.result(call.emit(found), order)
+
+
+def _fmod(x: Any, y: Any) -> Any:
+    return libm("fmod", x, y)
+
+
+def _from_libm(name: str) -> Converter:
+    return loops(lambda *numbers: libm(name, *numbers))
+
+
+def _silu(x: Any) -> Any:
+    return op.multiply(x, op.sigmoid(x))
+
+
+def _reciprocal(x: Any) -> Any:
+    return op.divide(relax.const(1, str(x.ty.dtype.dtype)), x)
+
+
+CONVERTERS: dict[str, Converter] = {
+    "div.Tensor": divide,
+    "div.Scalar": divide,
+    "div.Tensor_mode": divide,
+    "div.Scalar_mode": divide,
+    "fmod.Tensor": remainder(_fmod, tirx.truncmod),
+    "fmod.Scalar": remainder(_fmod, tirx.truncmod),
+    "remainder.Tensor": remainder(_float_remainder, tirx.floormod),
+    "remainder.Scalar": remainder(_float_remainder, tirx.floormod),
+    "pow.Tensor_Tensor": power,
+    "pow.Tensor_Scalar": power,
+    "pow.Scalar": power,
+    "atan2.default": _from_libm("atan2"),
+    "relu.default": unary(op.nn.relu),
+    "relu6.default": lambda call, x: clamp(call, x, 0.0, 6.0),
+    "silu.default": unary(_silu),
+    "gelu.default": gelu,
+    "leaky_relu.default": leaky_relu,
+    "elu.default": elu,
+    "softplus.default": softplus,
+    "prelu.default": prelu,
+    "_prelu_kernel.default": _sloped,
+    "reciprocal.default": unary(_reciprocal),
+    "square.default": unary(lambda x: op.multiply(x, x)),
+    "exp.default": unary(op.exp),
+    "expm1.default": _from_libm("expm1"),
+    "log.default": unary(op.log),
+    "log1p.default": _from_libm("log1p"),
+    "log2.default": _from_libm("log2"),
+    "log10.default": _from_libm("log10"),
+    "sqrt.default": unary(op.sqrt),
+    "rsqrt.default": unary(op.rsqrt),
+    "sigmoid.default": unary(op.sigmoid),
+    "tanh.default": unary(op.tanh),
+    "erf.default": unary(op.erf),
+    "sin.default": unary(op.sin),
+    "cos.default": unary(op.cos),
+    "tan.default": unary(op.tan),
+    **{
+        f"{name}.default": _from_libm(name)
+        for name in ("asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh")
+    },
+}

@@ -1,0 +1,292 @@
+"""From a graph to Relax, node by node."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import tvm
+from torch import fx
+from tvm import relax
+
+from hwopt.compiler.lower.call import Call, Module, Spec, Tensor
+from hwopt.compiler.lower.decompose import decomposed
+from hwopt.compiler.lower.table import CONVERTERS, key
+from hwopt.errors import HwoptError, last_line
+from hwopt.graph import Graph, Node, Operand, Parameter, Value, operators
+from hwopt.graph.module import at_batch, to_torch_argument
+
+#: The attribute of ``main`` with one sentence for each check; their results follow the outputs.
+CHECKS = "hwopt.checks"
+#: What has no kernels: the compiler would have to take it for something else.
+_REFUSED_DTYPES = frozenset({"complex64", "complex128"})
+
+
+def lower(graph: Graph, batch: int = 1) -> tvm.IRModule:
+    """Turn a graph into Relax.
+
+    Args:
+        graph: its nodes are walked in order; masked weights are zero already.
+        batch: the size of the batch, where the graph leaves it open.
+
+    Returns:
+        A module whose function ``main`` takes the inputs and returns a tuple of the outputs, then
+        one bool for each check (see :data:`CHECKS`). Parameters are constants.
+
+    Raises:
+        HwoptError: if an operator, or an argument of it, is not supported; the node is named.
+    """
+    return _Lowering(graph, batch).run()
+
+
+class _Lowering:
+    """Keeps what every value of the graph has become."""
+
+    def __init__(self, graph: Graph, batch: int) -> None:
+        self.graph, self.batch = graph, batch
+        self.module = Module(relax.BlockBuilder())
+        self.values: dict[Value, Tensor] = {}
+
+    def run(self) -> tvm.IRModule:
+        builder = self.module.builder
+        parameters = [self.input(name, spec) for name, spec in self.graph.inputs.items()]
+        with builder.function("main", parameters):
+            with builder.dataflow():
+                for node in self.graph.nodes():
+                    self.node(node)
+                outputs = [self.output(operand) for operand in self.graph.outputs.values()]
+                outputs += [check.fails for check in self.module.checks]
+                result = builder.emit_output(relax.Tuple(outputs))
+            builder.emit_func_output(result)
+        made = builder.finalize()
+        sentences = [check.sentence for check in self.module.checks]
+        made["main"] = made["main"].with_attr(CHECKS, sentences)
+        return made
+
+    def input(self, name: str, spec: Any) -> relax.Var:
+        known = Spec(spec.at(self.batch), spec.dtype)
+        _refuse_dtype(f"input {name!r}", known)
+        var = relax.Var(name, relax.TensorType(known.shape, known.dtype))
+        tensor = Tensor(known, var, tuple(range(len(known.shape))))
+        self.values[Value(name)] = _known_if_empty(tensor)
+        return var
+
+    def output(self, operand: Operand) -> Any:
+        tensor = self.read(operand)
+        expr = Call(self.module, "output", "the output", (tensor.spec,)).plain(tensor)
+        return self.module.builder.emit(expr)
+
+    def read(self, operand: Operand) -> Tensor:
+        if isinstance(operand, Parameter):
+            constant = self.graph.parameter(operand.name).detach()
+            return Tensor(Spec.of(constant), constant=constant)
+        return self.values[operand]
+
+    def node(self, node: Node) -> None:
+        specs = tuple(Spec(spec.at(self.batch), spec.dtype) for spec in node.outputs)
+        chosen = operators.get(node.op)
+        given = {k: to_torch_argument(at_batch(v, self.batch)) for k, v in node.attributes.items()}
+        for role, operands in node.operands.items():
+            if isinstance(operands, tuple):
+                given[role] = [None if one is None else self.read(one) for one in operands]
+            else:
+                given[role] = self.read(operands)
+        given = {**chosen.fixed, **given}
+        if chosen.mode:
+            given.setdefault(chosen.mode, False)
+        place = f"node {node.name!r} ({node.op})"
+        results = self.call(chosen.function, given, specs, place)
+        for index, result in enumerate(results):
+            self.values[Value(node.name, index)] = result
+
+    def call(
+        self,
+        function: torch._ops.OpOverload,
+        given: Mapping[str, Any],
+        specs: tuple[Spec, ...],
+        place: str,
+    ) -> list[Tensor]:
+        """Return the results of an operator for arguments by name."""
+        positional, keywords = _arguments(function, given)
+        if _is_known(function, (positional, keywords)):
+            return _computed_now(function, positional, keywords)
+        if all(0 in spec.shape for spec in specs):
+            return [Tensor(spec, constant=spec.empty()) for spec in specs]
+        for spec in specs:
+            _refuse_dtype(place, spec)
+        name = key(str(function))
+        converter = CONVERTERS.get(name)
+        if converter is None:
+            return self.decomposed(function, positional, keywords, place)
+        call = Call(self.module, function._opname, place, specs)
+        try:
+            found = converter(call, *positional, **keywords)
+        except HwoptError:
+            raise
+        except Exception as error:  # TVM raises a different type in each of its layers
+            reason = f"{type(error).__name__}: {last_line(error)}"
+            raise HwoptError(f"{place} cannot be lowered: {reason}") from error
+        results = [found] if isinstance(found, Tensor) else list(found)
+        for result, spec in zip(results, specs, strict=True):
+            _compare(result, spec, place)
+        return list(map(_known_if_empty, results))
+
+    def decomposed(
+        self,
+        function: torch._ops.OpOverload,
+        positional: list[Any],
+        keywords: dict[str, Any],
+        place: str,
+    ) -> list[Tensor]:
+        """Lower an operator that is beyond the table by those that torch puts it together from."""
+        leaves: list[Tensor] = []
+        arguments = _replaced((positional, keywords), Tensor, lambda x: _Leaf(leaves, x))
+
+        def run(*tensors: torch.Tensor) -> Any:
+            found, named = _replaced(arguments, _Leaf, lambda leaf: tensors[leaf.number])
+            return function(*found, **named)
+
+        graph = decomposed(run, [leaf.spec.empty() for leaf in leaves], place)
+        values: dict[fx.Node, Any] = {}
+        inputs = iter(leaves)
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(inputs)
+            elif node.op == "get_attr":
+                raise HwoptError(f"{place} cannot be decomposed: it makes a constant")
+            elif node.op == "output":
+                found = _replaced(node.args[0], fx.Node, values.__getitem__)
+                return [found] if isinstance(found, Tensor) else list(found)
+            elif node.target is operator.getitem:
+                values[node] = values[node.args[0]][node.args[1]]
+            else:
+                values[node] = self.part(node, values, function, place)
+        raise AssertionError("a graph of torch.fx without an output")
+
+    def part(
+        self, node: fx.Node, values: dict[fx.Node, Any], whole: torch._ops.OpOverload, place: str
+    ) -> Any:
+        target: Any = node.target
+        name = key(str(target))
+        if target is whole or (name not in CONVERTERS and not _creates(node)):
+            raise HwoptError(f"{place}: operator {str(target)!r} is not supported by the compiler")
+        arguments = {
+            argument.name: value
+            for argument, value in zip(target._schema.arguments, node.args, strict=False)
+        } | dict(node.kwargs)
+        given = {k: _replaced(v, fx.Node, values.__getitem__) for k, v in arguments.items()}
+        meta = node.meta["val"]
+        metas = meta if isinstance(meta, tuple | list) else [meta]
+        results = self.call(target, given, tuple(map(Spec.of, metas)), place)
+        return results if isinstance(meta, tuple | list) else results[0]
+
+
+def _known_if_empty(tensor: Tensor) -> Tensor:
+    """Return a tensor; one without elements is known."""
+    return Tensor(tensor.spec, constant=tensor.spec.empty()) if 0 in tensor.shape else tensor
+
+
+class _Leaf:
+    """The place of a tensor among the arguments of a function that is traced."""
+
+    def __init__(self, leaves: list[Tensor], tensor: Tensor) -> None:
+        self.number = len(leaves)
+        leaves.append(tensor)
+
+
+def _replaced(given: Any, kind: type, by: Callable[[Any], Any]) -> Any:
+    """Return nested arguments with everything of one type replaced."""
+    if isinstance(given, kind):
+        return by(given)
+    if isinstance(given, list | tuple):
+        return type(given)(_replaced(one, kind, by) for one in given)
+    if isinstance(given, dict):
+        return {name: _replaced(one, kind, by) for name, one in given.items()}
+    return given
+
+
+def _arguments(
+    function: torch._ops.OpOverload, given: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return arguments as the operator's schema takes them, defaults included."""
+    positional, keywords = [], {}
+    for argument in function._schema.arguments:
+        value = given.get(argument.name, argument.default_value)
+        if argument.kwarg_only:
+            keywords[argument.name] = value
+        else:
+            positional.append(value)
+    return positional, keywords
+
+
+def _creates(node: fx.Node) -> bool:
+    """Say whether a part of a decomposition reads no tensor: what it makes is known now."""
+    return not node.all_input_nodes
+
+
+def _is_known(function: torch._ops.OpOverload, arguments: Any) -> bool:
+    """Say whether all tensors that an operator reads are known now, and it does not draw lots."""
+    if torch.Tag.nondeterministic_seeded in function.tags:
+        return function._opname == "dropout" and _all_known(arguments)
+    if function._opname in _READ_NO_NUMBERS:
+        return True
+    return _all_known(arguments)
+
+
+#: Of what they read they take the shape and the dtype.
+_READ_NO_NUMBERS = frozenset(
+    [
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "empty_like",
+    ]
+)
+
+
+def _all_known(arguments: Any) -> bool:
+    found: list[bool] = []
+    _replaced(arguments, Tensor, lambda x: found.append(x.constant is not None))
+    return all(found)
+
+
+def _computed_now(
+    function: torch._ops.OpOverload, positional: list[Any], keywords: dict[str, Any]
+) -> list[Tensor]:
+    def tensor(x: Tensor) -> torch.Tensor:
+        return x.spec.empty() if x.constant is None else x.constant
+
+    args, named = _replaced((positional, keywords), Tensor, tensor)
+    with torch.no_grad():
+        found = function(*args, **named)
+    results = found if isinstance(found, tuple | list) else [found]
+    return [Tensor(Spec.of(one), constant=one) for one in results]
+
+
+def _refuse_dtype(place: str, spec: Spec) -> None:
+    if spec.dtype in _REFUSED_DTYPES:
+        raise HwoptError(f"{place}: {spec.dtype} numbers cannot be compiled")
+
+
+def _compare(result: Tensor, spec: Spec, place: str) -> None:
+    """Compare what was lowered with what torch says of it.
+
+    Raises:
+        HwoptError: if shape or dtype differ, which is a fault of the compiler.
+    """
+    found = result.spec
+    if result.constant is None:
+        sizes = [int(n) for n in result.expr.ty.shape]
+        in_order = tuple(sizes[result.order.index(axis)] for axis in range(len(sizes)))
+        found = Spec(in_order, str(result.expr.ty.dtype.dtype))
+    if found != spec or result.spec != spec:
+        raise HwoptError(
+            f"{place} was lowered to {found}, torch says {spec}: this is a fault of hwopt, "
+            "please report it"
+        )

@@ -1,0 +1,385 @@
+"""Operators that move elements and compute nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import relax, te, tirx
+
+from hwopt.compiler.loops import compute
+from hwopt.compiler.lower.call import Call, Converter, Order, Spec, Tensor
+
+op = relax.op
+
+
+def reshape(call: Call, x: Tensor, *_: Any) -> Tensor:
+    """Convert every operator whose result has the operand's elements in the same sequence."""
+    return call.reshaped(x, call.shape)
+
+
+def permute(call: Call, x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Convert ``permute``: nothing moves but the names of the axes, until somebody asks."""
+    return permuted(call, x, [dim % len(x.shape) for dim in dims])
+
+
+def permuted(call: Call, x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Return a tensor whose dimension i is dimension ``dims[i]`` of another."""
+    spec = Spec(tuple(x.shape[dim] for dim in dims), x.dtype)
+    if x.constant is not None:
+        return Tensor(spec, constant=x.constant.permute(list(dims)))
+    return Tensor(spec, x.expr, tuple(dims.index(axis) for axis in x.order))
+
+
+def transpose(call: Call, x: Tensor, first: int, second: int) -> Tensor:
+    """Convert ``transpose``."""
+    dims = list(range(len(x.shape)))
+    if dims:
+        dims[first], dims[second] = dims[second], dims[first]
+    return permuted(call, x, dims)
+
+
+def movedim(call: Call, x: Tensor, source: Any, destination: Any) -> Tensor:
+    """Convert ``movedim``."""
+    rank = len(x.shape)
+    moved = [n % rank for n in ([source] if isinstance(source, int) else source)]
+    to = [n % rank for n in ([destination] if isinstance(destination, int) else destination)]
+    left = iter(n for n in range(rank) if n not in moved)
+    dims = [moved[to.index(n)] if n in to else next(left) for n in range(rank)]
+    return permuted(call, x, dims)
+
+
+def expand(call: Call, x: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Convert ``expand``."""
+    return expanded(call, x, call.shape)
+
+
+def expanded(call: Call, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a tensor broadcast to a shape."""
+    spec = Spec(shape, x.dtype)
+    if x.constant is not None:
+        return Tensor(spec, constant=x.constant.expand(shape))
+    if x.shape == shape:
+        return x
+    if len(x.shape) == len(shape):
+        order, source = x.order, x
+    else:
+        order, source = tuple(range(len(shape))), call.with_rank(x, len(shape))
+    sizes = [shape[axis] for axis in order]
+    return Tensor(spec, call.emit(op.broadcast_to(call.ordered(source, order), sizes)), order)
+
+
+def repeat(call: Call, x: Tensor, repeats: Sequence[int]) -> Tensor:
+    """Convert ``repeat``."""
+    source = call.with_rank(x, len(repeats)) if len(repeats) > len(x.shape) else x
+    return call.result(call.emit(op.tile(call.plain(source), list(repeats))))
+
+
+def concat(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Convert ``cat``; torch takes empty tensors of one dimension for nothing."""
+    rank = len(call.shape)
+    parts = [x for x in tensors if not (x.shape == (0,) and rank != 1)]
+    order = call.common_order(parts)
+    exprs = [call.ordered(x, order, call.dtype) for x in parts]
+    if len(exprs) == 1:
+        return call.result(exprs[0], order)
+    return call.result(call.emit(op.concat(exprs, order.index(dim % rank))), order)
+
+
+def stack(call: Call, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Convert ``stack``."""
+    axis = dim % len(call.shape)
+    shape = list(call.shape)
+    shape[axis] = 1
+    return concat(call, [call.reshaped(x, shape) for x in tensors], axis)
+
+
+def sliced(call: Call, x: Tensor, dim: int, start: int, end: int, step: int = 1) -> Tensor:
+    """Return a part of a tensor along one dimension; start and end are within its size."""
+    shape = list(x.shape)
+    shape[dim] = max(0, -(-(end - start) // step))
+    spec = Spec(tuple(shape), x.dtype)
+    if x.constant is not None:
+        index = [slice(None)] * len(shape)
+        index[dim] = slice(start, end, step)
+        return Tensor(spec, constant=x.constant[tuple(index)])
+    if shape == list(x.shape):
+        return x
+    axis = x.order.index(dim)
+    found = op.strided_slice(x.expr, [axis], [start], [end], [step])
+    return Tensor(spec, call.emit(found), x.order)
+
+
+def slice_(
+    call: Call,
+    x: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Tensor:
+    """Convert ``slice``: ends may lie outside and count from behind, as in Python."""
+    dim %= len(x.shape)
+    first, last, _ = slice(start, end).indices(x.shape[dim])
+    return sliced(call, x, dim, first, max(first, last), step)
+
+
+def select(call: Call, x: Tensor, dim: int, index: int) -> Tensor:
+    """Convert ``select``."""
+    dim %= len(x.shape)
+    index %= x.shape[dim]
+    return squeezed(call, sliced(call, x, dim, index, index + 1), [dim])
+
+
+def squeezed(call: Call, x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Return a tensor without some of its dimensions, which are of size 1."""
+    kept = [dim for dim in range(len(x.shape)) if dim not in dims]
+    shape = tuple(x.shape[dim] for dim in kept)
+    if x.constant is not None:
+        return Tensor(Spec(shape, x.dtype), constant=x.constant.reshape(shape))
+    if len(kept) == len(x.shape):
+        return x
+    axes = [x.order.index(dim) for dim in dims]
+    order = tuple(kept.index(axis) for axis in x.order if axis in kept)
+    return Tensor(Spec(shape, x.dtype), call.emit(op.squeeze(x.expr, axes)), order)
+
+
+def squeeze(call: Call, x: Tensor, dim: Any = None) -> Tensor:
+    """Convert ``squeeze`` of all, one or several dimensions."""
+    rank = len(x.shape)
+    listed = range(rank) if dim is None else [dim] if isinstance(dim, int) else dim
+    asked = [n % max(rank, 1) for n in listed]
+    return squeezed(call, x, [n for n in asked if n < rank and x.shape[n] == 1])
+
+
+def split(call: Call, x: Tensor, sizes: Any, dim: int = 0) -> list[Tensor]:
+    """Convert ``split`` and ``chunk``: the results say where the parts end."""
+    dim %= len(x.shape)
+    parts, start = [], 0
+    for spec in call.results:
+        parts.append(sliced(call, x, dim, start, start + spec.shape[dim]))
+        start += spec.shape[dim]
+    return parts
+
+
+def unbind(call: Call, x: Tensor, dim: int = 0) -> list[Tensor]:
+    """Convert ``unbind``."""
+    dim %= len(x.shape)
+    parts = [sliced(call, x, dim, i, i + 1) for i in range(x.shape[dim])]
+    return [squeezed(call, part, [dim]) for part in parts]
+
+
+def flip(call: Call, x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Convert ``flip``."""
+    return flipped(call, x, [dim % len(x.shape) for dim in dims] if x.shape else [])
+
+
+def flipped(call: Call, x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Return a tensor whose last element along some dimensions is the first one."""
+    if x.constant is not None:
+        return Tensor(x.spec, constant=x.constant.flip(list(dims)))
+    axes = {x.order.index(dim) for dim in dims}
+
+    def describe(data: te.Tensor) -> te.Tensor:
+        def at(*index: Any) -> Any:
+            sized = enumerate(zip(index, data.shape, strict=True))
+            return data(*(n - 1 - i if axis in axes else i for axis, (i, n) in sized))
+
+        return compute(data.shape, at, name="flip")
+
+    return Tensor(x.spec, call.te(describe, x.expr, name="flip"), x.order)
+
+
+def roll(call: Call, x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
+    """Convert ``roll``; without dimensions all elements are one row."""
+    if not dims:
+        flat = call.reshaped(x, (math.prod(x.shape),))
+        return call.reshaped(_rolled(call, flat, {0: sum(shifts)}), x.shape)
+    by: dict[int, int] = {}
+    for shift, dim in zip(shifts, dims, strict=True):
+        by[dim % len(x.shape)] = by.get(dim % len(x.shape), 0) + shift
+    return _rolled(call, x, by)
+
+
+def _rolled(call: Call, x: Tensor, shifts: dict[int, int]) -> Tensor:
+    by = {x.order.index(dim): shift for dim, shift in shifts.items()}
+
+    def describe(data: te.Tensor) -> te.Tensor:
+        def at(*index: Any) -> Any:
+            places = list(index)
+            for axis, shift in by.items():
+                size = int(data.shape[axis])
+                back = -shift % size if size else 0
+                place = index[axis] + back
+                places[axis] = tirx.if_then_else(place < size, place, place - size)
+            return data(*places)
+
+        return compute(data.shape, at, name="roll")
+
+    return Tensor(x.spec, call.te(describe, call.ordered(x, x.order)), x.order)
+
+
+def pad(call: Call, x: Tensor, widths: Sequence[int], value: Any = 0.0) -> Tensor:
+    """Convert ``constant_pad_nd``: from the last dimension on; a width below 0 cuts."""
+    return padded(call, x, _by_dimension(x, widths), value or 0)
+
+
+def _by_dimension(x: Tensor, widths: Sequence[int]) -> dict[int, tuple[int, int]]:
+    last = len(x.shape) - 1
+    pairs = zip(widths[::2], widths[1::2], strict=True)
+    return {last - i: pair for i, pair in enumerate(pairs) if any(pair)}
+
+
+def padded(call: Call, x: Tensor, widths: dict[int, tuple[int, int]], value: Any) -> Tensor:
+    """Return a tensor with a value around it, or less of it where a width is below 0."""
+    for dim, (before, behind) in widths.items():
+        end = x.shape[dim] - max(0, -behind)
+        x = sliced(call, x, dim, max(0, -before), end)
+    added = {dim: tuple(max(0, n) for n in pair) for dim, pair in widths.items()}
+    if not any(map(any, added.values())):
+        return x
+    shape = tuple(n + sum(added.get(dim, (0, 0))) for dim, n in enumerate(x.shape))
+    if x.constant is not None:
+        x = Tensor(x.spec, call.constant(x.constant), tuple(range(len(x.shape))))
+    pairs = [added.get(dim, (0, 0)) for dim in x.order]
+
+    def describe(data: te.Tensor) -> te.Tensor:
+        def at(*index: Any) -> Any:
+            inside, places = [], []
+            for i, n, (before, behind) in zip(index, data.shape, pairs, strict=True):
+                places.append(i - before if before else i)
+                inside += [i >= before] if before else []
+                inside += [i < n + before] if behind else []
+            other = tirx.const(value, data.dtype)
+            return tirx.if_then_else(tirx.all(*inside), data(*places), other)
+
+        return compute([shape[dim] for dim in x.order], at, name="pad")
+
+    found = call.te(describe, x.expr, name="pad")
+    return Tensor(Spec(shape, x.dtype), found, x.order)
+
+
+def _mirrored(place: Any, size: int) -> Any:
+    place = tirx.abs(place)
+    return tirx.if_then_else(place < size, place, 2 * size - 2 - place)
+
+
+def _nearest(place: Any, size: int) -> Any:
+    return tirx.max(0, tirx.min(place, size - 1))
+
+
+def _around(place: Any, size: int) -> Any:
+    return tirx.floormod(place, size)
+
+
+def padding_from(rule: Any) -> Converter:
+    """Return a converter for padding by elements of the tensor itself."""
+
+    def convert(call: Call, x: Tensor, widths: Sequence[int]) -> Tensor:
+        order: Order = x.order
+        pairs = {order.index(dim): pair for dim, pair in _by_dimension(x, widths).items()}
+
+        def describe(data: te.Tensor) -> te.Tensor:
+            def at(*index: Any) -> Any:
+                places = list(index)
+                for axis, (before, _) in pairs.items():
+                    places[axis] = rule(index[axis] - before, int(data.shape[axis]))
+                return data(*places)
+
+            return compute([call.shape[dim] for dim in order], at, name="pad")
+
+        return call.result(call.te(describe, call.ordered(x, order)), order)
+
+    return convert
+
+
+def pad_by_mode(
+    call: Call, x: Tensor, widths: Sequence[int], mode: str = "constant", value: Any = None
+) -> Tensor:
+    """Convert ``pad``, which names its way of padding."""
+    if mode == "constant":
+        return pad(call, x, widths, value)
+    rule = {"reflect": _mirrored, "replicate": _nearest, "circular": _around}[mode]
+    return padding_from(rule)(call, x, widths)
+
+
+def as_strided(
+    call: Call, x: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Tensor:
+    """Convert ``as_strided`` of a tensor that stands in torch's order."""
+    count = math.prod(x.shape)
+    flat = call.plain(call.reshaped(x, (count,)))
+
+    def describe(data: te.Tensor) -> te.Tensor:
+        def at(*index: Any) -> Any:
+            return data(sum((i * s for i, s in zip(index, stride, strict=True)), offset or 0))
+
+        return compute(size, at, name="as_strided")
+
+    return call.result(call.te(describe, flat))
+
+
+def diagonal(call: Call, x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Convert ``diagonal``."""
+    first, second = dim1 % len(x.shape), dim2 % len(x.shape)
+
+    def describe(data: te.Tensor) -> te.Tensor:
+        def at(*index: Any) -> Any:
+            *others, along = index
+            left = iter(others)
+            places = {first: along + max(0, -offset), second: along + max(0, offset)}
+            return data(*(places[n] if n in places else next(left) for n in range(len(x.shape))))
+
+        return compute(call.shape, at, name="diagonal")
+
+    return call.result(call.te(describe, call.plain(x)))
+
+
+CONVERTERS: dict[str, Converter] = {
+    **dict.fromkeys(
+        [
+            "view.default",
+            "reshape.default",
+            "_unsafe_view.default",
+            "flatten.using_ints",
+            "unflatten.int",
+            "unsqueeze.default",
+            "view_as.default",
+            "reshape_as.default",
+        ],
+        reshape,
+    ),
+    "permute.default": permute,
+    "transpose.int": transpose,
+    "swapaxes.default": transpose,
+    "t.default": lambda call, x: transpose(call, x, 0, -1),
+    "movedim.int": movedim,
+    "movedim.intlist": movedim,
+    "expand.default": expand,
+    "expand_as.default": expand,
+    "broadcast_to.default": expand,
+    "repeat.default": repeat,
+    "cat.default": concat,
+    "stack.default": stack,
+    "slice.Tensor": slice_,
+    "narrow.default": lambda call, x, dim, start, length: slice_(
+        call, x, dim, start % max(1, x.shape[dim]), start % max(1, x.shape[dim]) + length
+    ),
+    "select.int": select,
+    "squeeze.default": squeeze,
+    "squeeze.dim": squeeze,
+    "squeeze.dims": squeeze,
+    "split.Tensor": split,
+    "split_with_sizes.default": split,
+    "chunk.default": split,
+    "unbind.int": unbind,
+    "flip.default": flip,
+    "roll.default": roll,
+    "pad.default": pad_by_mode,
+    "constant_pad_nd.default": pad,
+    **{f"reflection_pad{n}d.default": padding_from(_mirrored) for n in (1, 2, 3)},
+    **{f"replication_pad{n}d.default": padding_from(_nearest) for n in (1, 2, 3)},
+    "as_strided.default": as_strided,
+    "diagonal.default": diagonal,
+}

@@ -1,0 +1,245 @@
+"""Normalizations by a mean and a variance, known or of the input itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tvm import relax
+
+from hwopt.compiler.lower.call import Call, Converter, Order, Spec, Tensor
+
+op = relax.op
+
+
+def _filled(shape: Sequence[int], value: float, dtype: str) -> Tensor:
+    tensor = torch.full(tuple(shape), value, dtype=getattr(torch, dtype))
+    return Tensor(Spec.of(tensor), constant=tensor)
+
+
+def layer_norm(
+    call: Call,
+    x: Tensor,
+    shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Tensor:
+    """Convert ``layer_norm``, with or without weight and bias."""
+    gamma = weight or _filled(shape, 1, x.dtype)
+    beta = bias or _filled(shape, 0, x.dtype)
+    axes = list(range(-len(shape), 0))
+    found = op.nn.layer_norm(call.plain(x), call.plain(gamma), call.plain(beta), axes, eps)
+    return call.result(call.emit(found))
+
+
+def native_layer_norm(call: Call, x: Tensor, shape: Sequence[int], *others: Any) -> list[Tensor]:
+    """Convert the same as core ATen has it: with the mean and the inverse deviation."""
+    *_, eps = others
+    axes = list(range(-len(shape), 0))
+    mean, inverse = _moments(call, call.plain(x), axes, eps, x.dtype)
+    found = layer_norm(call, x, shape, *others)
+    return [found, call.result(mean, index=1), call.result(inverse, index=2)]
+
+
+def _moments(call: Call, x: Any, axes: list[int], eps: float, dtype: str) -> tuple[Any, Any]:
+    """Return mean and inverse deviation over axes, which stay with one element."""
+    mean = call.emit(op.mean(x, axes, True))
+    left = call.emit(op.subtract(x, mean))
+    square = call.emit(op.mean(call.emit(op.multiply(left, left)), axes, True))
+    return mean, call.emit(op.rsqrt(call.emit(op.add(square, call.number(eps, dtype)))))
+
+
+def group_norm(
+    call: Call,
+    x: Tensor,
+    groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Tensor:
+    """Convert ``group_norm``, with or without weight and bias."""
+    channels = x.shape[1]
+    gamma = weight or _filled([channels], 1, x.dtype)
+    beta = bias or _filled([channels], 0, x.dtype)
+    if len(x.shape) == 2:
+        wide = call.reshaped(x, (*x.shape, 1))
+        return call.reshaped(group_norm(call, wide, groups, gamma, beta, eps), x.shape)
+    order: Order = x.order
+    axis = order.index(1)
+    others = [n for n, dim in enumerate(order) if dim > 1]
+    data, scale, shift = call.ordered(x, order), call.plain(gamma), call.plain(beta)
+    found = call.emit(op.nn.group_norm(data, scale, shift, groups, axis, others, eps))
+    return call.temporary(found, x.spec, order)
+
+
+def native_group_norm(
+    call: Call,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    batch: int,
+    _channels: int,
+    _size: int,
+    groups: int,
+    eps: float,
+) -> list[Tensor]:
+    """Convert the same as core ATen has it: with the means and the inverse deviations."""
+    shape = (batch, groups, math.prod(x.shape) // max(1, batch * groups))
+    parts = call.plain(call.reshaped(x, shape))
+    moments = [
+        call.emit(op.reshape(one, (batch, groups)))
+        for one in _moments(call, parts, [2], eps, x.dtype)
+    ]
+    found = group_norm(call, x, groups, weight, bias, eps)
+    return [found, *(call.result(one, index=n + 1) for n, one in enumerate(moments))]
+
+
+def batch_norm(
+    call: Call,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Tensor:
+    """Convert ``batch_norm``: with known statistics a product and a sum for each channel."""
+    if training or mean is None or variance is None:
+        return _own_statistics(call, x, weight, bias, eps)
+    shape = [1] * len(x.shape)
+    shape[1] = x.shape[1]
+    if mean.constant is None or variance.constant is None:
+        raise call.refuse("statistics that are computed")
+    inverse = (variance.constant.double() + eps).rsqrt()
+    scale = inverse if weight is None else inverse * _known(call, weight).double()
+    shift = -mean.constant.double() * scale
+    if bias is not None:
+        shift = shift + _known(call, bias).double()
+    order = x.order
+    found = call.ordered(x, order)
+    for function, numbers in ((op.multiply, scale), (op.add, shift)):
+        by = numbers.to(getattr(torch, x.dtype)).reshape(shape)
+        found = call.emit(function(found, call.ordered(Tensor(Spec.of(by), constant=by), order)))
+    return call.temporary(found, x.spec, order)
+
+
+def _known(call: Call, x: Tensor) -> torch.Tensor:
+    if x.constant is None:
+        raise call.refuse("a weight that is computed")
+    return x.constant
+
+
+def _own_statistics(
+    call: Call, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Normalise by the mean and the variance of the batch itself."""
+    order = x.order
+    dims = [n for n in range(len(x.shape)) if n != 1]
+    axes = [order.index(n) for n in dims]
+    data = call.ordered(x, order)
+    mean, inverse = _moments(call, data, axes, eps, x.dtype)
+    found = call.emit(op.multiply(call.emit(op.subtract(data, mean)), inverse))
+    shape = [1] * len(x.shape)
+    shape[1] = x.shape[1]
+    for function, given in ((op.multiply, weight), (op.add, bias)):
+        if given is not None:
+            by = call.ordered(call.reshaped(given, shape), order)
+            found = call.emit(function(found, by))
+    return call.temporary(found, x.spec, order)
+
+
+def instance_norm(
+    call: Call,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    use_input_stats: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Tensor:
+    """Convert ``instance_norm``: a group norm of one channel a group, or known statistics."""
+    if use_input_stats:
+        return group_norm(call, x, x.shape[1], weight, bias, eps)
+    return batch_norm(call, x, weight, bias, mean, variance, False, momentum, eps)
+
+
+def native_batch_norm(call: Call, x: Tensor, *arguments: Any) -> list[Tensor | None]:
+    """Convert the core ATen norm with known statistics."""
+    weight, bias, mean, variance, momentum, eps = arguments
+    return [batch_norm(call, x, weight, bias, mean, variance, False, momentum, eps), None, None]
+
+
+def rms_norm(
+    call: Call, x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: Any = None
+) -> Tensor:
+    """Convert ``rms_norm``: by the root of the mean square."""
+    least = torch.finfo(getattr(torch, x.dtype)).eps if eps is None else eps
+    data = call.plain(x)
+    axes = list(range(-len(shape), 0))
+    square = call.emit(op.mean(call.emit(op.multiply(data, data)), axes, True))
+    inverse = call.emit(op.rsqrt(call.emit(op.add(square, call.number(least, x.dtype)))))
+    found = call.emit(op.multiply(data, inverse))
+    if weight is not None:
+        found = call.emit(op.multiply(found, call.plain(weight)))
+    return call.result(found)
+
+
+def attention(
+    call: Call,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Convert ``scaled_dot_product_attention``; a row without anything to attend to is NaN."""
+    if dropout:
+        raise call.refuse("dropout")
+    rank, dtype = len(query.shape), query.dtype
+    keys, values = call.plain(key), call.plain(value)
+    if enable_gqa and query.shape[-3] != key.shape[-3]:
+        copies = query.shape[-3] // key.shape[-3]
+        keys, values = (call.emit(op.repeat(x, copies, rank - 3)) for x in (keys, values))
+    turned = call.emit(op.permute_dims(keys, [*range(rank - 2), rank - 1, rank - 2]))
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scaled = call.emit(op.multiply(call.plain(query), call.number(factor, dtype)))
+    scores = call.emit(op.matmul(scaled, turned))
+    infinite = call.number(-math.inf, dtype)
+    if is_causal:
+        allowed = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool).tril()
+        added = torch.zeros(allowed.shape).masked_fill(~allowed, -math.inf)
+        scores = call.emit(op.add(scores, call.constant(added.to(getattr(torch, dtype)))))
+    elif mask is not None and mask.dtype == "bool":
+        scores = call.emit(op.where(call.plain(mask), scores, infinite))
+    elif mask is not None:
+        scores = call.emit(op.add(scores, call.plain(mask, dtype)))
+    shares = call.emit(op.nn.softmax(scores, axis=-1))
+    return call.result(call.emit(op.matmul(shares, values)))
+
+
+CONVERTERS: dict[str, Converter] = {
+    "layer_norm.default": layer_norm,
+    "native_layer_norm.default": native_layer_norm,
+    "group_norm.default": group_norm,
+    "native_group_norm.default": native_group_norm,
+    "batch_norm.default": batch_norm,
+    "_native_batch_norm_legit_no_training.default": native_batch_norm,
+    "instance_norm.default": instance_norm,
+    "rms_norm.default": rms_norm,
+    "scaled_dot_product_attention.default": attention,
+}
