@@ -17,6 +17,12 @@ from hwopt.errors import HwoptError
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Batch size.")
 @options.trials_option
 @click.option("--output", type=click.Path(path_type=Path), help="Folder.  [default: NAME.artifact]")
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Run it beside torch, and write nothing that computes something else.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the graph after the passes; compile nothing.")
 @options.json_option
 def command(
@@ -26,6 +32,7 @@ def command(
     batch: int,
     trials: int | None,
     output: Path | None,
+    check: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -48,6 +55,7 @@ def command(
             trials=trials,
             seed=given.making.seed,
             output=folder,
+            check=check,
             progress=tuning,
         )
     try:
@@ -68,6 +76,8 @@ def command(
         f"{len(manifest.kernels)} kernels, {artifact.workspace_bytes() / 1000:,.0f} KB for values, "
         f"compiled in {manifest.compile_seconds:.1f} s"
     )
+    if manifest.compared is not None and manifest.compared.reason and check:
+        click.echo(f"note: not compared with torch: {manifest.compared.reason}", err=True)
     for kernel in manifest.kernels:
         if kernel.road == "fallback":
             click.echo(f"note: kernel {kernel.name} has no tuned schedule (fallback)", err=True)

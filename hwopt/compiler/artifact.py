@@ -59,6 +59,14 @@ class Artifact:
         """Threads that kernels are granted where they run."""
         return self._machine.threads
 
+    def connect(self) -> None:
+        """Reach what the artefact runs on; calls do it, too.
+
+        Raises:
+            HwoptError: if it is not within reach.
+        """
+        assert self.threads > 0
+
     def __call__(self, *inputs: Any) -> Any:
         """Run the model once.
 

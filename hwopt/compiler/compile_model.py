@@ -19,11 +19,12 @@ from hwopt.compiler.manifest import (
     CONSTANTS_FILE,
     LIBRARY_FILE,
     MANIFEST_FILE,
+    Comparison,
     Manifest,
     TargetDescription,
 )
 from hwopt.compiler.plan import write_constants
-from hwopt.compiler.prepare import prepare
+from hwopt.compiler.prepare import Prepared, prepare
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_folder, check_replaceable, sha256, write_json
 from hwopt.graph import Graph
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from hwopt.targets import Target
     from hwopt.targets.progress import Progress
 
+_UNCHECKED = Comparison(reason="it was not asked for")
 _VERSIONS = ("hwopt", "torch", "apache-tvm", "apache-tvm-ffi")
 
 
@@ -43,6 +45,7 @@ def compile(
     trials: int | None = None,
     output: str | Path | None = None,
     seed: int = 0,
+    check: bool = True,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compile a model for a target and return the loaded artefact.
@@ -58,11 +61,14 @@ def compile(
         output: the folder of the artefact; an artefact that is there is replaced, anything else
             is refused. If None, a temporary folder that goes with the artefact.
         seed: of the search for kernels that no template covers.
+        check: run the artefact beside torch, and write none that computes something else. Where
+            nothing within reach can run it, the manifest says so.
         progress: called with (kernels done, kernels in all, name, best time in us).
 
     Raises:
-        HwoptError: if the model cannot be imported or compiled, the target cannot be used, or
-            ``output`` is something else than an artefact.
+        HwoptError: if the model cannot be imported or compiled, what was compiled computes
+            something else than torch, the target cannot be used, or ``output`` is something else
+            than an artefact.
 
     >>> import hwopt
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU())
@@ -107,10 +113,20 @@ def compile(
             files={file.name: sha256(file) for file in sorted(temporary.iterdir())},
         )
         write_json(temporary / MANIFEST_FILE, manifest.model_dump(mode="json"))
+        manifest.compared = _compared(temporary, chosen, prepared) if check else _UNCHECKED
+        manifest.compile_seconds = round(time.perf_counter() - start, 2)
+        write_json(temporary / MANIFEST_FILE, manifest.model_dump(mode="json"))
     artifact = load(folder, target=chosen)
     if output is None:
         weakref.finalize(artifact, shutil.rmtree, folder, ignore_errors=True)
     return artifact
+
+
+def _compared(folder: Path, target: Target, prepared: Prepared) -> Comparison:
+    """Run what was just written beside the graph."""
+    from hwopt.compiler.compare import compare
+
+    return compare(load(folder, target=target), prepared.graph, prepared.example)
 
 
 def _describe_target(target: Target) -> TargetDescription:

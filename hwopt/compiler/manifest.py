@@ -69,6 +69,21 @@ class TargetDescription(BaseModel):
     emulated: bool = False
 
 
+class Comparison(BaseModel):
+    """What was found when the artefact ran beside torch, before it was written.
+
+    Attributes:
+        inputs: sets of inputs on which both ran.
+        difference: the largest of any output, relative to the root of its sum of squares.
+        reason: why nothing was compared, if nothing was.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    inputs: int = 0
+    difference: float | None = None
+    reason: str = ""
+
+
 class Manifest(BaseModel):
     """Everything about an artefact but its code and its weights."""
 
@@ -86,6 +101,7 @@ class Manifest(BaseModel):
     macs: int
     parameters: int
     compile_seconds: float
+    compared: Comparison | None = None
     measured: dict[str, Any] = {}
     files: dict[str, str]
 

@@ -118,6 +118,8 @@ class _Builder:
             raise HwoptError(f"{_where(node)}: {node.target} (control flow) is not supported yet")
         if node.target.namespace == "aten" and node.target._opname in _CHECKS:
             return
+        if node.target._opname.startswith("as_strided"):
+            self.refuse_other_strides(node)
         op, renamed = operators.for_target(str(node.target))
         operands: dict[str, Operands] = {}
         attributes: dict[str, Any] = {}
@@ -146,6 +148,15 @@ class _Builder:
                         f"{_where(node)}: how much {node.target} returns depends on the numbers "
                         "that it reads, which a compiled model cannot follow: give it a fixed size"
                     )
+
+    def refuse_other_strides(self, node: fx.Node) -> None:
+        """Refuse an operator that depends on where its argument stands in memory."""
+        read: Any = node.args[0]
+        if not read.meta["val"].is_contiguous():
+            raise HwoptError(
+                f"{_where(node)}: what {node.target} reads is not contiguous, and where it "
+                "stands counts: call contiguous() on its argument"
+            )
 
     def convert(self, node: fx.Node, value: Any) -> Any:
         """Turn an fx argument into an operand or an attribute."""

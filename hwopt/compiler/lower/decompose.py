@@ -11,22 +11,22 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from hwopt.compiler.lower.table import CONVERTERS
+from hwopt.compiler.lower.table import CONVERTERS, key
 from hwopt.errors import HwoptError, first_line
 
 
 @functools.cache
-def _table() -> dict[Any, Callable[..., Any]]:
-    """Return torch's decompositions of what the table does not have."""
-    from torch._decomp import global_decomposition_table
+def _tables() -> tuple[dict[Any, Callable[..., Any]], ...]:
+    """Return torch's decompositions: into core ATen, and all that it has besides."""
+    from torch._decomp import core_aten_decompositions, global_decomposition_table
 
-    known = global_decomposition_table["post_autograd"]
-    return {
-        operator: function
-        for operator, function in known.items()
-        if isinstance(operator, torch._ops.OpOverload)
-        and str(operator).partition(".")[2] not in CONVERTERS
-    }
+    core = dict(core_aten_decompositions())
+    more = {**global_decomposition_table["post_autograd"], **core}
+    return tuple({k: v for k, v in table.items() if not _is_converted(k)} for table in (core, more))
+
+
+def _is_converted(operator: Any) -> bool:
+    return not isinstance(operator, torch._ops.OpOverload) or key(str(operator)) in CONVERTERS
 
 
 def decomposed(function: Callable[..., Any], examples: list[torch.Tensor], place: str) -> fx.Graph:
@@ -40,10 +40,33 @@ def decomposed(function: Callable[..., Any], examples: list[torch.Tensor], place
     Raises:
         HwoptError: if what is computed depends on the numbers in the tensors.
     """
+    found = fx.Graph()
+    for table in _tables():
+        found = _traced(function, examples, place, table)
+        if all(_is_ready(node) for node in found.nodes):
+            break
+    return found
+
+
+def _is_ready(node: fx.Node) -> bool:
+    return not isinstance(node.target, torch._ops.OpOverload) or _is_converted(node.target)
+
+
+def _traced(
+    function: Callable[..., Any], examples: list[torch.Tensor], place: str, table: dict[Any, Any]
+) -> fx.Graph:
     with FakeTensorMode() as mode, torch.no_grad():
         fakes = [mode.from_tensor(example) for example in examples]
         try:
-            traced = make_fx(lambda given: function(*given), decomposition_table=_table())(fakes)
+            traced = make_fx(lambda given: function(*given), decomposition_table=table)(fakes)
+            if any(map(_writes, traced.graph.nodes)):
+                functional = torch.func.functionalize(traced)
+                traced = make_fx(functional, decomposition_table=table)(fakes)
         except Exception as error:  # torch raises whatever its decompositions raise
             raise HwoptError(f"{place} cannot be decomposed: {first_line(error)}") from error
     return traced.graph
+
+
+def _writes(node: fx.Node) -> bool:
+    target = node.target
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable

@@ -233,7 +233,15 @@ CONVERTERS: dict[str, Converter] = {
     "alias.default": to_dtype,
     "contiguous.default": to_dtype,
     "detach.default": to_dtype,
-    "dropout.default": _dropout,
+    **dict.fromkeys(
+        (
+            "dropout.default",
+            "feature_dropout.default",
+            "alpha_dropout.default",
+            "feature_alpha_dropout.default",
+        ),
+        _dropout,
+    ),
     "lift_fresh_copy.default": to_dtype,
     "eq.Tensor": compared(op.equal),
     "eq.Scalar": compared(op.equal),

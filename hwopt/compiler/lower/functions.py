@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import relax, tirx
 
-from hwopt.compiler.loops import dtype_of, libm, like
+from hwopt.compiler.loops import dtype_of, is_float, is_nan, libm, like
 from hwopt.compiler.lower.call import Call, Converter, Tensor
 from hwopt.compiler.lower.elementwise import (
     clamp,
@@ -21,10 +21,6 @@ from hwopt.compiler.lower.movement import expanded
 op = relax.op
 #: Bits of the exponent of a power of whole numbers.
 _EXPONENT_BITS = 63
-
-
-def _is_float(dtype: str) -> bool:
-    return dtype.startswith("float")
 
 
 # -- quotients -----------------------------------------------------------------------------------
@@ -78,7 +74,7 @@ def divide(call: Call, x: Any, y: Any, rounding_mode: str | None = None) -> Tens
         "floor": (_float_floor_quotient, tirx.floordiv),
         "trunc": (lambda a, b: tirx.trunc(a / b), tirx.truncdiv),
     }[rounding_mode]
-    function = on_floats if _is_float(call.dtype) else _safe(on_ints)
+    function = on_floats if call.dtype.startswith("float") else _safe(on_ints)
     return elementwise_loops(call, function, (x, y), call.dtype)
 
 
@@ -86,7 +82,7 @@ def remainder(on_floats: Callable[..., Any], on_ints: Callable[..., Any]) -> Con
     """Return a converter for a remainder."""
 
     def convert(call: Call, x: Any, y: Any) -> Tensor:
-        function = on_floats if _is_float(call.dtype) else _safe(on_ints)
+        function = on_floats if call.dtype.startswith("float") else _safe(on_ints)
         return elementwise_loops(call, function, (x, y), call.dtype)
 
     return convert
@@ -105,7 +101,7 @@ _SIMPLE_POWERS: dict[float, Callable[[Any], Any]] = {
 
 def power(call: Call, x: Any, exponent: Any) -> Tensor:
     """Convert ``pow`` of tensors and numbers."""
-    if _is_float(call.dtype):
+    if call.dtype.startswith("float"):
         simple = None if isinstance(exponent, Tensor) else _SIMPLE_POWERS.get(float(exponent))
         if simple is not None:
             return elementwise(call, simple, (x,), call.dtype)
@@ -249,6 +245,27 @@ def _reciprocal(x: Any) -> Any:
     return op.divide(relax.const(1, str(x.ty.dtype.dtype)), x)
 
 
+def _ignoring_nan(function: Callable[[Any, Any], Any]) -> Converter:
+    """Return a converter for an extreme that is the other number where one is NaN."""
+
+    def of_two(x: Any, y: Any) -> Any:
+        if not is_float(x):
+            return function(x, y)
+        return tirx.Select(is_nan(x), y, tirx.Select(is_nan(y), x, function(x, y)))
+
+    return loops(of_two)
+
+
+def _signbit(call: Call, x: Tensor) -> Tensor:
+    def is_negative(value: Any) -> Any:
+        if not is_float(value):
+            return value < like(value, 0)
+        return libm("copysign", like(value, 1), value) < like(value, 0)
+
+    dtype = "uint8" if x.dtype == "bool" else x.dtype
+    return elementwise_loops(call, is_negative, (x,), dtype)
+
+
 CONVERTERS: dict[str, Converter] = {
     "div.Tensor": divide,
     "div.Scalar": divide,
@@ -272,6 +289,14 @@ CONVERTERS: dict[str, Converter] = {
     "prelu.default": prelu,
     "_prelu_kernel.default": _sloped,
     "reciprocal.default": unary(_reciprocal),
+    "exp2.default": _from_libm("exp2"),
+    "lgamma.default": _from_libm("lgamma"),
+    "nextafter.default": _from_libm("nextafter"),
+    "copysign.Tensor": _from_libm("copysign"),
+    "copysign.Scalar": _from_libm("copysign"),
+    "fmax.default": _ignoring_nan(tirx.max),
+    "fmin.default": _ignoring_nan(tirx.min),
+    "signbit.default": _signbit,
     "square.default": unary(lambda x: op.multiply(x, x)),
     "exp.default": unary(op.exp),
     "expm1.default": _from_libm("expm1"),

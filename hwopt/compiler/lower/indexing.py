@@ -66,10 +66,26 @@ def checked(call: Call, index: Tensor, size: int, what: str, from_behind: bool =
     return call.te(inside, data, name="indices")
 
 
+def taken(call: Call, data: Any, places: Any, axis: int) -> Any:
+    """Emit what stands at places along an axis, which are all inside."""
+    sizes = [int(n) for n in data.ty.shape]
+    rank = places.ty.ndim
+    shape = [*sizes[:axis], *(int(n) for n in places.ty.shape), *sizes[axis + 1 :]]
+
+    def describe(source: te.Tensor, where: te.Tensor) -> te.Tensor:
+        def at(*place: Any) -> Any:
+            along = where(*place[axis : axis + rank])
+            return source(*place[:axis], along, *place[axis + rank :])
+
+        return compute(shape, at, "take")
+
+    return call.te(describe, data, places)
+
+
 def embedding(call: Call, weight: Tensor, index: Tensor, *_: Any) -> Tensor:
     """Convert ``embedding``: rows of a table."""
     rows = checked(call, index, weight.shape[0], "the table", from_behind=False)
-    return call.result(call.emit(op.take(call.plain(weight), rows, 0)))
+    return call.result(taken(call, call.plain(weight), rows, 0))
 
 
 def index_select(call: Call, x: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -80,7 +96,7 @@ def index_select(call: Call, x: Tensor, dim: int, index: Tensor) -> Tensor:
     places = checked(call, index, x.shape[axis], f"dimension {axis}", from_behind=False)
     if not index.shape:
         places = call.emit(op.reshape(places, (1,)))
-    return call.result(call.emit(op.take(call.plain(x), places, axis)))
+    return call.result(taken(call, call.plain(x), places, axis))
 
 
 def gather(call: Call, x: Tensor, dim: int, index: Tensor, **_: Any) -> Tensor:
@@ -152,8 +168,7 @@ def index(call: Call, x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     """Convert indexing by tensors."""
     indexed = _Indexed(call, x, indices)
     if len(indexed.dims) == 1:
-        found = op.take(call.plain(x), indexed.places[0], indexed.dims[0])
-        return call.result(call.emit(found))
+        return call.result(taken(call, call.plain(x), indexed.places[0], indexed.dims[0]))
 
     def describe(data: te.Tensor, *places: te.Tensor) -> te.Tensor:
         def at(*place: Any) -> Any:
@@ -321,6 +336,38 @@ def _written(call: Call, x: Tensor, source: Tensor, axis: int, start: int, step:
     return call.result(call.te(describe, call.plain(x), call.plain(whole, x.dtype)))
 
 
+def take(call: Call, x: Tensor, index: Tensor) -> Tensor:
+    """Convert ``take``: elements of the tensor as one row."""
+    count = math.prod(x.shape)
+    row = call.reshaped(x, (count,))
+    places = checked(call, index, count, "the tensor as one row")
+    return call.result(taken(call, call.plain(row), places, 0))
+
+
+def put(call: Call, x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """Convert ``put``: elements of the tensor as one row are others."""
+    count, written = math.prod(x.shape), math.prod(index.shape)
+    places = checked(call, call.reshaped(index, (written,)), count, "the tensor as one row")
+    values = call.plain(call.reshaped(source, (written,)), x.dtype)
+    row = call.plain(call.reshaped(x, (count,)))
+    found = _scattered(call, row, places, values, 0, "add" if accumulate else "update")
+    return call.reshaped(call.temporary(found, Spec((count,), x.dtype)), x.shape)
+
+
+def masked_scatter(call: Call, x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """Convert ``masked_scatter``: where the mask holds, the source's elements one by one."""
+    count = math.prod(source.shape)
+    whole = call.plain(expanded(call, mask, x.shape), "int64")
+    row = call.emit(op.reshape(whole, (math.prod(x.shape),)))
+    number = call.emit(op.subtract(call.emit(op.cumsum(row, 0, "int64")), call.number(1, "int64")))
+    last = call.number(count - 1, "int64")
+    inside = call.emit(op.maximum(call.number(0, "int64"), call.emit(op.minimum(number, last))))
+    values = taken(call, call.plain(call.reshaped(source, (count,)), x.dtype), inside, 0)
+    shaped = call.emit(op.reshape(values, x.shape))
+    asked = call.plain(expanded(call, mask, x.shape), "bool")
+    return call.result(call.emit(op.where(asked, shaped, call.plain(x))))
+
+
 def sort(call: Call, x: Tensor, dim: int = -1, descending: bool = False, **_: Any) -> list[Tensor]:
     """Convert ``sort``: equal numbers stay in their sequence."""
     if not x.shape:
@@ -360,6 +407,9 @@ CONVERTERS: dict[str, Converter] = {
     "scatter_reduce.two": scatter_reduce,
     "select_scatter.default": select_scatter,
     "slice_scatter.default": slice_scatter,
+    "take.default": take,
+    "put.default": put,
+    "masked_scatter.default": masked_scatter,
     "sort.default": sort,
     "sort.stable": lambda call, x, stable=None, dim=-1, descending=False, **_: sort(
         call, x, dim, descending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -224,6 +225,28 @@ def addmm(
     return elementwise(call, both, (x, scaled), call.dtype)
 
 
+def bilinear(
+    call: Call, first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Convert ``bilinear``: for each output a matrix between the two inputs."""
+    outputs, left, right = weight.shape
+    turned = permuted(call, weight, [1, 0, 2])
+    matrix = call.plain(call.reshaped(turned, (left, outputs * right)))
+    rows = call.plain(call.reshaped(first, (_rows(first), left)))
+    made = call.emit(op.reshape(call.emit(op.matmul(rows, matrix)), (_rows(first), outputs, right)))
+    others = call.plain(call.reshaped(second, (_rows(first), 1, right)))
+    found = call.emit(op.sum(call.emit(op.multiply(made, others)), [2], False))
+    if bias is not None:
+        found = call.emit(op.add(found, call.plain(bias)))
+    return call.reshaped(
+        call.temporary(found, Spec((_rows(first), outputs), call.dtype)), call.shape
+    )
+
+
+def _rows(x: Tensor) -> int:
+    return math.prod(x.shape[:-1])
+
+
 CONVERTERS: dict[str, Converter] = {
     "conv1d.default": convolution,
     "conv2d.default": convolution,
@@ -238,6 +261,7 @@ CONVERTERS: dict[str, Converter] = {
     "bmm.default": matmul,
     "mv.default": matmul,
     "dot.default": matmul,
+    "bilinear.default": bilinear,
     "addmm.default": addmm,
     "baddbmm.default": addmm,
 }

@@ -54,16 +54,29 @@ class _Lowering:
         parameters = [self.input(name, spec) for name, spec in self.graph.inputs.items()]
         with builder.function("main", parameters):
             with builder.dataflow():
-                for node in self.graph.nodes():
-                    self.node(node)
-                outputs = [self.output(operand) for operand in self.graph.outputs.values()]
-                outputs += [check.fails for check in self.module.checks]
-                result = builder.emit_output(relax.Tuple(outputs))
+                results = self.results_or_error()
+                listed = [] if isinstance(results, HwoptError) else results
+                result = builder.emit_output(relax.Tuple(listed))
             builder.emit_func_output(result)
+        if isinstance(results, HwoptError):
+            raise results
         made = builder.finalize()
         sentences = [check.sentence for check in self.module.checks]
         made["main"] = made["main"].with_attr(CHECKS, sentences)
         return made
+
+    def results_or_error(self) -> list[Any] | HwoptError:
+        """Emit all nodes; return the outputs and what the checks found.
+
+        An error is returned, since TVM prints a warning of a function that is not ended.
+        """
+        try:
+            for node in self.graph.nodes():
+                self.node(node)
+            outputs = [self.output(operand) for operand in self.graph.outputs.values()]
+        except HwoptError as error:
+            return error
+        return [*outputs, *(check.fails for check in self.module.checks)]
 
     def input(self, name: str, spec: Any) -> relax.Var:
         known = Spec(spec.at(self.batch), spec.dtype)
@@ -107,8 +120,18 @@ class _Lowering:
         given: Mapping[str, Any],
         specs: tuple[Spec, ...],
         place: str,
+        *,
+        is_part: bool = False,
     ) -> list[Tensor]:
-        """Return the results of an operator for arguments by name."""
+        """Return the results of an operator for arguments by name.
+
+        Args:
+            function: the operator.
+            given: its arguments.
+            specs: of its results.
+            place: the node, for messages.
+            is_part: whether torch put an operator together from this one, and from nothing else.
+        """
         positional, keywords = _arguments(function, given)
         if _is_known(function, (positional, keywords)):
             return _computed_now(function, positional, keywords)
@@ -116,8 +139,16 @@ class _Lowering:
             return [Tensor(spec, constant=spec.empty()) for spec in specs]
         for spec in specs:
             _refuse_dtype(place, spec)
-        name = key(str(function))
-        converter = CONVERTERS.get(name)
+        if torch.Tag.nondeterministic_seeded in function.tags and function._opname not in _DROPS:
+            raise HwoptError(
+                f"{place}: {function._opname} draws lots when it runs, which a compiled model does "
+                "not: give the model what is drawn as an input"
+            )
+        converter = CONVERTERS.get(key(str(function)))
+        if converter is None and is_part:
+            raise HwoptError(
+                f"{place}: operator {str(function)!r} is not supported by the compiler"
+            )
         if converter is None:
             return self.decomposed(function, positional, keywords, place)
         call = Call(self.module, function._opname, place, specs)
@@ -162,16 +193,12 @@ class _Lowering:
             elif node.target is operator.getitem:
                 values[node] = values[node.args[0]][node.args[1]]
             else:
-                values[node] = self.part(node, values, function, place)
+                values[node] = self.part(node, values, place)
         raise AssertionError("a graph of torch.fx without an output")
 
-    def part(
-        self, node: fx.Node, values: dict[fx.Node, Any], whole: torch._ops.OpOverload, place: str
-    ) -> Any:
+    def part(self, node: fx.Node, values: dict[fx.Node, Any], place: str) -> Any:
+        """Lower one of the operators that another was decomposed into."""
         target: Any = node.target
-        name = key(str(target))
-        if target is whole or (name not in CONVERTERS and not _creates(node)):
-            raise HwoptError(f"{place}: operator {str(target)!r} is not supported by the compiler")
         arguments = {
             argument.name: value
             for argument, value in zip(target._schema.arguments, node.args, strict=False)
@@ -179,7 +206,7 @@ class _Lowering:
         given = {k: _replaced(v, fx.Node, values.__getitem__) for k, v in arguments.items()}
         meta = node.meta["val"]
         metas = meta if isinstance(meta, tuple | list) else [meta]
-        results = self.call(target, given, tuple(map(Spec.of, metas)), place)
+        results = self.call(target, given, tuple(map(Spec.of, metas)), place, is_part=True)
         return results if isinstance(meta, tuple | list) else results[0]
 
 
@@ -221,20 +248,18 @@ def _arguments(
     return positional, keywords
 
 
-def _creates(node: fx.Node) -> bool:
-    """Say whether a part of a decomposition reads no tensor: what it makes is known now."""
-    return not node.all_input_nodes
-
-
 def _is_known(function: torch._ops.OpOverload, arguments: Any) -> bool:
     """Say whether all tensors that an operator reads are known now, and it does not draw lots."""
     if torch.Tag.nondeterministic_seeded in function.tags:
-        return function._opname == "dropout" and _all_known(arguments)
+        return function._opname in _DROPS and _all_known(arguments)
     if function._opname in _READ_NO_NUMBERS:
         return True
     return _all_known(arguments)
 
 
+#: They draw lots in training only; their converters refuse it there.
+_DROPS = frozenset({"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"})
+_DROPS |= {"scaled_dot_product_attention", "rrelu"}
 #: Of what they read they take the shape and the dtype.
 _READ_NO_NUMBERS = frozenset(
     [

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from tvm import relax, te, tirx
 
 from hwopt.compiler.loops import compute
@@ -68,6 +69,14 @@ def expanded(call: Call, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         order, source = tuple(range(len(shape))), call.with_rank(x, len(shape))
     sizes = [shape[axis] for axis in order]
     return Tensor(spec, call.emit(op.broadcast_to(call.ordered(source, order), sizes)), order)
+
+
+def copied(call: Call, x: Tensor, source: Tensor, *_: Any) -> Tensor:
+    """Convert ``copy``: one tensor with the shape and the dtype of another."""
+    whole = expanded(call, source, x.shape)
+    if whole.constant is not None:
+        return Tensor(x.spec, constant=whole.constant.to(getattr(torch, x.dtype)))
+    return Tensor(x.spec, call.ordered(whole, whole.order, x.dtype), whole.order)
 
 
 def repeat(call: Call, x: Tensor, repeats: Sequence[int]) -> Tensor:
@@ -307,8 +316,11 @@ def pad_by_mode(
 def as_strided(
     call: Call, x: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None
 ) -> Tensor:
-    """Convert ``as_strided`` of a tensor that stands in torch's order."""
+    """Convert ``as_strided`` of a tensor whose elements stand in torch's order."""
     count = math.prod(x.shape)
+    reach = (offset or 0) + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    if reach >= count:
+        raise call.refuse("a reach beyond the tensor, into the memory of another,")
     flat = call.plain(call.reshaped(x, (count,)))
 
     def describe(data: te.Tensor) -> te.Tensor:
@@ -358,6 +370,7 @@ CONVERTERS: dict[str, Converter] = {
     "movedim.intlist": movedim,
     "expand.default": expand,
     "expand_as.default": expand,
+    "copy.default": copied,
     "broadcast_to.default": expand,
     "repeat.default": repeat,
     "cat.default": concat,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from tvm import relax, te, tirx
 
 from hwopt.compiler.loops import compute
 from hwopt.compiler.lower.call import Call, Converter, Spec, Tensor
-from hwopt.compiler.lower.reductions import extreme_place
+from hwopt.compiler.lower.reductions import extreme_place, least_of
 
 op = relax.op
 
@@ -129,7 +128,7 @@ def max_pool_with_indices(
             flat = places[0]
             for place, size in zip(places[1:], sizes[1:], strict=True):
                 flat = flat * size + place
-            least = _least(str(data.dtype))
+            least = least_of(str(data.dtype))
             value = tirx.if_then_else(inside, data(*outer, *places), least)
             order = tirx.if_then_else(inside, tirx.Cast("int64", flat), tirx.const(2**62, "int64"))
             return reducer((order, value), axis=taps)
@@ -139,11 +138,6 @@ def max_pool_with_indices(
 
     both = call.te(describe, call.plain(x))
     return [call.result(call.emit(relax.TupleGetItem(both, n)), index=n) for n in range(2)]
-
-
-def _least(dtype: str) -> Any:
-    is_float = dtype.startswith("float")
-    return tirx.const(-math.inf, dtype) if is_float else tirx.min_value(dtype)
 
 
 def avg_pool(
@@ -262,7 +256,7 @@ def adaptive_max_pool(call: Call, x: Tensor, output_size: Any) -> list[Tensor]:
             for place, size in zip(places[1:], sizes[1:], strict=True):
                 flat = flat * size + place
             value = tirx.if_then_else(
-                tirx.all(*inside), data(*outer, *places), _least(str(data.dtype))
+                tirx.all(*inside), data(*outer, *places), least_of(str(data.dtype))
             )
             far = tirx.const(2**62, "int64")
             where = tirx.if_then_else(tirx.all(*inside), tirx.Cast("int64", flat), far)

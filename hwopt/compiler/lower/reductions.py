@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from hwopt.compiler.loops import compute, is_float, is_nan
+from hwopt.compiler.loops import compute, dtype_of, is_float, is_nan
 from hwopt.compiler.lower.call import Call, Converter, Order, Spec, Tensor
 
 op = relax.op
@@ -88,32 +88,26 @@ def variance(
     return Tensor(total.spec, call.emit(expr), total.order)
 
 
-def extreme_place(is_max: bool) -> Callable[..., te.Tensor]:
-    """Return loops that find the place of the first extreme, or of the first NaN."""
+def extreme_place(is_max: bool, last: bool = False) -> Callable[..., te.Tensor]:
+    """Return a reducer of (place, value) pairs to the first, or last, extreme; NaN is ahead of all.
 
-    def better(one: Any, other: Any) -> Any:
-        """Say whether the first of two (place, value) pairs is to be kept."""
-        (i, a), (j, b) = one, other
-        ahead = a > b if is_max else a < b
-        if is_float(a):
-            both = tirx.all(is_nan(a), is_nan(b))
-            ahead = tirx.any(ahead, tirx.all(is_nan(a), tirx.Not(is_nan(b))))
-            tie = tirx.any(a == b, both)
-            ahead = tirx.all(ahead, tirx.Not(tirx.all(is_nan(b), tirx.Not(is_nan(a)))))
-        else:
-            tie = a == b
-        return tirx.any(ahead, tirx.all(tie, i < j))
+    Args:
+        is_max: whether the largest is looked for.
+        last: of equal ones the last place is taken.
+    """
 
     def combine(one: Any, other: Any) -> Any:
-        keeps = better(one, other)
+        (i, a), (j, b) = one, other
+        ahead = a > b if is_max else a < b
+        equal = a == b
+        if is_float(a):
+            ahead = tirx.Select(is_nan(b), tirx.const(False, "bool"), tirx.any(ahead, is_nan(a)))
+            equal = tirx.any(equal, tirx.all(is_nan(a), is_nan(b)))
+        keeps = tirx.any(ahead, tirx.all(equal, i > j if last else i < j))
         return tuple(tirx.Select(keeps, x, y) for x, y in zip(one, other, strict=True))
 
     def identity(index: Any, value: Any) -> Any:
-        value = str(value)
-        least = tirx.min_value(value) if is_max else tirx.max_value(value)
-        if value.startswith("float"):
-            least = tirx.const(-math.inf if is_max else math.inf, value)
-        return tirx.const(2**62, str(index)), least
+        return tirx.const(-(2**62) if last else 2**62, str(index)), least_of(str(value), is_max)
 
     return te.comm_reducer(combine, identity, name="extreme")
 
@@ -196,6 +190,48 @@ def scan(function: Callable[..., Any]) -> Converter:
     return convert
 
 
+def _running_extreme(is_max: bool) -> Converter:
+    """Return a converter for ``cummax`` and ``cummin``: of equal numbers the last one's place."""
+
+    def convert(call: Call, x: Tensor, dim: int) -> list[Tensor]:
+        if not x.shape:
+            return [x, call.temporary(call.number(0, "int64"), Spec((), "int64"))]
+        axis = dim % len(x.shape)
+        reducer = extreme_place(is_max, last=True)
+        size = x.shape[axis]
+
+        def describe(data: te.Tensor) -> list[te.Tensor]:
+            along = te.reduce_axis((0, size), name="along")
+
+            def at(*index: Any) -> Any:
+                value = data(*index[:axis], along, *index[axis + 1 :])
+                least = least_of(dtype_of(value), is_max)
+                is_before = along <= index[axis]
+                place = tirx.if_then_else(
+                    is_before, tirx.Cast("int64", along), tirx.const(-1, "int64")
+                )
+                return reducer((place, tirx.if_then_else(is_before, value, least)), axis=along)
+
+            places, values = compute(x.shape, at, "running")
+            return [values, places]
+
+        data = call.plain(x, "uint8" if x.dtype == "bool" else x.dtype)
+        both = call.te(describe, data)
+        parts = [call.emit(relax.TupleGetItem(both, n)) for n in range(2)]
+        if x.dtype == "bool":
+            parts[0] = call.cast(parts[0], "uint8", "bool")
+        return [call.result(part, index=n) for n, part in enumerate(parts)]
+
+    return convert
+
+
+def least_of(dtype: str, is_max: bool = True) -> Any:
+    """Return what every number is ahead of."""
+    if dtype.startswith("float"):
+        return tirx.const(-math.inf if is_max else math.inf, dtype)
+    return tirx.min_value(dtype) if is_max else tirx.max_value(dtype)
+
+
 def _all_of(call: Call, x: Tensor, **options: Any) -> Tensor:
     return reduced(call, op.sum, x, None, False, call.dtype)
 
@@ -231,4 +267,6 @@ CONVERTERS: dict[str, Converter] = {
     "_log_softmax.default": softmax(op.nn.log_softmax),
     "cumsum.default": scan(op.cumsum),
     "cumprod.default": scan(op.cumprod),
+    "cummax.default": _running_extreme(is_max=True),
+    "cummin.default": _running_extreme(is_max=False),
 }

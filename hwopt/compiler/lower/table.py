@@ -31,6 +31,32 @@ CONVERTERS: dict[str, Converter] = {
 }
 
 
+#: What torch's own decompositions end in besides: what in ATen has the same name.
+_PRIMITIVES = {
+    "where": "where.self",
+    "sum": "sum.dim_IntList",
+    "convert_element_type": "_to_copy.default",
+    **{name: f"{name}.Tensor" for name in ("add", "sub", "mul", "div", "eq", "ne")},
+    **{name: f"{name}.Tensor" for name in ("lt", "le", "gt", "ge", "bitwise_and", "bitwise_or")},
+    **{
+        name: f"{name}.default"
+        for name in ("abs", "ceil", "floor", "neg", "exp", "exp2", "log", "sqrt", "rsqrt")
+    },
+    **{
+        name: f"{name}.default"
+        for name in ("lgamma", "maximum", "minimum", "fmax", "fmin", "isnan", "signbit")
+    },
+}
+CONVERTERS |= {f"prims.{name}.default": CONVERTERS[other] for name, other in _PRIMITIVES.items()}
+CONVERTERS["prims.var.default"] = lambda call, x, dims, correction=1, **_: reductions.variance(
+    call, x, dims, correction
+)
+
+
 def key(target: str) -> str:
-    """Return the name in the table of a full name such as ``aten.add.Tensor``."""
-    return target.partition(".")[2]
+    """Return the name in the table of a full name such as ``aten.add.Tensor``.
+
+    >>> key("aten.add.Tensor"), key("prims.where.default")
+    ('add.Tensor', 'prims.where.default')
+    """
+    return target if target.startswith("prims.") else target.partition(".")[2]
