@@ -30,6 +30,8 @@ from hwopt.errors import HwoptError, first_line
 from hwopt.report import markdown
 
 DTYPES = ("float32", "int64", "bool", "uint8")
+#: What these return is not set: whatever stood in memory.
+_UNSET = ("empty", "new_empty")
 #: Samples that are compiled together, one by one only where they are not all equal.
 TOGETHER = 6
 SECONDS = 900
@@ -71,8 +73,11 @@ def outcome(function: Any, samples: list[Any]) -> tuple[str, str]:
     model = Calls(function, samples)
     if not model.examples:
         return REFUSED, "no tensor goes in"
-    with torch.no_grad():
-        expected = model(*model.examples)
+    try:
+        with torch.no_grad():
+            expected = model(*model.examples)
+    except Exception as error:  # some of the samples are for GPUs
+        return REFUSED, f"torch itself fails: {first_line(error)}"
     if not expected:
         return REFUSED, "no tensor comes out"
     try:
@@ -120,9 +125,10 @@ def each_outcome(function: Any, samples: list[Any]) -> Iterator[tuple[str, str]]
 def _operators() -> dict[str, Any]:
     from torch.testing._internal.common_methods_invocations import op_db
 
-    return {
-        f"{op.name}{'.' * bool(op.variant_test_name)}{op.variant_test_name}": op for op in op_db
+    named = {
+        f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name: op for op in op_db
     }
+    return {name: op for name, op in named.items() if not name.startswith(_UNSET)}
 
 
 def measure(name: str, dtype: str, most: int) -> dict[str, Any]:

@@ -33,8 +33,13 @@ def like(x: Any, value: float) -> Any:
 
 
 def is_nan(x: Any) -> Any:
-    """Return whether a number is NaN; TVM takes ``x != x`` for false, ``isnan`` has no vectors."""
-    return tirx.Not(tirx.any(x >= like(x, 0), x < like(x, 0)))
+    """Return whether a number is NaN, by its bits: TVM takes every comparison for possible."""
+    bits, without_sign, infinite = {
+        "float32": ("int32", 0x7FFFFFFF, 0x7F800000),
+        "float64": ("int64", 0x7FFFFFFFFFFFFFFF, 0x7FF0000000000000),
+    }[dtype_of(x)]
+    size = tirx.bitwise_and(tirx.reinterpret(bits, x), tirx.const(without_sign, bits))
+    return size > tirx.const(infinite, bits)
 
 
 def libm(name: str, *numbers: Any) -> Any:

@@ -14,7 +14,7 @@ class Memory:
     Attributes:
         arrays: the values of the plan by their numbers.
         inputs: arrays of the inputs, in the order of the call; so ``outputs``.
-        checks: bools that say after an inference whether an input was wrong, and what then.
+        checks: numbers that are not zero after an inference with a wrong input, and sentences.
         parameters: what every function of a library takes: inputs and results, the constants in
             one piece of memory, and a workspace.
     """

@@ -57,7 +57,7 @@ class Condition(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A bool scalar that is true after an inference where an input was wrong, and what then."""
+    """An int32 that is not zero after an inference where an input was wrong, and what then."""
 
     value: int
     sentence: str

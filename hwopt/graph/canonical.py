@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import torch
+from torch import fx
 
 from hwopt.graph.symbols import batch_multiple
 from hwopt.graph.types import Operands
@@ -24,7 +24,7 @@ def canonical(
     op: str,
     operands: dict[str, Operands],
     attributes: dict[str, Any],
-    result: torch.Tensor | None,
+    node: fx.Node,
 ) -> tuple[str, dict[str, Operands], dict[str, Any]]:
     """Return operator, operands and attributes in the graph's own words.
 
@@ -32,17 +32,18 @@ def canonical(
         graph: a node that pads is added to it where a convolution pads its sides unequally.
         name: of the node that is imported.
         op, operands, attributes: as torch has them.
-        result: an example of it, with symbolic sizes.
+        node: of the exported program, for shapes: the graph's are not known yet.
     """
-    if op in _SHAPED_LIKE_ANOTHER and result is not None:
-        shape = tuple(batch_multiple(size) for size in result.shape)
+    if op in _SHAPED_LIKE_ANOTHER:
+        shape = tuple(batch_multiple(size) for size in node.meta["val"].shape)
         return "reshape", {"self": operands["self"]}, {"shape": shape}
     convolution = _PADDED_BY_NAME.fullmatch(op)
     if convolution is None:
         return op, operands, attributes
     attributes = dict(attributes)
     if attributes.pop("padding", "valid") == "same":
-        window = graph.spec(operands["weight"]).at()[2:]
+        weight: Any = node.args[1]
+        window = tuple(map(int, weight.meta["val"].shape[2:]))
         dilation = tuple(attributes.get("dilation", ())) or (1,) * len(window)
         added = [d * (size - 1) for d, size in zip(_all(dilation, window), window, strict=True)]
         attributes["padding"] = tuple(n // 2 for n in added)

@@ -50,10 +50,11 @@ class _Builder:
         self.calls_in_module = Counter(paths)
 
     def build(self) -> Graph:
-        signature = {s.arg.name: s for s in self.program.graph_signature.input_specs}
+        # By their sequence: a copy of the program may have other names.
+        signature = iter(self.program.graph_signature.input_specs)
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
-                self.placeholder(node, signature[node.name])
+                self.placeholder(node, next(signature))
             elif node.op == "call_function":
                 self.call(node)
             elif node.op == "output":
@@ -71,9 +72,9 @@ class _Builder:
                 return  # a Python number that the program treats as a constant
             value = node.meta["val"]
             shape = tuple(batch_multiple(size) for size in value.shape)
-            self.check_dynamic(node.name, value.shape)
+            self.check_dynamic(spec.arg.name, value.shape)
             dtype = str(value.dtype).removeprefix("torch.")
-            self.read[node] = self.graph.add_input(node.name, TensorSpec(shape, dtype))
+            self.read[node] = self.graph.add_input(spec.arg.name, TensorSpec(shape, dtype))
             return
         tensors = {**self.program.constants, **self.program.state_dict}
         if not isinstance(tensors.get(spec.target), torch.Tensor):
@@ -134,8 +135,7 @@ class _Builder:
             elif not (known.is_tensor and converted is None):
                 attributes[role] = converted
         name = self.graph.unique_name(self.name(node))
-        example = node.meta.get("val")
-        call = canonical(self.graph, name, op.name, operands, attributes, example)
+        call = canonical(self.graph, name, op.name, operands, attributes, node)
         self.read[node] = self.graph.add_node(name, *call)
 
     def refuse_sizes_from_data(self, node: fx.Node) -> None:
@@ -152,7 +152,8 @@ class _Builder:
     def refuse_other_strides(self, node: fx.Node) -> None:
         """Refuse an operator that depends on where its argument stands in memory."""
         read: Any = node.args[0]
-        if not read.meta["val"].is_contiguous():
+        value = read.meta["val"]
+        if not value.is_contiguous() or value.storage_offset() != 0:
             raise HwoptError(
                 f"{_where(node)}: what {node.target} reads is not contiguous, and where it "
                 "stands counts: call contiguous() on its argument"

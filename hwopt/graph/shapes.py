@@ -68,7 +68,10 @@ def _call(graph: Graph, node: Node, operands: dict[str, Any], batch: int) -> lis
         raise HwoptError(
             f"node {node.name!r} ({node.op}) does not fit ({read}): {reason}"
         ) from error
-    return list(result) if isinstance(result, list | tuple) else [result]
+    results = list(result) if isinstance(result, list | tuple) else [result]
+    if not all(isinstance(one, torch.Tensor) for one in results):
+        raise HwoptError(f"node {node.name!r} ({node.op}) returns more than tensors: not supported")
+    return results
 
 
 def _describe(graph: Graph, operand: Operand) -> str:

@@ -49,8 +49,7 @@ class BinaryLayer:
         largest = tensor.abs().flatten(1).amax(1).clamp(min=1e-12)
         shape = [-1] + [1] * (tensor.dim() - 1)
         graph.set_parameter(weight, tensor / largest.view(shape))
-        inputs = graph.spec(self.source).shape[1]
-        assert isinstance(inputs, int)
+        inputs = tensor.shape[1] * int(node.attributes.get("groups", 1))
         shift = _per_channel(graph, f"{node.name}.shift", torch.zeros(inputs), rank)
         shifted = _shifted(graph, node, self.source, shift)
         attributes = {} if node.op == "linear" else dict(node.attributes)
@@ -171,9 +170,13 @@ def _insert_after(
     operands: Mapping[str, Operands],
     attributes: Mapping[str, Any] | None = None,
 ) -> Value:
-    """Add a node that reads a value, and let all others that read it read the new one."""
+    """Add a node that reads a value, and let all others that read it read the new one.
+
+    Its result has the shape of the value: what is added to it has one number a channel.
+    """
+    outputs = graph.producer(value).outputs
     new = graph.add_node(graph.unique_name(name), op, operands, attributes)
-    node = graph.producer(new)
+    node = graph.producer(new).replace(outputs=outputs)
     graph.replace_uses(value, new)
     graph.replace_node(node)
     return new

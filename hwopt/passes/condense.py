@@ -121,7 +121,8 @@ def _varying(kept: Kept) -> list[int]:
     classes: set[int] = set()
     for node in kept.labels.graph.nodes():
         if node.op in OUTPUT_AXIS and node.name not in kept.labels.separate:
-            classes |= constants.varying(node.input)
+            for _, value in node.values():
+                classes |= constants.varying(value)
         classes |= constants.contracted(node)
     unread = set(np.flatnonzero(_unread(kept.labels, kept.classes)).tolist())
     return sorted(classes - unread)

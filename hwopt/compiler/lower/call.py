@@ -71,7 +71,7 @@ class Check:
     """Something that inputs must fulfil, found out while the model runs.
 
     Attributes:
-        fails: a bool scalar in Relax, true where an input is wrong.
+        fails: an int32 of shape (1,) in Relax, not zero where an input is wrong.
         sentence: what is wrong then.
     """
 
@@ -241,7 +241,7 @@ class Call:
         return Tensor(spec, expr, tuple(range(len(spec.shape))) if order is None else order)
 
     def check(self, fails: Any, sentence: str) -> None:
-        """Let the model say a sentence where a bool scalar is true."""
+        """Let the model say a sentence where an int32 of shape (1,) is not zero."""
         self.module.checks.append(Check(fails, sentence))
 
 

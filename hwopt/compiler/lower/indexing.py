@@ -14,6 +14,8 @@ from hwopt.compiler.lower.call import Call, Converter, Spec, Tensor
 from hwopt.compiler.lower.movement import expanded, sliced
 
 op = relax.op
+#: TVM's pattern of kernels that move elements; by itself it takes indirect ones for anything.
+_INJECTIVE = {"op_pattern": 2}
 
 
 def checked(call: Call, index: Tensor, size: int, what: str, from_behind: bool = True) -> Any:
@@ -40,18 +42,13 @@ def checked(call: Call, index: Tensor, size: int, what: str, from_behind: bool =
         return data
 
     def outside(numbers: te.Tensor) -> te.Tensor:
-        axes = [te.reduce_axis((0, n), name="i") for n in numbers.shape]
+        along = [te.reduce_axis((0, n), name="i") for n in numbers.shape]
 
-        def wrong() -> Any:
-            one = numbers(*axes)
-            is_outside = tirx.any(one < least, one >= size)
-            return te.max(tirx.Cast("int32", is_outside), axis=axes)
+        def wrong(_: Any) -> Any:
+            one = numbers(*along)
+            return te.max(tirx.Cast("int32", tirx.any(one < least, one >= size)), axis=along)
 
-        if not axes:
-            one = numbers()
-            return compute((), lambda: tirx.any(one < least, one >= size), name="outside")
-        found = compute((), wrong, name="outside")
-        return compute((), lambda: found() > 0, name="is_outside")
+        return compute((1,), wrong, "outside")
 
     def inside(numbers: te.Tensor) -> te.Tensor:
         def at(*place: Any) -> Any:
@@ -62,7 +59,8 @@ def checked(call: Call, index: Tensor, size: int, what: str, from_behind: bool =
 
         return compute(numbers.shape, at, name="inside")
 
-    call.check(call.te(outside, data, name="check_indices"), sentence)
+    numbered = data if index.shape else call.emit(op.reshape(data, (1,)))
+    call.check(call.te(outside, numbered, name="check_indices"), sentence)
     return call.te(inside, data, name="indices")
 
 
@@ -79,7 +77,7 @@ def taken(call: Call, data: Any, places: Any, axis: int) -> Any:
 
         return compute(shape, at, "take")
 
-    return call.te(describe, data, places)
+    return call.te(describe, data, places, attrs=_INJECTIVE)
 
 
 def embedding(call: Call, weight: Tensor, index: Tensor, *_: Any) -> Tensor:

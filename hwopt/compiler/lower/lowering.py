@@ -21,7 +21,7 @@ from hwopt.graph.module import at_batch, to_torch_argument
 #: The attribute of ``main`` with one sentence for each check; their results follow the outputs.
 CHECKS = "hwopt.checks"
 #: What has no kernels: the compiler would have to take it for something else.
-_REFUSED_DTYPES = frozenset({"complex64", "complex128"})
+_REFUSED_DTYPES = frozenset({"complex64", "complex128", "float16", "bfloat16"})
 
 
 def lower(graph: Graph, batch: int = 1) -> tvm.IRModule:
@@ -33,7 +33,7 @@ def lower(graph: Graph, batch: int = 1) -> tvm.IRModule:
 
     Returns:
         A module whose function ``main`` takes the inputs and returns a tuple of the outputs, then
-        one bool for each check (see :data:`CHECKS`). Parameters are constants.
+        one int32 for each check (see :data:`CHECKS`). Parameters are constants.
 
     Raises:
         HwoptError: if an operator, or an argument of it, is not supported; the node is named.
@@ -88,6 +88,7 @@ class _Lowering:
 
     def output(self, operand: Operand) -> Any:
         tensor = self.read(operand)
+        _refuse_dtype("an output", tensor.spec)
         expr = Call(self.module, "output", "the output", (tensor.spec,)).plain(tensor)
         return self.module.builder.emit(expr)
 
@@ -296,7 +297,10 @@ def _computed_now(
 
 def _refuse_dtype(place: str, spec: Spec) -> None:
     if spec.dtype in _REFUSED_DTYPES:
-        raise HwoptError(f"{place}: {spec.dtype} numbers cannot be compiled")
+        raise HwoptError(
+            f"{place}: {spec.dtype} numbers cannot be compiled: convert the model, with .float() for "
+            "example"
+        )
 
 
 def _compare(result: Tensor, spec: Spec, place: str) -> None:

@@ -181,6 +181,9 @@ def batch_norm_behind(graph: Graph, node: Node) -> str | None:
     users = graph.users(node.name)
     if len(users) != 1 or users[0].op != "batch_norm" or Value(node.name) in graph.outputs.values():
         return None
+    # Channels of a linear layer are its last dimension, those of a batch norm always the second.
+    if node.op == "linear" and len(node.output.shape) != 2:
+        return None
     mean = users[0].parameter("running_mean")
     return mean if mean is not None and len(graph.parameter_users(mean)) == 1 else None
 

@@ -74,6 +74,17 @@ def loads(expression: Any) -> set[Any]:
     return found
 
 
+def is_indirect(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Return whether a block reads where another buffer says."""
+    found: list[bool] = []
+
+    def visit(load: Any) -> None:
+        found.extend(bool(loads(index)) for index in load.indices)
+
+    tvm_ffi.structural_walk(schedule.get(block).body, (TensorLoad, visit), order="post")
+    return any(found)
+
+
 def work(func: tirx.PrimFunc) -> int:
     """Return the number of block runs in the whole kernel."""
     schedule = s_tir.Schedule(func)

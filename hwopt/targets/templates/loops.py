@@ -100,7 +100,7 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, parallel: bool, target
     if not spatial or (reduction and _extent(schedule, spatial[-1]) < SHORTEST_VECTOR_LOOP):
         outer = _reduce_in_lanes(schedule, block, spatial, reduction, target)
     else:
-        outer, vector = _vector_loop(schedule, spatial, target)
+        outer, vector = _vector_loop(schedule, block, spatial, target)
         schedule.reorder(*outer, *reduction, vector)
         if reduction:
             _accumulate_locally(schedule, block, outer)
@@ -112,13 +112,18 @@ def _schedule_block(schedule: s_tir.Schedule, block: Any, parallel: bool, target
 
 
 def _vector_loop(
-    schedule: s_tir.Schedule, spatial: list[Any], target: Target
+    schedule: s_tir.Schedule, block: Any, spatial: list[Any], target: Target
 ) -> tuple[list[Any], Any]:
     """Return the outer loops, and an innermost one short enough to vectorise."""
     *outer, inner = spatial
     length = _extent(schedule, inner)
     if length <= LONGEST_VECTOR_LOOP:
         return outer, inner
+    if length % target.float_lanes and analysis.is_indirect(schedule, block):
+        # TVM cannot cut loops that read where another tensor says: vectors that leave no rest.
+        longest = max(n for n in range(1, LONGEST_VECTOR_LOOP + 1) if length % n == 0)
+        blocks, vector = schedule.split(inner, [None, longest])
+        return [*outer, blocks], vector
     blocks, vector = schedule.split(inner, [None, target.float_lanes])
     if length % target.float_lanes:
         schedule.annotate(blocks, tvm_build.PARTITION, True)
