@@ -6,6 +6,8 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
+from hwopt.compiler.loops import is_float, is_nan
+
 #: Of more numbers all pairs are too many.
 MOST = 64
 
@@ -13,7 +15,7 @@ MOST = 64
 def legalize(builder: relax.BlockBuilder, call: relax.Call) -> Any:
     """Compute ``relax.topk`` by counting for each number those that come before it.
 
-    Of equal numbers the first one comes first; NaN has no place among others. Values and indices
+    Of equal numbers the first one comes first; NaN is larger than all others. Values and indices
     are kernels of their own, so that one that nobody reads is not computed.
     """
     attrs = call.attrs
@@ -34,7 +36,12 @@ def legalize(builder: relax.BlockBuilder, call: relax.Call) -> Any:
             other = te.reduce_axis((0, count), "other")
             this, that = numbers(*index), numbers(*moved(index, other))
             larger = that > this if attrs.largest else that < this
-            is_before = tirx.any(larger, tirx.all(that == this, other < index[axis]))
+            equal = that == this
+            if is_float(this):
+                ahead, behind = (that, this) if attrs.largest else (this, that)
+                larger = tirx.any(larger, tirx.all(is_nan(ahead), tirx.Not(is_nan(behind))))
+                equal = tirx.any(equal, tirx.all(is_nan(this), is_nan(that)))
+            is_before = tirx.any(larger, tirx.all(equal, other < index[axis]))
             return te.sum(tirx.Select(is_before, 1, 0), other)
 
         return te.compute(shape, before, "places")

@@ -10,7 +10,7 @@ import torch
 from tvm import relax, tirx
 
 from hwopt.compiler.loops import broadcasting, dtype_of, is_nan, like
-from hwopt.compiler.lower.call import Call, Converter, Order, Tensor
+from hwopt.compiler.lower.call import Call, Converter, Order, Spec, Tensor
 
 op = relax.op
 RESULT, OPERANDS = "result", "operands"
@@ -93,7 +93,7 @@ def _multiply(x: Any, y: Any) -> Any:
 
 def reversed_difference(call: Call, x: Any, other: Any, alpha: Any = 1) -> Tensor:
     """Convert ``rsub``: ``other - alpha * self``."""
-    return scaled(op.subtract)(call, other, x, alpha)
+    return subtract(call, other, x, alpha)
 
 
 def clamp(call: Call, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
@@ -145,6 +145,72 @@ def compared(function: Callable[..., Any]) -> Converter:
         return elementwise(call, function, operands, "uint8" if dtype == "bool" else dtype)
 
     return convert
+
+
+def equality(function: Callable[..., Any], of_floats: Callable[..., Any]) -> Converter:
+    """Return a converter for ``eq`` or ``ne``: TVM takes ``x == x`` for true, of NaN too."""
+    of_others = compared(function)
+
+    def convert(call: Call, x: Any, y: Any) -> Tensor:
+        dtype = call.promoted(x, y)
+        if dtype.startswith("float"):
+            return elementwise_loops(call, of_floats, (x, y), dtype)
+        return of_others(call, x, y)
+
+    return convert
+
+
+def _are_equal(x: Any, y: Any) -> Any:
+    return tirx.Select(x <= y, x >= y, tirx.const(False, "bool"))
+
+
+def _are_unequal(x: Any, y: Any) -> Any:
+    return tirx.Select(x <= y, x < y, tirx.const(True, "bool"))
+
+
+def negated(x: Any) -> Any:
+    """Return the opposite truth value, by a number: TVM takes ``not x < y`` for ``x >= y``."""
+    return tirx.const(1, "uint8") - tirx.Cast("uint8", x) > tirx.const(0, "uint8")
+
+
+def _logical_not(call: Call, x: Tensor) -> Tensor:
+    return elementwise_loops(call, negated, (x,), "bool")
+
+
+def _bitwise_not(call: Call, x: Tensor) -> Tensor:
+    return _logical_not(call, x) if x.dtype == "bool" else unary(op.bitwise_not)(call, x)
+
+
+def multiply(call: Call, x: Any, y: Any) -> Tensor:
+    """Convert ``mul``: TVM takes a product with the number zero for zero, of NaN too."""
+    if call.dtype.startswith("float") and any(map(is_zero, (x, y))):
+        operands = tuple(unfolded(one, call.dtype) for one in (x, y))
+        return elementwise_loops(call, lambda a, b: a * b, operands, call.dtype)
+    return computed(_multiply)(call, x, y)
+
+
+def subtract(call: Call, x: Any, y: Any, alpha: Any = 1) -> Tensor:
+    """Convert ``sub``: TVM takes ``x - x`` for zero, of NaN and infinity too."""
+    is_same = isinstance(x, Tensor) and isinstance(y, Tensor) and x.expr is not None
+    if is_same and x.expr.same_as(y.expr) and x.order == y.order and call.dtype.startswith("float"):
+        factor = unfolded(-alpha, call.dtype)
+        return elementwise_loops(call, lambda a, b, by: a + b * by, (x, y, factor), call.dtype)
+    return scaled(op.subtract)(call, x, y, alpha)
+
+
+def is_zero(x: Any) -> bool:
+    """Return whether an operand is the number zero, or a tensor known to be one zero."""
+    if isinstance(x, Tensor):
+        return x.constant is not None and x.constant.numel() == 1 and not x.constant.any()
+    return bool(x == 0)
+
+
+def unfolded(x: Any, dtype: str) -> Tensor:
+    """Return an operand as a tensor, with which TVM does not calculate while it compiles."""
+    if isinstance(x, Tensor):
+        return x
+    number = torch.tensor(x, dtype=getattr(torch, dtype))
+    return Tensor(Spec.of(number), constant=number)
 
 
 def logical(function: Callable[..., Any]) -> Converter:
@@ -211,12 +277,12 @@ def _is_infinite(x: Any) -> Any:
 CONVERTERS: dict[str, Converter] = {
     "add.Tensor": scaled(_add),
     "add.Scalar": scaled(_add),
-    "sub.Tensor": scaled(op.subtract),
-    "sub.Scalar": scaled(op.subtract),
+    "sub.Tensor": subtract,
+    "sub.Scalar": subtract,
     "rsub.Scalar": reversed_difference,
     "rsub.Tensor": reversed_difference,
-    "mul.Tensor": computed(_multiply),
-    "mul.Scalar": computed(_multiply),
+    "mul.Tensor": multiply,
+    "mul.Scalar": multiply,
     "maximum.default": computed(op.maximum),
     "minimum.default": computed(op.minimum),
     "clamp.default": clamp,
@@ -243,10 +309,10 @@ CONVERTERS: dict[str, Converter] = {
         _dropout,
     ),
     "lift_fresh_copy.default": to_dtype,
-    "eq.Tensor": compared(op.equal),
-    "eq.Scalar": compared(op.equal),
-    "ne.Tensor": compared(op.not_equal),
-    "ne.Scalar": compared(op.not_equal),
+    "eq.Tensor": equality(op.equal, _are_equal),
+    "eq.Scalar": equality(op.equal, _are_equal),
+    "ne.Tensor": equality(op.not_equal, _are_unequal),
+    "ne.Scalar": equality(op.not_equal, _are_unequal),
     "gt.Tensor": compared(op.greater),
     "gt.Scalar": compared(op.greater),
     "ge.Tensor": compared(op.greater_equal),
@@ -258,14 +324,14 @@ CONVERTERS: dict[str, Converter] = {
     "logical_and.default": logical(op.logical_and),
     "logical_or.default": logical(op.logical_or),
     "logical_xor.default": logical(op.logical_xor),
-    "logical_not.default": logical(op.logical_not),
+    "logical_not.default": _logical_not,
     "bitwise_and.Tensor": bitwise(op.bitwise_and, op.logical_and),
     "bitwise_and.Scalar": bitwise(op.bitwise_and, op.logical_and),
     "bitwise_or.Tensor": bitwise(op.bitwise_or, op.logical_or),
     "bitwise_or.Scalar": bitwise(op.bitwise_or, op.logical_or),
     "bitwise_xor.Tensor": bitwise(op.bitwise_xor, op.logical_xor),
     "bitwise_xor.Scalar": bitwise(op.bitwise_xor, op.logical_xor),
-    "bitwise_not.default": bitwise(op.bitwise_not, op.logical_not),
+    "bitwise_not.default": _bitwise_not,
     "abs.default": _absolute,
     "neg.default": unary(op.negative),
     "sign.default": _sign,

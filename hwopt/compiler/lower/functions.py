@@ -13,8 +13,10 @@ from hwopt.compiler.lower.elementwise import (
     clamp,
     elementwise,
     elementwise_loops,
+    is_zero,
     loops,
     unary,
+    unfolded,
 )
 from hwopt.compiler.lower.movement import expanded
 
@@ -68,6 +70,9 @@ def _float_floor_quotient(x: Any, y: Any) -> Any:
 
 def divide(call: Call, x: Any, y: Any, rounding_mode: str | None = None) -> Tensor:
     """Convert ``div`` with each of torch's roundings."""
+    if rounding_mode is None and call.dtype.startswith("float") and is_zero(x):
+        zero = unfolded(x, call.dtype)
+        return elementwise_loops(call, lambda a, b: a / b, (zero, y), call.dtype)
     if rounding_mode is None:
         return elementwise(call, op.divide, (x, y), call.dtype)
     on_floats, on_ints = {

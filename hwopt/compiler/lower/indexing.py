@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tvm import relax, te, tirx
 
-from hwopt.compiler.loops import compute
+from hwopt.compiler.loops import broadcasting, compute, dtype_of, is_nan, like
 from hwopt.compiler.lower.call import Call, Converter, Spec, Tensor
 from hwopt.compiler.lower.movement import expanded, sliced
 
@@ -366,6 +366,18 @@ def masked_scatter(call: Call, x: Tensor, mask: Tensor, source: Tensor) -> Tenso
     return call.result(call.emit(op.where(asked, shaped, call.plain(x))))
 
 
+def _key(x: Any) -> Any:
+    """Return a whole number that grows with a float; NaN has the largest.
+
+    The bits of floats below zero fall where the numbers grow, all but the first.
+    """
+    bits, largest = {"float32": ("int32", 2**31 - 1), "float64": ("int64", 2**63 - 1)}[dtype_of(x)]
+    one = tirx.reinterpret(bits, x)
+    ordered = tirx.Select(one < 0, tirx.bitwise_xor(one, tirx.const(largest, bits)), one)
+    ordered = tirx.Select(x == like(x, 0), tirx.const(0, bits), ordered)
+    return tirx.Select(is_nan(x), tirx.const(largest, bits), ordered)
+
+
 def sort(call: Call, x: Tensor, dim: int = -1, descending: bool = False, **_: Any) -> list[Tensor]:
     """Convert ``sort``: equal numbers stay in their sequence."""
     if not x.shape:
@@ -376,7 +388,10 @@ def sort(call: Call, x: Tensor, dim: int = -1, descending: bool = False, **_: An
         return [call.temporary(call.plain(values, "bool"), x.spec), places]
     axis = dim % len(x.shape)
     data = call.plain(x)
-    places = call.emit(op.argsort(data, axis, descending, "int64"))
+    keys = data
+    if x.dtype.startswith("float"):
+        keys = call.te(broadcasting(_key, x.shape), data, name="sort_keys")
+    places = call.emit(op.argsort(keys, axis, descending, "int64"))
     found = call.emit(op.gather_elements(data, places, axis))
     return [call.temporary(found, x.spec), call.temporary(places, Spec(x.shape, "int64"))]
 

@@ -11,11 +11,11 @@ import tvm
 from torch import fx
 from tvm import relax
 
-from hwopt.compiler.lower.call import Call, Module, Spec, Tensor
+from hwopt.compiler.lower.call import Call, Converter, Module, Spec, Tensor
 from hwopt.compiler.lower.decompose import decomposed
 from hwopt.compiler.lower.table import CONVERTERS, key
 from hwopt.errors import HwoptError, last_line
-from hwopt.graph import Graph, Node, Operand, Parameter, Value, operators
+from hwopt.graph import Graph, Node, Operand, Value, operators
 from hwopt.graph.module import at_batch, to_torch_argument
 
 #: The attribute of ``main`` with one sentence for each check; their results follow the outputs.
@@ -48,6 +48,8 @@ class _Lowering:
         self.graph, self.batch = graph, batch
         self.module = Module(relax.BlockBuilder())
         self.values: dict[Value, Tensor] = {}
+        self.known: dict[Any, tuple[list[Tensor], Any]] = {}
+        self.parameters: dict[str, Tensor] = {}
 
     def run(self) -> tvm.IRModule:
         builder = self.module.builder
@@ -93,10 +95,12 @@ class _Lowering:
         return self.module.builder.emit(expr)
 
     def read(self, operand: Operand) -> Tensor:
-        if isinstance(operand, Parameter):
+        if isinstance(operand, Value):
+            return self.values[operand]
+        if operand.name not in self.parameters:
             constant = self.graph.parameter(operand.name).detach()
-            return Tensor(Spec.of(constant), constant=constant)
-        return self.values[operand]
+            self.parameters[operand.name] = Tensor(Spec.of(constant), constant=constant)
+        return self.parameters[operand.name]
 
     def node(self, node: Node) -> None:
         specs = tuple(Spec(spec.at(self.batch), spec.dtype) for spec in node.outputs)
@@ -152,6 +156,27 @@ class _Lowering:
             )
         if converter is None:
             return self.decomposed(function, positional, keywords, place)
+        # The same of the same is one tensor: converters see that ``x - x`` is no matter of numbers.
+        arguments = (positional, keywords)
+        same = (function, _identity(arguments))
+        if same not in self.known:
+            results = self.converted(converter, function, positional, keywords, specs, place)
+            self.known[same] = (
+                results,
+                arguments,
+            )  # which keeps the identities that it is known by
+        return self.known[same][0]
+
+    def converted(
+        self,
+        converter: Converter,
+        function: torch._ops.OpOverload,
+        positional: list[Any],
+        keywords: dict[str, Any],
+        specs: tuple[Spec, ...],
+        place: str,
+    ) -> list[Tensor]:
+        """Return what a converter emits, compared with what torch says of it."""
         call = Call(self.module, function._opname, place, specs)
         try:
             found = converter(call, *positional, **keywords)
@@ -222,6 +247,17 @@ class _Leaf:
     def __init__(self, leaves: list[Tensor], tensor: Tensor) -> None:
         self.number = len(leaves)
         leaves.append(tensor)
+
+
+def _identity(given: Any) -> Any:
+    """Return what is equal for the same tensors and equal numbers, of equal types and signs."""
+    if isinstance(given, Tensor):
+        return id(given) if given.constant is None else (id(given.constant), given.shape)
+    if isinstance(given, list | tuple):
+        return tuple(map(_identity, given))
+    if isinstance(given, dict):
+        return tuple((name, _identity(one)) for name, one in given.items())
+    return repr(given)
 
 
 def _replaced(given: Any, kind: type, by: Callable[[Any], Any]) -> Any:
@@ -298,8 +334,8 @@ def _computed_now(
 def _refuse_dtype(place: str, spec: Spec) -> None:
     if spec.dtype in _REFUSED_DTYPES:
         raise HwoptError(
-            f"{place}: {spec.dtype} numbers cannot be compiled: convert the model, with .float() for "
-            "example"
+            f"{place}: {spec.dtype} numbers cannot be compiled: convert the model, for example "
+            "with .float()"
         )
 
 
