@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Gradients = Callable[[list[Any], list[bool], Tensor], tuple[Tensor | None, ...]]
-"""From arguments, which of them want a gradient, and the result's gradient, to one for each."""
+Gradients = Callable[..., tuple[Tensor | None, ...]]
+"""From arguments, which of them want a gradient, and the results' gradients, to one for each."""
 
 
-def define(function: Callable[..., Tensor], schema: str, gradients: Gradients | None = None) -> Any:
+def define(function: Callable[..., Any], schema: str, gradients: Gradients | None = None) -> Any:
     """Return the function as the torch operator ``hwopt::NAME``, with gradients.
 
     Only the arguments are kept for the backward, none of what the function makes on the way.
 
     Args:
-        function: of tensors and numbers to one new tensor.
+        function: of tensors and numbers to one new tensor, or a tuple of them.
         schema: its arguments and result as torch writes them.
         gradients: by default torch's of the function, which then runs again.
     """
@@ -32,29 +32,29 @@ def define(function: Callable[..., Tensor], schema: str, gradients: Gradients | 
     return operator
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.places = [place for place, given in enumerate(inputs) if isinstance(given, Tensor)]
     ctx.others = [None if place in ctx.places else given for place, given in enumerate(inputs)]
     ctx.save_for_backward(*(inputs[place] for place in ctx.places))
 
 
 def _backward(gradients: Gradients) -> Callable[..., tuple[Tensor | None, ...]]:
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *found: Tensor) -> tuple[Tensor | None, ...]:
         arguments = list(ctx.others)
         for place, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
             arguments[place] = tensor
         # Of arguments that the call left out torch says nothing.
         left_out = len(arguments) - len(ctx.needs_input_grad)
-        return gradients(arguments, [*ctx.needs_input_grad, *[False] * left_out], gradient)
+        return gradients(arguments, [*ctx.needs_input_grad, *[False] * left_out], *found)
 
     return backward
 
 
-def _of_torch(function: Callable[..., Tensor]) -> Gradients:
+def _of_torch(function: Callable[..., Any]) -> Gradients:
     """Return the gradients that torch finds for a function."""
 
     def gradients(
-        arguments: list[Any], wanted: list[bool], gradient: Tensor
+        arguments: list[Any], wanted: list[bool], *found: Tensor
     ) -> tuple[Tensor | None, ...]:
         given = [
             argument.detach().requires_grad_(asked) if isinstance(argument, Tensor) else argument
@@ -63,8 +63,12 @@ def _of_torch(function: Callable[..., Tensor]) -> Gradients:
         with torch.enable_grad():
             result = function(*given)
         places = [place for place, asked in enumerate(wanted) if asked]
-        found = torch.autograd.grad(result, [given[place] for place in places], gradient)
-        by_place = dict(zip(places, found, strict=True))
+        results = result if isinstance(result, tuple) else (result,)
+        pairs = [(one, g) for one, g in zip(results, found, strict=True) if one.requires_grad]
+        made = torch.autograd.grad(
+            [one for one, _ in pairs], [given[place] for place in places], [g for _, g in pairs]
+        )
+        by_place = dict(zip(places, made, strict=True))
         return tuple(by_place.get(place) for place in range(len(given)))
 
     return gradients

@@ -33,6 +33,14 @@ def linear(graph: Graph, node: Node) -> int:
     return node.output.elements() * graph.spec(node.operands["weight"]).at()[-1]
 
 
+def recurrent(graph: Graph, node: Node) -> int:
+    """Steps x rows x the weights of a cell."""
+    steps, rows, _ = graph.spec(node.operands["input"]).at()
+    roles = ("input_weight", "hidden_weight", "projection")
+    weights = (node.operands[role] for role in roles if role in node.operands)
+    return steps * rows * sum(graph.spec(weight).elements() for weight in weights)
+
+
 def advection_diffusion(graph: Graph, node: Node) -> int:
     """Products of the step: previous, sums and differences of neighbours, divergence, source."""
     products = 7 if "source" in node.operands else 6

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.graph import advection_diffusion, anchors, binary, cond, mac_counts
+from hwopt.graph import advection_diffusion, anchors, binary, cond, mac_counts, recurrent
 from hwopt.graph.operator_table import MAC_COUNTS, NAMED
 from hwopt.graph.types import Node, Operands
 
@@ -113,7 +113,7 @@ class Argument:
 
 _REGISTRY: dict[str, Operator] = {}
 _BY_TARGET: dict[str, str] = {}
-_DECOMPOSITIONS: dict[Any, Callable[..., torch.Tensor]] = {}
+_DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {}
 #: Other ATen operators that mean the same, with the arguments that are named differently.
 _SYNONYMS: dict[str, tuple[str, Mapping[str, str]]] = {
     "aten.view.default": ("reshape", {"size": "shape"}),
@@ -149,7 +149,7 @@ def get(name: str) -> Operator:
     return _REGISTRY.get(name) or _passed_through(name)
 
 
-def decompositions() -> dict[Any, Callable[..., torch.Tensor]]:
+def decompositions() -> dict[Any, Callable[..., Any]]:
     """Return our own torch operators in torch's, for those that know no others.
 
     See ``torch.export.ExportedProgram.run_decompositions``.
@@ -186,6 +186,7 @@ for _operator, _plain, _macs in (
     ),
     (anchors.OPERATOR, anchors.interpolate_anchors, mac_counts.interpolate_anchors),
     (cond.OPERATOR, cond.cond, mac_counts.none),
+    (recurrent.OPERATOR, recurrent.recurrent, mac_counts.recurrent),
 ):
     _target = str(_operator._opoverload)
     _DECOMPOSITIONS[_operator._opoverload] = _plain

@@ -20,6 +20,7 @@ from hwopt.graph.canonical import canonical
 from hwopt.graph.cleanup import remove_unused
 from hwopt.graph.functionalize import functionalized
 from hwopt.graph.graph import Graph
+from hwopt.graph.recurrent_layers import add_recurrent, is_recurrent
 from hwopt.graph.symbols import batch_multiple
 from hwopt.graph.types import Dimension, Operands, Parameter, TensorSpec, Value
 
@@ -112,8 +113,12 @@ class _Builder:
         if node.target is operator.getitem:
             source, index = node.args
             value = self.read[source]  # type: ignore[index]
-            assert isinstance(value, Value) and isinstance(index, int)
-            self.read[node] = Value(value.node, index)
+            assert isinstance(index, int)
+            if isinstance(value, tuple):
+                self.read[node] = value[index]  # type: ignore[assignment]
+            else:
+                assert isinstance(value, Value)
+                self.read[node] = Value(value.node, index)
             return
         if not isinstance(node.target, torch._ops.OpOverload):
             raise HwoptError(f"{_where(node)}: {node.target} (control flow) is not supported yet")
@@ -135,6 +140,10 @@ class _Builder:
             elif not (known.is_tensor and converted is None):
                 attributes[role] = converted
         name = self.graph.unique_name(self.name(node))
+        if is_recurrent(op.name):
+            results = add_recurrent(self.graph, name, op.name, operands, attributes)
+            self.read[node] = results if len(results) > 1 else results[0]
+            return
         call = canonical(self.graph, name, op.name, operands, attributes, node)
         self.read[node] = self.graph.add_node(name, *call)
 

@@ -164,7 +164,7 @@ class _Lowering:
             self.known[same] = (
                 results,
                 arguments,
-            )  # which keeps the identities that it is known by
+            )  # which keep the identities
         return self.known[same][0]
 
     def converted(

@@ -11,6 +11,7 @@ from hwopt.compiler.lower import (
     normalization,
     own,
     pools,
+    recurrent,
     reductions,
     resize,
 )
@@ -28,6 +29,7 @@ CONVERTERS: dict[str, Converter] = {
     **pools.CONVERTERS,
     **resize.CONVERTERS,
     **own.CONVERTERS,
+    **recurrent.CONVERTERS,
 }
 
 

@@ -20,10 +20,18 @@ from hwopt.targets.templates.register_tile import RegisterTile, can_read_through
 from hwopt.targets.templates.register_tile_space import BINARY
 from hwopt.targets.templates.separable import Separable, can_follow
 from hwopt.targets.templates.winograd_tile import Winograd
+from hwopt.targets.templates.written import Written
 
 __all__ = ["TEMPLATES", "Config", "Fastest", "Template", "by_name", "can_merge", "find", "first"]
 
-TEMPLATES: tuple[Template, ...] = (GpuThreads(), Winograd(), Separable(), RegisterTile(), Loops())
+TEMPLATES: tuple[Template, ...] = (
+    GpuThreads(),
+    Written(),
+    Winograd(),
+    Separable(),
+    RegisterTile(),
+    Loops(),
+)
 
 LEGALIZATIONS: dict[str, Legalization] = {
     "relax.nn.conv2d": conv2d.legalize,
