@@ -30,6 +30,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+#: The last entry of a sealed file, and what stands there while the seal is made.
+SEAL, _NO_SEAL = "sha256", "0" * 64
+
 #: What says that a folder is an artefact ...
 MANIFEST_FILE = "manifest.json"
 #: ... or a finished job.
@@ -122,6 +125,31 @@ def read_json(path: Path) -> Any:
         raise HwoptError(f"{path} is damaged: not valid JSON ({error})") from None
 
 
+def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+    """Write ``value`` as JSON with the hash of the file's own bytes as its last entry."""
+    unsealed = json.dumps({**value, SEAL: _NO_SEAL}, indent=2) + "\n"
+    seal = hashlib.sha256(unsealed.encode()).hexdigest()
+    before, _, after = unsealed.rpartition(_NO_SEAL)
+    with atomic_file(path) as temporary:
+        temporary.write_text(before + seal + after, encoding="utf-8")
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_sealed_json` wrote, without the seal.
+
+    Raises:
+        HwoptError: if the file is missing, is not JSON, or any byte of it was changed.
+    """
+    document = read_json(path)
+    seal = document.pop(SEAL, None) if isinstance(document, dict) else None
+    before, _, after = path.read_bytes().rpartition(str(seal).encode())
+    unsealed = before + _NO_SEAL.encode() + after
+    if seal is None or hashlib.sha256(unsealed).hexdigest() != seal:
+        raise HwoptError(f"{path} is damaged or was changed: its seal is wrong")
+    found: dict[str, Any] = document
+    return found
+
+
 def append_line(path: Path, line: str) -> None:
     """Append a line in one write, on disk before this returns.
 
@@ -160,6 +188,12 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise HwoptError(f"{path} was written by another process meanwhile") from error
         raise
+    except Exception as error:
+        # Safetensors has an error of its own for what the system says.
+        if type(error).__name__ != "SafetensorError" or "o space left" not in str(error):
+            raise
+        message = f"the disk is full: {path} was not written; free some space and run again"
+        raise HwoptError(message) from error
 
 
 def _permissions(mode: int) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,6 +18,7 @@ from hwopt.compiler.latency import Latency, measure
 from hwopt.compiler.machines import BoardMachine, Machine
 from hwopt.compiler.manifest import Manifest
 from hwopt.compiler.plan import INFERENCE
+from hwopt.compiler.stream import Stream
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ class Artifact:
     """A compiled model in a folder; calling it runs it.
 
     It takes numpy arrays or torch tensors of the shapes and dtypes in ``manifest.inputs`` and
-    returns the same kind: one array, or a tuple where the model has several outputs. Calls share
-    their memory: one at a time.
+    returns the same kind: one array, or a tuple where the model has several outputs. It keeps
+    nothing between calls (see :meth:`stream` for models that do) and may be called from several
+    threads and forked processes; the calls of one artefact take turns, as they share their memory.
 
     Attributes:
         path: the folder.
@@ -41,6 +44,7 @@ class Artifact:
         self.path = path
         self.manifest = manifest
         self._machine = machine
+        self._turn = threading.RLock()
         # Looked up once: a call of a small model takes tens of microseconds.
         self._dtypes = [np.dtype(spec.dtype) for spec in manifest.inputs]
 
@@ -75,9 +79,43 @@ class Artifact:
                 outside of what it indexes; or if the device that the artefact is for is not within
                 reach.
         """
-        self.set_inputs(inputs)
-        self._run()
-        return like(inputs[0], [array.copy() for array in self._machine.memory.outputs])
+        outputs = self.outputs(inputs)
+        return like(inputs[0] if inputs else outputs[0], outputs)
+
+    def outputs(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """Run the model once; return all outputs as arrays.
+
+        Raises:
+            HwoptError: as a call does.
+        """
+        with self._turn:
+            self.set_inputs(inputs)
+            self._run()
+            return [array.copy() for array in self._machine.memory.outputs]
+
+    def stream(self, states: Mapping[str, str]) -> Stream:
+        """Return the model with a memory of its own: some inputs are outputs of the call before.
+
+        Args:
+            states: from the name of an input to that of the output that it is next.
+
+        Raises:
+            HwoptError: if there is no such input or output, or shape or dtype differ.
+
+        >>> import hwopt, torch
+        >>> class Sum(torch.nn.Module):
+        ...     def forward(self, x, total):
+        ...         return x + total
+        >>> one = torch.ones(1)
+        >>> artifact = hwopt.compile(Sum(), (one, one), trials=0)
+        >>> stream = artifact.stream({"total": "output"})
+        >>> stream(one), stream(one)
+        (tensor([1.]), tensor([2.]))
+        >>> stream.reset()
+        >>> stream(one)
+        tensor([1.])
+        """
+        return Stream(self, states)
 
     def _run(self, function: str = INFERENCE) -> None:
         self._machine.run(function)
@@ -126,8 +164,8 @@ class Artifact:
                     f"{', '.join(map(str, spec.shape[1:]))}] with the same n for all inputs, at "
                     f"least 1, not {array.dtype} {list(array.shape)}"
                 )
-        machine = self._machine
-        found = predict(self.manifest.plan, machine.memory.arrays, self._run, given)
+        with self._turn:
+            found = predict(self.manifest.plan, self._machine.memory.arrays, self._run, given)
         return like(inputs[0], found)
 
     def graph(self) -> Graph:

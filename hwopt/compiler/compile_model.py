@@ -22,11 +22,12 @@ from hwopt.compiler.manifest import (
     Comparison,
     Manifest,
     TargetDescription,
+    write_manifest,
 )
 from hwopt.compiler.plan import write_constants
 from hwopt.compiler.prepare import Prepared, prepare
 from hwopt.errors import HwoptError
-from hwopt.files import atomic_folder, check_replaceable, sha256, write_json
+from hwopt.files import atomic_folder, check_replaceable, sha256
 from hwopt.graph import Graph
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ def compile(
             compile_seconds=round(time.perf_counter() - start, 2),
             files={file.name: sha256(file) for file in sorted(temporary.iterdir())},
         )
-        write_json(temporary / MANIFEST_FILE, manifest.model_dump(mode="json"))
+        write_manifest(temporary, manifest)
         manifest.compared = _compared(temporary, chosen, prepared) if check else _UNCHECKED
         manifest.compile_seconds = round(time.perf_counter() - start, 2)
-        write_json(temporary / MANIFEST_FILE, manifest.model_dump(mode="json"))
+        write_manifest(temporary, manifest)
     artifact = load(folder, target=chosen)
     if output is None:
         weakref.finalize(artifact, shutil.rmtree, folder, ignore_errors=True)

@@ -15,7 +15,7 @@ from hwopt.compiler.plan import INFERENCE, Call
 from hwopt.errors import HwoptError, first_line
 from hwopt.targets import gpu
 from hwopt.targets.runtime import load_runtime
-from hwopt.targets.threads import use_threads
+from hwopt.targets.threads import call_kernels, use_threads
 
 if TYPE_CHECKING:
     from hwopt.targets import Target
@@ -61,8 +61,12 @@ class ThisMachine:
 
     def run(self, function: str = INFERENCE) -> None:
         """Run a function once."""
-        use_threads(self._asked)
-        self._function(function)(*self._parameters)
+
+        def called() -> None:
+            use_threads(self._asked)
+            self._function(function)(*self._parameters)
+
+        call_kernels(called)
 
     def kernel(self, call: Call) -> Callable[[], None]:
         """Return one call of a kernel; an artefact itself has no such calls between its kernels."""
@@ -91,9 +95,11 @@ class GpuMachine:
         self._parameters = [
             tvm.runtime.tensor(array, tvm.cuda(0)) for array in self.memory.parameters
         ]
-        *self._copied, _constants, _workspace = zip(
+        *self._copied, _constants, workspace = zip(
             self.memory.parameters, self._parameters, strict=True
         )
+        if self.memory.checks:  # they stand in it
+            self._copied.append(workspace)
 
     def run(self, function: str = INFERENCE) -> None:
         """Copy the inputs to the GPU, run a function once, and copy the outputs back.

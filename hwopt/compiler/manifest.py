@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hwopt.compiler.footprint import Footprint
 from hwopt.compiler.plan import Plan
 from hwopt.errors import HwoptError
-from hwopt.files import MANIFEST_FILE, read_json, sha256, write_json
+from hwopt.files import MANIFEST_FILE, read_json, read_sealed_json, sha256, write_sealed_json
 
 LIBRARY_FILE = "model.so"
 CONSTANTS_FILE = "constants.bin"
+#: What every artefact has besides its manifest.
+FILES = frozenset({LIBRARY_FILE, CONSTANTS_FILE, "graph.json", "weights.safetensors"})
 
 
 class TensorDescription(BaseModel):
@@ -88,7 +90,7 @@ class Manifest(BaseModel):
     """Everything about an artefact but its code and its weights."""
 
     model_config = ConfigDict(extra="forbid")
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model: str
     inputs: tuple[TensorDescription, ...]
     outputs: tuple[TensorDescription, ...]
@@ -115,16 +117,22 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise HwoptError(f"{folder} is not an artefact: it has no {MANIFEST_FILE}")
-    document = read_json(path)
-    if isinstance(document, dict) and document.get("schema_version") not in (1, None):
-        version = document["schema_version"]
-        raise HwoptError(f"{path} has schema version {version}; this hwopt reads version 1")
+    version = read_json(path)
+    if isinstance(version, dict) and version.get("schema_version") not in (2, None):
+        raise HwoptError(
+            f"{path} has schema version {version['schema_version']}; this hwopt reads version 2: "
+            "compile again"
+        )
+    document = read_sealed_json(path)
     try:
         manifest = Manifest.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise HwoptError(f"{path} is damaged: {where}: {first['msg']}") from None
+    if manifest.files.keys() < FILES:
+        missing = ", ".join(sorted(FILES - manifest.files.keys()))
+        raise HwoptError(f"{path} is damaged: it has no hash of {missing}")
     for name, expected in manifest.files.items():
         file = folder / name
         if not file.is_file():
@@ -145,4 +153,9 @@ def record_figures(folder: Path, figures: dict[str, Any]) -> None:
     """
     manifest = read_manifest(folder)
     updated = manifest.model_copy(update={"measured": manifest.measured | figures})
-    write_json(folder / MANIFEST_FILE, updated.model_dump(mode="json"))
+    write_manifest(folder, updated)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of an artefact, sealed."""
+    write_sealed_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))

@@ -8,23 +8,28 @@ from typing import Any
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.files import MANIFEST_FILE, atomic_file, read_json, sha256, write_json
+from hwopt.files import (
+    MANIFEST_FILE,
+    atomic_file,
+    read_json,
+    read_sealed_json,
+    sha256,
+    write_sealed_json,
+)
 from hwopt.graph.graph import Graph
 from hwopt.graph.packing import pack, unpack
 from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
 
 GRAPH_FILE = "graph.json"
 WEIGHTS_FILE = "weights.safetensors"
-_SCHEMA = 2
-#: Schema 1 had neither packed tensors, nor masks, nor codebooks.
-_READABLE = (1, 2)
+_SCHEMA = 3
 
 
 def save(graph: Graph, folder: Path) -> None:
     """Write both files, the weights first.
 
-    The graph's file has the hash of its weights, so that what a process killed in between leaves is
-    seen to be no graph.
+    The graph's file has the hash of its weights, and its own: what a process killed in between
+    leaves, or what somebody changed, is seen to be no graph.
 
     Raises:
         HwoptError: if the folder is an artefact, or cannot be written.
@@ -41,21 +46,25 @@ def save(graph: Graph, folder: Path) -> None:
         save_file(tensors, path)
         weights = sha256(path)
     document = _to_json(graph, {name: entry for name, (entry, _) in packed.items()})
-    write_json(folder / GRAPH_FILE, {**document, "weights_sha256": weights})
+    write_sealed_json(folder / GRAPH_FILE, {**document, "weights_sha256": weights})
 
 
 def load(folder: Path) -> Graph:
     """Read both files.
 
     Raises:
-        HwoptError: if a file is missing, damaged or of a newer version.
+        HwoptError: if a file is missing, damaged, changed or of another version.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    document = read_json(folder / GRAPH_FILE)
-    if not isinstance(document, dict):
-        raise HwoptError(f"{folder / GRAPH_FILE} is damaged: not a graph")
+    path = folder / GRAPH_FILE
+    version = read_json(path)
+    if not isinstance(version, dict):
+        raise HwoptError(f"{path} is damaged: not a graph")
+    if version.get("schema") != _SCHEMA:
+        raise HwoptError(f"{path} has schema {version.get('schema')!r}, not {_SCHEMA}")
+    document = read_sealed_json(path)
     weights = folder / WEIGHTS_FILE
     try:
         tensors = load_file(weights)
@@ -63,10 +72,6 @@ def load(folder: Path) -> Graph:
         raise HwoptError(f"{weights} does not exist") from None
     except SafetensorError as error:
         raise HwoptError(f"{weights} is damaged: {error}") from None
-    if document.get("schema") not in _READABLE:
-        raise HwoptError(
-            f"{folder / GRAPH_FILE} has schema {document.get('schema')!r}, not {_SCHEMA}"
-        )
     if document.get("weights_sha256") != sha256(weights):
         raise HwoptError(
             f"{weights} does not belong to {GRAPH_FILE} beside it: save the graph again"

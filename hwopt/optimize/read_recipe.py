@@ -48,6 +48,10 @@ def read_document(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise HwoptError(f"recipe {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise HwoptError(
+            f"recipe {path} is not UTF-8 text, from byte {error.start} on: save it as UTF-8"
+        ) from None
     try:
         if path.suffix == ".toml":
             document = tomllib.loads(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hwopt.targets.host import usable_cores
@@ -16,7 +18,21 @@ SPIN_COUNT = 1000
 _BIG_CORES = 1
 
 
-_used = (0, 0)  # threads that were asked for last, and granted
+class _Here(threading.local):
+    """What holds for the thread of Python that calls: TVM has a pool of threads for each.
+
+    Attributes:
+        used: threads that were asked for last, and granted.
+        process: in which its pool began; 0 before.
+    """
+
+    used = (0, 0)
+    process = 0
+
+
+_here = _Here()
+#: In a process that was forked: what calls kernels there, by the process.
+_callers: dict[int, ThreadPoolExecutor] = {}
 
 
 def environment(count: int) -> dict[str, str]:
@@ -32,20 +48,35 @@ def environment(count: int) -> dict[str, str]:
 def use_threads(count: int) -> int:
     """Let TVM run kernels with ``count`` threads in this process; return what it grants.
 
-    The number holds for the whole process, so whoever runs kernels says it each time; saying what
-    holds already costs nothing.
+    The number holds for the thread of Python that calls, so whoever runs kernels says it each time;
+    saying what holds already costs nothing.
 
     TVM sizes its pool once, when the first kernel runs, and by itself to half of the processors
     it sees. The pool is therefore asked for all usable cores, and ``count`` of them are used.
     The grant is smaller than ``count`` where the pool exists already or cores are missing.
     """
-    global _used
-    if _used[0] != count:
+    if _here.used[0] != count:
         for name, value in environment(max(count, usable_cores())).items():
             if name.startswith("TVM"):
                 os.environ.setdefault(name, value)
-        _used = count, granted(load_runtime().get_global_func, count)
-    return _used[1]
+        _here.used = count, granted(load_runtime().get_global_func, count)
+    return _here.used[1]
+
+
+def call_kernels(function: Callable[[], None]) -> None:
+    """Call what runs kernels; also in a process that was forked after kernels ran.
+
+    The threads of a pool do not live on in a forked process, and who waits for them waits for
+    ever. A new thread of Python has a pool of its own.
+    """
+    process = os.getpid()
+    if _here.process in (0, process):
+        _here.process = process
+        function()
+        return
+    if process not in _callers:
+        _callers[process] = ThreadPoolExecutor(1, "hwopt-kernels")
+    _callers[process].submit(function).result()
 
 
 def granted(function: Callable[[str], Any], count: int) -> int:

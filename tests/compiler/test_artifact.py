@@ -5,15 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import hwopt
 from hwopt.errors import HwoptError
+from hwopt.files import SEAL, write_sealed_json
 from hwopt.graph import Graph
 from tests.networks import (
     IMAGE,
@@ -188,9 +192,9 @@ def test_a_file_that_was_changed_or_is_missing_is_refused(copy, name):
 
 def changed(folder, **changes):
     path = folder / "manifest.json"
-    document = json.loads(path.read_text())
-    document.update(changes)
-    path.write_text(json.dumps(document))
+    document = json.loads(path.read_text()) | changes
+    del document[SEAL]
+    write_sealed_json(path, document)
 
 
 def test_other_machines_and_versions_are_refused(copy, artifact):
@@ -204,9 +208,35 @@ def test_other_machines_and_versions_are_refused(copy, artifact):
     changed(copy, target=target, schema_version=7)
     with pytest.raises(HwoptError, match="schema version 7"):
         hwopt.load(copy)
-    changed(copy, schema_version=1, inputs=3)
+    changed(copy, schema_version=2, inputs=3)
     with pytest.raises(HwoptError, match="damaged: inputs"):
         hwopt.load(copy)
+
+
+def test_an_artefact_without_hashes_is_refused(copy):
+    changed(copy, files={})
+    with pytest.raises(HwoptError, match=r"no hash of constants\.bin, graph\.json, model\.so"):
+        hwopt.load(copy)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_change_of_any_byte_is_seen(artifact, data):
+    files = sorted(path.name for path in artifact.path.iterdir())
+    name = data.draw(st.sampled_from(files))
+    content = bytearray((artifact.path / name).read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] = data.draw(st.integers(0, 255).filter(lambda new: new != content[place]))
+    with tempfile.TemporaryDirectory() as folder:
+        damaged = Path(folder) / "a"
+        shutil.copytree(artifact.path, damaged)
+        (damaged / name).write_bytes(content)
+        with pytest.raises(HwoptError) as caught:
+            hwopt.load(damaged)
+        assert "\n" not in str(caught.value)
+        if name in ("graph.json", "weights.safetensors"):
+            with pytest.raises(HwoptError):
+                Graph.load(damaged)
 
 
 def test_a_folder_that_is_no_artefact(tmp_path):

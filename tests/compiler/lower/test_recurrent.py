@@ -9,7 +9,6 @@ import hwopt
 from tests.graph.test_recurrent import KINDS, All
 from tests.networks import max_difference
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
 
