@@ -35,7 +35,9 @@ def as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
     """
     try:
         return value.detach().cpu().numpy()
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError, NotImplementedError, RuntimeError):
         kind = getattr(value, "dtype", type(value).__name__)
+        if getattr(value, "is_meta", False):
+            kind = "a tensor without numbers (device meta)"
         message = f"input {spec.name!r} must be a numpy array or a torch tensor, not {kind}"
         raise HwoptError(message) from None

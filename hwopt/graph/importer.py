@@ -62,6 +62,7 @@ def import_model(
         raise HwoptError("a torch module is imported with example inputs: give at least one tensor")
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else example_inputs
     name = name or type(model).__name__
+    _refuse_meta(model, inputs)
     with _as_in_eval(model):
         program = _export(model, tuple(inputs), batch_is_symbolic=True)
         if program is not None:
@@ -70,6 +71,19 @@ def import_model(
         fixed = _export(model, tuple(inputs), batch_is_symbolic=False)
         assert fixed is not None
         return from_program(fixed, name)
+
+
+def _refuse_meta(model: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+    """Refuse tensors without numbers, with which torch fails somewhere else."""
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+            raise HwoptError(
+                f"parameter {name!r} is on the device meta and has no numbers: load its weights "
+                "first"
+            )
+    for place, tensor in enumerate(inputs):
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+            raise HwoptError(f"example input {place} is on the device meta: give one with numbers")
 
 
 def _import_file(
@@ -154,7 +168,7 @@ def _export_failure(model: nn.Module, error: BaseException) -> str:
     frames = [
         f for f in traceback.extract_tb(error.__traceback__) if torch_folder not in f.filename
     ]
-    own = [f for f in frames if "hwopt/graph/" not in f.filename]
+    own = [f for f in frames if "hwopt/graph/" not in f.filename and f.filename[0] != "<"]
     where = f" at {own[-1].filename}:{own[-1].lineno} ({own[-1].line})" if own else ""
     message = f"{type(model).__name__} cannot be exported{where}: {first_line(error)}"
     return f"{message}; rewrite that line without control flow on tensor values"

@@ -64,6 +64,7 @@ class _Builder:
         remove_unused(self.graph)
         # The program's tensors are the model's own, and training it must not change the graph.
         for name, tensor in self.graph.parameters.items():
+            _refuse_nan(name, tensor)
             self.graph.set_parameter(name, tensor.clone())
         return self.graph
 
@@ -107,6 +108,11 @@ class _Builder:
 
     def call(self, node: fx.Node) -> None:
         self.refuse_sizes_from_data(node)
+        if str(node.target) in ("aten.item.default", "aten._local_scalar_dense.default"):
+            raise HwoptError(
+                f"{_where(node)}: {node.target} makes a number of a tensor, which a compiled model "
+                "cannot follow: keep it a tensor"
+            )
         if isinstance(node.meta.get("val"), torch.SymInt | int):
             self.symbols[node] = batch_multiple(node.meta["val"])
             return
@@ -211,6 +217,16 @@ class _Builder:
             operand = self.read[result]
             assert isinstance(operand, Value | Parameter)
             self.graph.outputs["output" if len(results) == 1 else f"output_{index}"] = operand
+
+
+def _refuse_nan(name: str, tensor: torch.Tensor) -> None:
+    """Refuse a parameter that holds NaN."""
+    count = int(tensor.isnan().sum()) if tensor.is_floating_point() else 0
+    if count:
+        raise HwoptError(
+            f"parameter {name!r} holds NaN in {count:,} of {tensor.numel():,} places: a training "
+            "has diverged, or the file is damaged"
+        )
 
 
 def _same_storage(first: torch.Tensor, second: torch.Tensor) -> bool:
