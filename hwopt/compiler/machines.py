@@ -15,7 +15,7 @@ from hwopt.compiler.plan import INFERENCE, Call
 from hwopt.errors import HwoptError, first_line
 from hwopt.targets import gpu
 from hwopt.targets.runtime import load_runtime
-from hwopt.targets.threads import call_kernels, use_threads
+from hwopt.targets.threads import call_elsewhere, has_pool, is_ready, use_threads
 
 if TYPE_CHECKING:
     from hwopt.targets import Target
@@ -61,12 +61,12 @@ class ThisMachine:
 
     def run(self, function: str = INFERENCE) -> None:
         """Run a function once."""
-
-        def called() -> None:
+        if not is_ready(self._asked):
+            if not has_pool():
+                call_elsewhere(functools.partial(self.run, function))
+                return
             use_threads(self._asked)
-            self._function(function)(*self._parameters)
-
-        call_kernels(called)
+        self._function(function)(*self._parameters)
 
     def kernel(self, call: Call) -> Callable[[], None]:
         """Return one call of a kernel; an artefact itself has no such calls between its kernels."""

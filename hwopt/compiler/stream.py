@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwopt.compiler.arrays import like
+from hwopt.compiler.arrays import as_numpy, like
 from hwopt.errors import HwoptError, unknown_name
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ class Stream:
                 f"a step takes {len(wanted)} inputs ({names or 'none'}), not {len(inputs)}"
             )
         arrays = dict(zip(wanted, inputs, strict=True)) | self._states
-        found = self._artifact.outputs([arrays[place] for place in range(len(self._names))])
-        self._states = {place: found[after] for place, after in self._after.items()}
-        return like(inputs[0] if inputs else found[0], [array.copy() for array in found])
+        given = [
+            one if isinstance(one, np.ndarray) else as_numpy(spec, one)
+            for spec, one in zip(self._specs, map(arrays.get, range(len(arrays))), strict=True)
+        ]
+        found = self._artifact(*given)
+        outputs = list(found) if isinstance(found, tuple) else [found]
+        self._states = {place: outputs[after].copy() for place, after in self._after.items()}
+        return like(inputs[0] if inputs else outputs[0], outputs)

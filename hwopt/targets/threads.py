@@ -23,16 +23,25 @@ class _Here(threading.local):
 
     Attributes:
         used: threads that were asked for last, and granted.
-        process: in which its pool began; 0 before.
+        forks: how often the process had been forked when the pool began; -1 before.
     """
 
     used = (0, 0)
-    process = 0
+    forks = -1
 
 
 _here = _Here()
-#: In a process that was forked: what calls kernels there, by the process.
+#: How often this process, or one that it comes from, was forked.
+_forks = [0]
+#: In a process that was forked: what calls kernels there, by the number of forks.
 _callers: dict[int, ThreadPoolExecutor] = {}
+
+
+def _count_fork() -> None:
+    _forks[0] += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 def environment(count: int) -> dict[str, str]:
@@ -63,20 +72,28 @@ def use_threads(count: int) -> int:
     return _here.used[1]
 
 
-def call_kernels(function: Callable[[], None]) -> None:
-    """Call what runs kernels; also in a process that was forked after kernels ran.
+def is_ready(count: int) -> bool:
+    """Say whether ``count`` threads are asked for here already, and their pool lives."""
+    return _here.used[0] == count and _here.forks == _forks[0]
+
+
+def has_pool() -> bool:
+    """Say whether this thread of Python may call kernels: its pool is no other process's.
 
     The threads of a pool do not live on in a forked process, and who waits for them waits for
-    ever. A new thread of Python has a pool of its own.
+    ever: see :func:`call_elsewhere`.
     """
-    process = os.getpid()
-    if _here.process in (0, process):
-        _here.process = process
-        function()
-        return
-    if process not in _callers:
-        _callers[process] = ThreadPoolExecutor(1, "hwopt-kernels")
-    _callers[process].submit(function).result()
+    if _here.forks == -1:
+        _here.forks = _forks[0]
+    return _here.forks == _forks[0]
+
+
+def call_elsewhere(function: Callable[[], None]) -> None:
+    """Call what runs kernels in a new thread of Python, which has a pool of its own."""
+    forks = _forks[0]
+    if forks not in _callers:
+        _callers[forks] = ThreadPoolExecutor(1, "hwopt-kernels")
+    _callers[forks].submit(function).result()
 
 
 def granted(function: Callable[[str], Any], count: int) -> int:
