@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 #: Constants are deflated if that takes less than this share of their bytes.
 _WORTH_IT = 0.8
+#: A sample of them: how many pieces, of how many bytes; and by how much it may be wrong.
+_PIECES, _PIECE, _DOUBT = 64, 2**14, 0.05
 #: The library's function that calls all kernels: of inputs, results, constants and workspace.
 INFERENCE = "inference"
 #: Kernels read and write whole vectors: their tensors start at multiples of this many bytes.
@@ -209,9 +211,19 @@ def write_constants(path: Path, constants: np.ndarray) -> None:
     Weights with many zeros or few distinct values, such as pruning and codebooks leave, are; others
     hardly get smaller.
     """
-    deflated = zlib.compress(constants.tobytes(), 6)
-    worth_it = len(deflated) < _WORTH_IT * constants.nbytes
-    path.write_bytes(deflated if worth_it else constants.tobytes())
+    content = constants.tobytes()
+    deflated = zlib.compress(content, 6) if _may_shrink(content) else content
+    worth_it = len(deflated) < _WORTH_IT * len(content)
+    path.write_bytes(deflated if worth_it else content)
+
+
+def _may_shrink(content: bytes) -> bool:
+    """Say whether pieces from all over shrink: to deflate all of a large model takes seconds."""
+    step = len(content) // _PIECES
+    if step <= _PIECE:
+        return True
+    sample = b"".join(content[n * step : n * step + _PIECE] for n in range(_PIECES))
+    return len(zlib.compress(sample, 6)) < (_WORTH_IT + _DOUBT) * len(sample)
 
 
 def read_constants(path: Path, plan: Plan) -> np.ndarray:
