@@ -68,8 +68,14 @@ def _there_and_back(x: Tensor) -> Tensor:
     return whole.transpose(0, -1).contiguous().transpose(0, -1)
 
 
-def check(program: Program, *, compiled: bool = True) -> Iterator[Finding]:
-    """Yield what comes out of each station."""
+def check(program: Program, *, compiled: bool = True, rewritten: bool = True) -> Iterator[Finding]:
+    """Yield what comes out of each station.
+
+    Args:
+        program: the network.
+        compiled: whether it is compiled, too.
+        rewritten: whether it then is in other words, too.
+    """
     network, inputs = Network(program).eval(), program.examples()
     with torch.no_grad():
         expected = network(*inputs)
@@ -103,6 +109,7 @@ def check(program: Program, *, compiled: bool = True) -> Iterator[Finding]:
         yield _found(text.partition("{")[0], lambda text=text: _passed(graphs[0], text, inputs))
     if compiled:
         yield _found("compile", lambda: _compiled(graphs[0], inputs, expected))
+    if compiled and rewritten:
         same = Rewritten(network)
         yield _found("rewritten", lambda: _compiled(same, inputs, expected))
 

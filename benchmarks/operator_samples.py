@@ -25,11 +25,12 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.records import RESULTS, Records, measured_on
 from hwopt.errors import HwoptError, first_line
 from hwopt.report import markdown
 
 DTYPES = ("float32", "int64", "bool", "uint8")
+PAGE = RESULTS.parents[1] / "docs" / "coverage.md"
 #: What these return is not set: whatever stood in memory.
 _UNSET = ("empty", "new_empty")
 #: Samples that are compiled together, one by one only where they are not all equal.
@@ -71,8 +72,6 @@ class Calls(nn.Module):
 def outcome(function: Any, samples: list[Any]) -> tuple[str, str]:
     """Compile calls of an operator together; return what came out, and the reason."""
     model = Calls(function, samples)
-    if not model.examples:
-        return REFUSED, "no tensor goes in"
     try:
         with torch.no_grad():
             expected = model(*model.examples)
@@ -94,6 +93,18 @@ def outcome(function: Any, samples: list[Any]) -> tuple[str, str]:
         if difference:
             return WRONG, f"result {number}: {difference}"
     return EQUAL, ""
+
+
+def is_core(function: Any, sample: Any) -> bool:
+    """Say whether torch itself decomposes an operator into core ATen."""
+    model = Calls(function, [sample])
+    try:
+        program = torch.export.export(model, tuple(model.examples)).run_decompositions()
+    except Exception:  # whatever the operator raises where its numbers are not known
+        return False
+    called = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    operators = [target for target in called if isinstance(target, torch._ops.OpOverload)]
+    return all(torch.Tag.core in operator.tags for operator in operators)
 
 
 def differs(got: torch.Tensor, wanted: torch.Tensor) -> str:
@@ -135,7 +146,9 @@ def measure(name: str, dtype: str, most: int) -> dict[str, Any]:
     """Run the samples of one operator and dtype in this process."""
     op = _operators()[name]
     torch.manual_seed(0)
-    samples = list(op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False))
+    drawn = op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False)
+    # What reads no tensor makes a constant, and no model.
+    samples = [sample for sample in drawn if Calls(op.op, [sample]).examples]
     chosen = samples[:: -(-len(samples) // most)] if most and len(samples) > most else samples
     counts: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {}
@@ -145,6 +158,7 @@ def measure(name: str, dtype: str, most: int) -> dict[str, Any]:
             reasons.setdefault(kind, Counter())[reason[:300]] += 1
     return {
         "samples": len(chosen),
+        "core": is_core(op.op, chosen[0]) if chosen else False,
         **{kind: counts[kind] for kind in (EQUAL, REFUSED, WRONG, TRACEBACK)},
         "reasons": {kind: dict(found.most_common(5)) for kind, found in reasons.items()},
     }
@@ -169,7 +183,7 @@ def apart(name: str, dtype: str, most: int) -> dict[str, Any]:
         process.kill()
         process.join()
     empty = {EQUAL: 0, REFUSED: 0, WRONG: 0, TRACEBACK: 1}
-    return {"samples": 1, **empty, "reasons": {TRACEBACK: {reason: 1}}}
+    return {"samples": 1, "core": False, **empty, "reasons": {TRACEBACK: {reason: 1}}}
 
 
 def _send(connection: Any, name: str, dtype: str, most: int) -> None:
@@ -177,19 +191,46 @@ def _send(connection: Any, name: str, dtype: str, most: int) -> None:
     connection.send(measure(name, dtype, most))
 
 
-def section(runs: list[dict[str, Any]]) -> Iterator[str]:
-    """What came out, by dtype, and every reason."""
-    rows = []
-    for dtype in DTYPES:
+def page(runs: list[dict[str, Any]]) -> str:
+    """Return ``docs/coverage.md``: what came out by dtype and by operator, and every reason."""
+    kinds = ("samples", EQUAL, REFUSED, WRONG, TRACEBACK)
+
+    def row(name: str, those: list[dict[str, Any]]) -> list[str]:
         counts: Counter[str] = Counter()
-        for run in runs:
-            if run["dtype"] == dtype:
-                counts.update({k: run[k] for k in ("samples", EQUAL, REFUSED, WRONG, TRACEBACK)})
-        rows.append(
-            [dtype, *(str(counts[k]) for k in ("samples", EQUAL, REFUSED, WRONG, TRACEBACK))]
-        )
-    yield markdown(["dtype", "samples", EQUAL, REFUSED, WRONG, "tracebacks"], rows)
-    yield measured_on(runs)
+        for run in those:
+            counts.update({kind: run[kind] for kind in kinds})
+        share = f"{counts[EQUAL] / counts['samples']:.1%}" if counts["samples"] else "none"
+        return [name, *(str(counts[kind]) for kind in kinds), share]
+
+    head = ["", "samples", EQUAL, REFUSED, WRONG, "tracebacks", "share equal"]
+    by_dtype = [row(dtype, [r for r in runs if r["dtype"] == dtype]) for dtype in DTYPES]
+    core = [run for run in runs if run["core"]]
+    parts = [
+        "# What is compiled",
+        "PyTorch's own samples of its operators (`OpInfo`), imported, compiled and compared with "
+        f"torch, at most {max((r['most'] for r in runs), default=0)} of an operator and a dtype: "
+        "`python -m benchmarks.operator_samples`, then `--page`.",
+        markdown(head, [*by_dtype, row("those that torch decomposes to core ATen", core)]),
+        measured_on(runs),
+        "## By operator",
+        "Operators of which all samples are equal:",
+        ", ".join(f"`{name}`" for name in _names(runs, all_equal=True)) + ".",
+        "All others, with the first reason:",
+    ]
+    rows = []
+    for name in _names(runs, all_equal=False):
+        those = [run for run in runs if run["operator"] == name]
+        reasons = [why for run in those for found in run["reasons"].values() for why in found]
+        first = reasons[0].replace("|", "\\|").partition(": ")[2] or reasons[0] if reasons else ""
+        rows.append([f"`{name}`", *row("", those)[1:6], first[:120]])
+    parts.append(markdown(["operator", *head[1:6], "reason"], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _names(runs: list[dict[str, Any]], *, all_equal: bool) -> list[str]:
+    different = {run["operator"] for run in runs if run[EQUAL] < run["samples"]}
+    names = dict.fromkeys(sorted(run["operator"] for run in runs))
+    return [name for name in names if (name in different) != all_equal]
 
 
 def main() -> None:
@@ -199,7 +240,11 @@ def main() -> None:
     parser.add_argument("--results", default="operator_samples")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--dtype", choices=DTYPES)
+    parser.add_argument("--page", action="store_true", help="write docs/coverage.md only")
     options = parser.parse_args()
+    if options.page:
+        PAGE.write_text(page(Records(options.results).read()), encoding="utf-8")
+        return
     warnings.simplefilter("ignore")
     os.environ["TVM_NUM_THREADS"] = "1"
     import hwopt.compiler.lower

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hwopt.compiler.footprint import Footprint
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.whole_model import WholeModel, follow
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, last_line
 from hwopt.targets import Target, templates, tuner, tvm_build
 from hwopt.targets.database import LIBRARIES, KernelDatabase
 from hwopt.targets.kernel_shape import kernel_shape
@@ -58,7 +60,7 @@ def build(
             memory, kernels cannot be measured, or inputs decide what runs on a GPU.
     """
     tvm_build.check_target(target)
-    with tvm_build.tvm_target(target), tvm_build.pass_context():
+    with tvm_build.tvm_target(target), tvm_build.pass_context(), _one_sentence():
         database = KernelDatabase(target)
         choose = functools.partial(
             tuner.choose, target=target, trials=trials, seed=seed, database=database
@@ -96,6 +98,18 @@ def build(
         for name, choice in choices.items()
     )
     return BuildResult(library, model, footprint, reports)
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turn what TVM says of its own failures into one sentence."""
+    try:
+        yield
+    except tvm.error.InternalError as error:
+        raise HwoptError(
+            f"TVM cannot compile the model: {last_line(error)}; this is a fault of hwopt, please "
+            "report it"
+        ) from error
 
 
 def to_kernels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -271,7 +272,33 @@ def _signbit(call: Call, x: Tensor) -> Tensor:
     return elementwise_loops(call, is_negative, (x,), dtype)
 
 
+def _round_to(call: Call, x: Tensor, *, decimals: int) -> Tensor:
+    """Convert ``round`` to decimals, of tens where there are less than none."""
+    if not call.dtype.startswith("float"):
+        raise call.refuse("whole numbers and decimals")
+
+    def rounded(value: Any) -> Any:
+        factor = like(value, 10.0 ** abs(decimals))
+        if decimals >= 0:
+            return tirx.nearbyint(value * factor) / factor
+        return tirx.nearbyint(value / factor) * factor
+
+    return elementwise_loops(call, rounded, (x,), call.dtype)
+
+
+def _angle(call: Call, x: Tensor) -> Tensor:
+    """Convert ``angle`` of a real number: pi below zero."""
+
+    def angle(value: Any) -> Any:
+        turned = tirx.Select(value < like(value, 0), like(value, math.pi), like(value, 0))
+        return tirx.Select(is_nan(value), value, turned)
+
+    return elementwise_loops(call, angle, (x,), call.dtype)
+
+
 CONVERTERS: dict[str, Converter] = {
+    "round.decimals": _round_to,
+    "angle.default": _angle,
     "div.Tensor": divide,
     "div.Scalar": divide,
     "div.Tensor_mode": divide,

@@ -391,9 +391,27 @@ def sort(call: Call, x: Tensor, dim: int = -1, descending: bool = False, **_: An
     keys = data
     if x.dtype.startswith("float"):
         keys = call.te(broadcasting(_key, x.shape), data, name="sort_keys")
+    elif x.dtype not in ("int32", "int64"):
+        keys = call.plain(x, "int32")  # TVM's sort knows no others
     places = call.emit(op.argsort(keys, axis, descending, "int64"))
     found = call.emit(op.gather_elements(data, places, axis))
     return [call.temporary(found, x.spec), call.temporary(places, Spec(x.shape, "int64"))]
+
+
+def at_rank(call: Call, x: Tensor, rank: int, dim: int, keepdim: bool) -> list[Tensor]:
+    """Return the number at a rank of the sorted ones along a dimension, and its place."""
+    if not x.shape:
+        return sort(call, x)
+    axis = dim % len(x.shape)
+    shape = [1 if n == axis else size for n, size in enumerate(x.shape)]
+    shape = shape if keepdim else [size for n, size in enumerate(x.shape) if n != axis]
+    parts = [sliced(call, part, axis, rank, rank + 1) for part in sort(call, x, axis)]
+    return [call.reshaped(part, shape) for part in parts]
+
+
+def kthvalue(call: Call, x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> list[Tensor]:
+    """Convert ``kthvalue``."""
+    return at_rank(call, x, k - 1, dim, keepdim)
 
 
 def topk(
@@ -427,5 +445,6 @@ CONVERTERS: dict[str, Converter] = {
     "sort.stable": lambda call, x, stable=None, dim=-1, descending=False, **_: sort(
         call, x, dim, descending
     ),
+    "kthvalue.default": kthvalue,
     "topk.default": topk,
 }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from tvm import relax, te, topi
+from tvm import relax, te, tirx, topi
 
+from hwopt.compiler.loops import compute, like
 from hwopt.compiler.lower.call import Call, Converter, Order, Spec, Tensor
 from hwopt.compiler.lower.elementwise import elementwise
-from hwopt.compiler.lower.movement import flipped, padded, permuted
+from hwopt.compiler.lower.movement import expanded, flipped, padded, permuted
 
 op = relax.op
 FIRST: dict[int, Order] = {n: tuple(range(n + 2)) for n in (1, 2, 3)}
@@ -225,6 +226,58 @@ def addmm(
     return elementwise(call, both, (x, scaled), call.dtype)
 
 
+def addbmm(
+    call: Call, x: Any, first: Tensor, second: Tensor, beta: Any = 1, alpha: Any = 1
+) -> Tensor:
+    """Convert ``addbmm``: the products of all pairs of matrices are one of longer matrices."""
+    count, rows, inner = first.shape
+    wide = call.reshaped(permuted(call, first, [1, 0, 2]), (rows, count * inner))
+    high = call.reshaped(second, (count * inner, second.shape[2]))
+    return addmm(call, x, wide, high, beta=beta, alpha=alpha)
+
+
+def distances(call: Call, first: Tensor, second: Tensor, p: float, *_: Any) -> Tensor:
+    """Convert ``cdist``: the norm of the difference of any two rows."""
+    *batch, rows, columns = call.shape
+    size = first.shape[-1]
+    left = expanded(call, first, (*batch, rows, size)) if batch else first
+    right = expanded(call, second, (*batch, columns, size)) if batch else second
+    if size == 0:
+        zeros = torch.zeros(call.shape, dtype=getattr(torch, call.dtype))
+        return Tensor(Spec.of(zeros), constant=zeros)
+    return call.result(call.te(_norms(p, size), call.plain(left), call.plain(right)))
+
+
+def _norms(p: float, size: int) -> Callable[..., te.Tensor]:
+    """Return the description of the norms of differences of rows."""
+
+    def describe(first: te.Tensor, second: te.Tensor) -> te.Tensor:
+        k = te.reduce_axis((0, size), name="k")
+        shape = [*first.shape[:-1], second.shape[-2]]
+        dtype = str(first.dtype)
+        power = tirx.const(p, dtype)
+
+        def term(*place: Any) -> Any:
+            *batch, row, column = place
+            left = tirx.abs(first(*batch, row, k) - second(*batch, column, k))
+            if p == 0:
+                return te.sum(tirx.Cast(dtype, left > like(left, 0)), axis=[k])
+            if math.isinf(p):
+                return te.max(left, axis=[k])
+            if p in (1, 2):
+                return te.sum(left if p == 1 else left * left, axis=[k])
+            return te.sum(tirx.pow(left, power), axis=[k])
+
+        sums = compute(shape, term, "sums")
+        if p in (0, 1) or math.isinf(p):
+            return sums
+        if p == 2:
+            return compute(shape, lambda *i: tirx.sqrt(sums(*i)), "distances")
+        return compute(shape, lambda *i: tirx.pow(sums(*i), tirx.const(1 / p, dtype)), "distances")
+
+    return describe
+
+
 def bilinear(
     call: Call, first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
@@ -261,6 +314,8 @@ CONVERTERS: dict[str, Converter] = {
     "bmm.default": matmul,
     "mv.default": matmul,
     "dot.default": matmul,
+    "addbmm.default": addbmm,
+    "_cdist_forward.default": distances,
     "bilinear.default": bilinear,
     "addmm.default": addmm,
     "baddbmm.default": addmm,

@@ -88,6 +88,14 @@ def variance(
     return Tensor(total.spec, call.emit(expr), total.order)
 
 
+def variance_and_mean(
+    call: Call, x: Tensor, dim: Any = None, correction: Any = 1, keepdim: bool = False
+) -> list[Tensor]:
+    """Convert ``var_mean``."""
+    found = variance(call, x, dim, correction, keepdim)
+    return [found, reduced(call, op.mean, x, _dims(x, dim), keepdim, call.dtype)]
+
+
 def extreme_place(is_max: bool, last: bool = False) -> Callable[..., te.Tensor]:
     """Return a reducer of (place, value) pairs to the first, or last, extreme; NaN is ahead of all.
 
@@ -257,6 +265,7 @@ CONVERTERS: dict[str, Converter] = {
     "var.dim": lambda call, x, dim, unbiased=True, keepdim=False: variance(
         call, x, dim, int(unbiased), keepdim
     ),
+    "var_mean.correction": variance_and_mean,
     "max.dim": _with_place(is_max=True),
     "min.dim": _with_place(is_max=False),
     "argmax.default": _place(is_max=True),

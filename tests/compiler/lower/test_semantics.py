@@ -1,0 +1,259 @@
+"""What torch computes in odd cases: dtypes, arguments, NaN, empty tensors, indices."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import hwopt
+from hwopt.errors import HwoptError
+
+NAN, INF = math.nan, math.inf
+WHOLE = torch.tensor([[-7, 3, 2, 5]])
+BYTES = torch.tensor([[250, 3, 7, 200]], dtype=torch.uint8)
+TRUTH = torch.tensor([[True, False, True, True]])
+ODD = torch.tensor([[NAN, 1.0, INF, -2.0, 0.0, -INF, 0.5, -0.0]])
+IMAGE = torch.arange(15.0).reshape(1, 1, 3, 5)
+
+
+class Call(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+def check(function, *inputs):
+    """Compare with torch: numbers, shapes, dtypes, and where there is NaN."""
+    model = function if isinstance(function, nn.Module) else Call(function)
+    model.eval()
+    found = hwopt.compile(model, inputs, trials=0)(*inputs)
+    expected = model(*inputs)
+    pairs = zip(
+        found if isinstance(found, tuple) else (found,),
+        expected if isinstance(expected, tuple) else (expected,),
+        strict=True,
+    )
+    for got, wanted in pairs:
+        torch.testing.assert_close(got, wanted.detach(), equal_nan=True, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * 0.5,
+        lambda x: x + 1.5,
+        lambda x: x / 2,
+        lambda x: (x * x) ** 0.5,
+        lambda x: x**3,
+        lambda x: x // 2,
+        lambda x: x % 3,
+        lambda x: x.int().cumsum(1),
+        lambda x: x.sum(),
+        lambda x: x > 2.5,
+        lambda x: x.float().to(torch.uint8),
+        lambda x: torch.where(x > 2, x, 0.5),
+        lambda x: x.max(1),
+        lambda x: x.argmin(1),
+        lambda x: x.sort(1, descending=True),
+    ],
+)
+@pytest.mark.parametrize("x", [WHOLE, BYTES], ids=["int64", "uint8"])
+def test_whole_numbers_are_promoted_as_torch_does(function, x):
+    check(function, x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + x,
+        lambda x: x * x,
+        lambda x: ~x,
+        lambda x: x.cumsum(1),
+        lambda x: x.sum(1),
+        lambda x: x.any(1),
+        lambda x: x.all(),
+        lambda x: x == x.flip(1),
+        lambda x: x * 2.5,
+        lambda x: torch.cat([x, x.flip(1)], 1).float().mean(1),
+    ],
+)
+def test_truth_values(function):
+    check(function, TRUTH)
+
+
+def test_an_image_of_bytes():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            return self.conv(x / 255)
+
+    check(Scaled(), torch.randint(0, 256, (1, 3, 4, 4), dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.interpolate(x, size=(2, 7)),
+        lambda x: F.interpolate(x, scale_factor=1.7),
+        lambda x: F.interpolate(x, size=(7, 4), mode="bilinear"),
+        lambda x: F.interpolate(x, scale_factor=(1.0, 1.7), mode="bilinear"),
+        lambda x: F.interpolate(x, size=(7, 4), mode="bilinear", align_corners=True),
+        lambda x: F.interpolate(x, scale_factor=1.3, mode="bicubic"),
+        lambda x: F.interpolate(x, size=(2, 3), mode="bilinear", antialias=True),
+        lambda x: F.interpolate(x, size=(2, 7), mode="nearest-exact"),
+        lambda x: F.interpolate(x, scale_factor=0.6, mode="area"),
+        lambda x: F.avg_pool2d(x, 2, divisor_override=1),
+        lambda x: F.avg_pool2d(x, 2, stride=2, padding=1, ceil_mode=True),
+        lambda x: F.avg_pool2d(x, 2, padding=1, count_include_pad=False),
+        lambda x: F.max_pool2d(x, 2, 2, ceil_mode=True),
+        lambda x: F.max_pool2d(x, 3, padding=1),
+        lambda x: F.max_pool2d(x, 2, return_indices=True),
+        lambda x: F.adaptive_avg_pool2d(x, (2, 3)),
+        lambda x: F.adaptive_max_pool2d(x, (2, 3)),
+        lambda x: torch.add(x, x.flip(3), alpha=2),
+        lambda x: torch.sub(x, x.flip(3), alpha=0.5),
+        lambda x: F.celu(x - 7, alpha=0.5),
+        lambda x: F.unfold(x, 2),
+        lambda x: x.var(unbiased=False),
+        lambda x: torch.div(x, -2, rounding_mode="floor"),
+        lambda x: F.pad(x, (1, -1, 2, 0), value=3.0),
+        lambda x: F.softmax(x, 3, dtype=torch.float64),
+        lambda x: x.double() @ x.double().transpose(2, 3),
+    ],
+)
+def test_every_argument_counts(function):
+    check(function, IMAGE)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.relu(),
+        lambda x: x.clamp(-1, 1),
+        lambda x: F.relu6(x),
+        lambda x: F.leaky_relu(x),
+        lambda x: torch.maximum(x, x.flip(1)),
+        lambda x: torch.minimum(x, x.flip(1)),
+        lambda x: F.max_pool1d(x[None], 3, padding=1),
+        lambda x: x.amax(1),
+        lambda x: x.amin(1),
+        lambda x: x.max(1),
+        lambda x: x.argmax(1),
+        lambda x: x.sort(1),
+        lambda x: x.topk(3, 1),
+        lambda x: x.cummax(1),
+        lambda x: x != x,
+        lambda x: (x + 1) == (x + 1),
+        lambda x: ~(x > 0),
+        lambda x: x * 0 + 1,
+        lambda x: (x - x) * x,
+        lambda x: 0 / x,
+        lambda x: x.isnan(),
+        lambda x: x.sign(),
+        lambda x: x.nansum(),
+        lambda x: x.nan_to_num(),
+        lambda x: x.softmax(1),
+        lambda x: torch.fmax(x, x.flip(1)),
+    ],
+)
+def test_nan_and_infinity_pass_through(function):
+    check(function, ODD)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.sum(1),
+        lambda x: torch.cat([x, torch.ones(2, 3)], 1),
+        lambda x: x @ x.transpose(0, 1),
+        lambda x: x.reshape(0, 2).flip(1) + 1,
+        lambda x: (x * 2, torch.zeros(2) + x.sum()),
+    ],
+)
+def test_empty_tensors(function):
+    check(function, torch.zeros(2, 0))
+
+
+@pytest.mark.parametrize("double", [nn.Linear(4, 3), nn.Conv2d(3, 4, 3, bias=False)])
+def test_float64_stays_float64(double):
+    x = torch.randn((1, 4) if isinstance(double, nn.Linear) else (1, 3, 6, 6)).double()
+    model = double.double()
+    found = hwopt.compile(model, x, trials=0)(x)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, model(x).detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [7, 64, 97, 100, 180])
+def test_tables_of_any_width(width):
+    check(nn.Embedding(50, width), torch.randint(0, 50, (2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [
+        (lambda i: torch.arange(5.0)[i], [0, -5, 4], [0, 5, 4]),
+        (lambda i: torch.arange(5.0).index_select(0, i), [0, 1, 4], [0, -1, 4]),
+        (lambda i: torch.arange(5.0).gather(0, i), [0, 1, 4], [0, 1, 9]),
+        (lambda i: torch.zeros(5).scatter(0, i, 1.0), [0, 1, 4], [0, 1, 5]),
+        (lambda i: F.embedding(i, torch.eye(5)), [0, 1, 4], [0, 1, 10**9]),
+    ],
+)
+def test_an_index_outside_is_one_sentence(function, right, wrong):
+    good, bad = torch.tensor(right), torch.tensor(wrong)
+    artifact = hwopt.compile(Call(function), good, trials=0)
+    torch.testing.assert_close(artifact(good), function(good))
+    with pytest.raises(HwoptError, match=r"an index of .* is outside") as caught:
+        artifact(bad)
+    assert "\n" not in str(caught.value)
+    torch.testing.assert_close(artifact(good), function(good))
+
+
+class Normed(nn.Module):
+    """A norm over channels, rows and columns, behind a convolution and before another."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3)
+        self.norm = nn.LayerNorm([8, 6, 6])
+        nn.init.normal_(self.norm.weight)
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, x):
+        return self.last(self.norm(self.first(x)))
+
+
+class Stacked(nn.Module):
+    """What has more than four dimensions, behind a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return torch.stack([y, y * 2, y.relu()], 2).softmax(2).transpose(1, 2).sum(3)
+
+
+@pytest.mark.parametrize("model", [Normed, Stacked])
+def test_behind_convolutions(model):
+    check(model(), torch.randn(2, 3, 6, 6))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1000.0])
+def test_norms_are_exact_where_numbers_differ_little(shift):
+    x = torch.randn(2, 8, 20) + shift
+    for norm in (nn.LayerNorm(20), nn.GroupNorm(2, 8), nn.InstanceNorm1d(8)):
+        artifact = hwopt.compile(norm.eval(), x, trials=0)
+        expected = norm.double()(x.double()).float()
+        # Not more exact than the numbers themselves.
+        torch.testing.assert_close(artifact(x), expected, rtol=0, atol=1e-5 * max(1, shift))
