@@ -196,6 +196,7 @@ def run(number: int, compiled: bool) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return how many networks came out right."""
+    yield "## Random networks\n\n`python -m benchmarks.fuzz`"
     rows = [
         [str(r["first"]), str(r["networks"]), "yes" if r["compiled"] else "no", str(r["wrong"])]
         for r in runs

@@ -17,9 +17,11 @@ from benchmarks import (
     choose_fine_tuning,
     choose_recipe,
     codebook_kernels,
+    compile_time,
     demo_cost,
     equality,
     fusion,
+    fuzz,
     global_layer_kernels,
     idle_threads,
     kill_resume,
@@ -31,6 +33,7 @@ from benchmarks import (
     optimizer_overhead,
     optimizers,
     peers,
+    robustness,
     router_overhead,
     routing,
     scaffolding,
@@ -86,6 +89,9 @@ EXPERIMENTS = (
     equality,
     kill_resume,
     demo_cost,
+    compile_time,
+    robustness,
+    fuzz,
 )
 
 

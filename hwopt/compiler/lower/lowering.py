@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,8 +11,10 @@ import tvm
 from torch import fx
 from tvm import relax
 
+from hwopt.compiler.lower.arguments import identity, in_sequence, replaced
 from hwopt.compiler.lower.call import Call, Converter, Module, Spec, Tensor
 from hwopt.compiler.lower.decompose import decomposed
+from hwopt.compiler.lower.known import DROPS, computed_now, is_known, known_if_empty
 from hwopt.compiler.lower.table import CONVERTERS, key
 from hwopt.errors import HwoptError, last_line
 from hwopt.graph import Graph, Node, Operand, Value, operators
@@ -50,6 +52,7 @@ class _Lowering:
         self.values: dict[Value, Tensor] = {}
         self.known: dict[Any, tuple[list[Tensor], Any]] = {}
         self.parameters: dict[str, Tensor] = {}
+        self.traced: dict[Any, fx.Graph] = {}
 
     def run(self) -> tvm.IRModule:
         builder = self.module.builder
@@ -85,7 +88,7 @@ class _Lowering:
         _refuse_dtype(f"input {name!r}", known)
         var = relax.Var(name, relax.TensorType(known.shape, known.dtype))
         tensor = Tensor(known, var, tuple(range(len(known.shape))))
-        self.values[Value(name)] = _known_if_empty(tensor)
+        self.values[Value(name)] = known_if_empty(tensor)
         return var
 
     def output(self, operand: Operand) -> Any:
@@ -137,14 +140,14 @@ class _Lowering:
             place: the node, for messages.
             is_part: whether torch put an operator together from this one, and from nothing else.
         """
-        positional, keywords = _arguments(function, given)
-        if _is_known(function, (positional, keywords)):
-            return _computed_now(function, positional, keywords)
+        positional, keywords = in_sequence(function, given)
+        if is_known(function, (positional, keywords)):
+            return computed_now(function, positional, keywords)
         if all(0 in spec.shape for spec in specs):
             return [Tensor(spec, constant=spec.empty()) for spec in specs]
         for spec in specs:
             _refuse_dtype(place, spec)
-        if torch.Tag.nondeterministic_seeded in function.tags and function._opname not in _DROPS:
+        if torch.Tag.nondeterministic_seeded in function.tags and function._opname not in DROPS:
             raise HwoptError(
                 f"{place}: {function._opname} draws lots when it runs, which a compiled model does "
                 "not: give the model what is drawn as an input"
@@ -157,14 +160,12 @@ class _Lowering:
         if converter is None:
             return self.decomposed(function, positional, keywords, place)
         # The same of the same is one tensor: converters see that ``x - x`` is no matter of numbers.
+        # Arguments are kept, as a tensor that is gone may leave its identity to another one.
         arguments = (positional, keywords)
-        same = (function, _identity(arguments))
+        same = (function, identity(arguments))
         if same not in self.known:
             results = self.converted(converter, function, positional, keywords, specs, place)
-            self.known[same] = (
-                results,
-                arguments,
-            )  # which keep the identities
+            self.known[same] = (results, arguments)
         return self.known[same][0]
 
     def converted(
@@ -188,7 +189,7 @@ class _Lowering:
         results = [found] if isinstance(found, Tensor) else list(found)
         for result, spec in zip(results, specs, strict=True):
             _compare(result, spec, place)
-        return list(map(_known_if_empty, results))
+        return list(map(known_if_empty, results))
 
     def decomposed(
         self,
@@ -199,13 +200,17 @@ class _Lowering:
     ) -> list[Tensor]:
         """Lower an operator that is beyond the table by those that torch puts it together from."""
         leaves: list[Tensor] = []
-        arguments = _replaced((positional, keywords), Tensor, lambda x: _Leaf(leaves, x))
+        arguments = replaced((positional, keywords), Tensor, lambda x: _Leaf(leaves, x))
 
         def run(*tensors: torch.Tensor) -> Any:
-            found, named = _replaced(arguments, _Leaf, lambda leaf: tensors[leaf.number])
+            found, named = replaced(arguments, _Leaf, lambda leaf: tensors[leaf.number])
             return function(*found, **named)
 
-        graph = decomposed(run, [leaf.spec.empty() for leaf in leaves], place)
+        specs = tuple(leaf.spec for leaf in leaves)
+        form = (function, specs, repr(replaced(arguments, _Leaf, lambda leaf: leaf.number)))
+        if form not in self.traced:
+            self.traced[form] = decomposed(run, [spec.empty() for spec in specs], place)
+        graph = self.traced[form]
         values: dict[fx.Node, Any] = {}
         inputs = iter(leaves)
         for node in graph.nodes:
@@ -214,7 +219,7 @@ class _Lowering:
             elif node.op == "get_attr":
                 raise HwoptError(f"{place} cannot be decomposed: it makes a constant")
             elif node.op == "output":
-                found = _replaced(node.args[0], fx.Node, values.__getitem__)
+                found = replaced(node.args[0], fx.Node, values.__getitem__)
                 return [found] if isinstance(found, Tensor) else list(found)
             elif node.target is operator.getitem:
                 values[node] = values[node.args[0]][node.args[1]]
@@ -229,16 +234,11 @@ class _Lowering:
             argument.name: value
             for argument, value in zip(target._schema.arguments, node.args, strict=False)
         } | dict(node.kwargs)
-        given = {k: _replaced(v, fx.Node, values.__getitem__) for k, v in arguments.items()}
+        given = {k: replaced(v, fx.Node, values.__getitem__) for k, v in arguments.items()}
         meta = node.meta["val"]
         metas = meta if isinstance(meta, tuple | list) else [meta]
         results = self.call(target, given, tuple(map(Spec.of, metas)), place, is_part=True)
         return results if isinstance(meta, tuple | list) else results[0]
-
-
-def _known_if_empty(tensor: Tensor) -> Tensor:
-    """Return a tensor; one without elements is known."""
-    return Tensor(tensor.spec, constant=tensor.spec.empty()) if 0 in tensor.shape else tensor
 
 
 class _Leaf:
@@ -247,88 +247,6 @@ class _Leaf:
     def __init__(self, leaves: list[Tensor], tensor: Tensor) -> None:
         self.number = len(leaves)
         leaves.append(tensor)
-
-
-def _identity(given: Any) -> Any:
-    """Return what is equal for the same tensors and equal numbers, of equal types and signs."""
-    if isinstance(given, Tensor):
-        return id(given) if given.constant is None else (id(given.constant), given.shape)
-    if isinstance(given, list | tuple):
-        return tuple(map(_identity, given))
-    if isinstance(given, dict):
-        return tuple((name, _identity(one)) for name, one in given.items())
-    return repr(given)
-
-
-def _replaced(given: Any, kind: type, by: Callable[[Any], Any]) -> Any:
-    """Return nested arguments with everything of one type replaced."""
-    if isinstance(given, kind):
-        return by(given)
-    if isinstance(given, list | tuple):
-        return type(given)(_replaced(one, kind, by) for one in given)
-    if isinstance(given, dict):
-        return {name: _replaced(one, kind, by) for name, one in given.items()}
-    return given
-
-
-def _arguments(
-    function: torch._ops.OpOverload, given: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return arguments as the operator's schema takes them, defaults included."""
-    positional, keywords = [], {}
-    for argument in function._schema.arguments:
-        value = given.get(argument.name, argument.default_value)
-        if argument.kwarg_only:
-            keywords[argument.name] = value
-        else:
-            positional.append(value)
-    return positional, keywords
-
-
-def _is_known(function: torch._ops.OpOverload, arguments: Any) -> bool:
-    """Say whether all tensors that an operator reads are known now, and it does not draw lots."""
-    if torch.Tag.nondeterministic_seeded in function.tags:
-        return function._opname in _DROPS and _all_known(arguments)
-    if function._opname in _READ_NO_NUMBERS:
-        return True
-    return _all_known(arguments)
-
-
-#: They draw lots in training only; their converters refuse it there.
-_DROPS = frozenset({"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"})
-_DROPS |= {"scaled_dot_product_attention", "rrelu"}
-#: Of what they read they take the shape and the dtype.
-_READ_NO_NUMBERS = frozenset(
-    [
-        "new_zeros",
-        "new_ones",
-        "new_full",
-        "new_empty",
-        "zeros_like",
-        "ones_like",
-        "full_like",
-        "empty_like",
-    ]
-)
-
-
-def _all_known(arguments: Any) -> bool:
-    found: list[bool] = []
-    _replaced(arguments, Tensor, lambda x: found.append(x.constant is not None))
-    return all(found)
-
-
-def _computed_now(
-    function: torch._ops.OpOverload, positional: list[Any], keywords: dict[str, Any]
-) -> list[Tensor]:
-    def tensor(x: Tensor) -> torch.Tensor:
-        return x.spec.empty() if x.constant is None else x.constant
-
-    args, named = _replaced((positional, keywords), Tensor, tensor)
-    with torch.no_grad():
-        found = function(*args, **named)
-    results = found if isinstance(found, tuple | list) else [found]
-    return [Tensor(Spec.of(one), constant=one) for one in results]
 
 
 def _refuse_dtype(place: str, spec: Spec) -> None:

@@ -8,7 +8,8 @@ from tvm import relax
 
 from hwopt.compiler import cond, spatial_operators
 from hwopt.compiler.lower.call import Call, Converter, Tensor
-from hwopt.compiler.lower.layers import convolution, linear
+from hwopt.compiler.lower.convolutions import convolution
+from hwopt.compiler.lower.products import linear
 
 op = relax.op
 

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from hwopt.compiler.lower import (
+    attention,
+    comparisons,
+    convolutions,
     elementwise,
     functions,
     indexing,
-    layers,
     movement,
     normalization,
     own,
+    padding,
     pools,
+    products,
+    quotients,
     recurrent,
     reductions,
     resize,
+    scatter,
+    sorting,
 )
 from hwopt.compiler.lower.call import Converter
 
 #: From ``name.overload`` of a torch operator to how it is emitted.
 CONVERTERS: dict[str, Converter] = {
     **elementwise.CONVERTERS,
+    **comparisons.CONVERTERS,
     **functions.CONVERTERS,
+    **quotients.CONVERTERS,
     **movement.CONVERTERS,
+    **padding.CONVERTERS,
     **reductions.CONVERTERS,
+    **sorting.CONVERTERS,
     **indexing.CONVERTERS,
-    **layers.CONVERTERS,
+    **scatter.CONVERTERS,
+    **products.CONVERTERS,
+    **convolutions.CONVERTERS,
     **normalization.CONVERTERS,
+    **attention.CONVERTERS,
     **pools.CONVERTERS,
     **resize.CONVERTERS,
-    **own.CONVERTERS,
     **recurrent.CONVERTERS,
+    **own.CONVERTERS,
 }
 
 
