@@ -85,7 +85,7 @@ class Module:
     Attributes:
         builder: of the Relax function.
         checks: that the function makes besides its outputs.
-        reordered: tensors that were emitted in another order, by variable and order.
+        reordered: tensors that were emitted in another order, by variable and axes.
     """
 
     builder: relax.BlockBuilder
@@ -137,9 +137,9 @@ class Call:
             return self.constant(cast.permute(order) if order else cast)
         found = x.expr
         if x.order != order:
-            key = (x.expr, order)
+            axes = tuple(x.order.index(axis) for axis in order)
+            key = (x.expr, axes)
             if key not in self.module.reordered:
-                axes = [x.order.index(axis) for axis in order]
                 self.module.reordered[key] = self.emit(relax.op.permute_dims(x.expr, axes))
             found = self.module.reordered[key]
         return found if wanted == x.dtype else self.cast(found, x.dtype, wanted)

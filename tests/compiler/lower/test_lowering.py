@@ -103,3 +103,16 @@ def test_what_is_refused_is_one_sentence(function, why):
 
     with pytest.raises(HwoptError, match=why):
         lowered(Call(), (torch.ones(2, 4),))
+
+
+def test_a_tensor_beside_itself_transposed():
+    """Both are one tensor of Relax, whose axes have other names."""
+
+    class Squares(nn.Module):
+        def forward(self, x):
+            y = x.cumsum(1)
+            return y @ y.transpose(1, 2) + y.transpose(1, 2) @ y
+
+    x = torch.randn(2, 5, 5)
+    found = hwopt.compile(Squares(), x, trials=0, check=False)(x)
+    torch.testing.assert_close(found, Squares()(x))
