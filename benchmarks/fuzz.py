@@ -228,10 +228,11 @@ def main() -> None:
     context = multiprocessing.get_context("fork")
     import hwopt.compiler.pipeline  # noqa: F401 - once, for all processes
 
-    numbers = (n for n in range(options.first, options.first + options.networks))
+    numbers = range(options.first, options.first + options.networks)
     with context.Pool(options.processes, maxtasksperchild=50) as pool:
-        tasks = ((n, compiled) for n in numbers if time.monotonic() < end)
-        for found in pool.imap_unordered(_run, tasks):
+        for found in pool.imap_unordered(_run, ((n, compiled, end) for n in numbers)):
+            if found is None:
+                continue
             done += 1
             total.update(found["counts"])
             reasons.update(found["refused"])
@@ -241,8 +242,10 @@ def main() -> None:
     Records("fuzz").run({**key, "time": time.strftime("%Y-%m-%d %H:%M")}, lambda: figures)
 
 
-def _run(task: tuple[int, bool]) -> dict[str, Any]:
-    return run(*task)
+def _run(task: tuple[int, bool, float]) -> dict[str, Any] | None:
+    """Check a network, unless the time is over."""
+    number, compiled, end = task
+    return run(number, compiled) if time.monotonic() < end else None
 
 
 if __name__ == "__main__":
