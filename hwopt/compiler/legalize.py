@@ -92,6 +92,7 @@ def _neutral(dtype: str, least: bool) -> Any:
 
 
 def _reducer(function: Callable[[Any, Any], Any], least: bool) -> Callable[..., Any]:
+    """Return a reducer to an extreme that is NaN where one number is."""
     return te.comm_reducer(
         _either_nan(function), lambda dtype: _neutral(str(dtype), least), name="extreme"
     )

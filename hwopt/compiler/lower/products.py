@@ -104,9 +104,11 @@ def _norms(p: float, size: int) -> Callable[..., te.Tensor]:
             *batch, row, column = place
             left = tirx.abs(first(*batch, row, k) - second(*batch, column, k))
             if p == 0:
-                return te.sum(tirx.Cast(dtype, left > like(left, 0)), axis=[k])
+                one, none = like(left, 1), like(left, 0)
+                counted = tirx.Select(left > none, one, tirx.Select(left <= none, none, left))
+                return te.sum(counted, axis=[k])
             if math.isinf(p):
-                return te.max(left, axis=[k])
+                return te.max(left, axis=[k])  # torch passes over NaN here
             if p in (1, 2):
                 return te.sum(left if p == 1 else left * left, axis=[k])
             return te.sum(tirx.pow(left, power), axis=[k])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm import relax, tirx
+import torch
+from tvm import relax, te, tirx
 
-from hwopt.compiler.loops import dtype_of, libm, like
+from hwopt.compiler.loops import compute, dtype_of, libm, like
 from hwopt.compiler.lower.call import Call, Converter, Tensor
 from hwopt.compiler.lower.elementwise import elementwise, elementwise_loops, is_zero, unfolded
 
@@ -17,10 +18,32 @@ op = relax.op
 _EXPONENT_BITS = 63
 
 
+def _refuse_zero(call: Call, divisor: Any) -> None:
+    """Let the model say where whole numbers are divided by zero, as torch does."""
+    known = divisor.constant if isinstance(divisor, Tensor) else torch.tensor(divisor)
+    if known is not None:
+        if (known == 0).any():
+            raise call.refuse("whole numbers that are divided by zero")
+        return
+
+    def zeros(numbers: te.Tensor) -> te.Tensor:
+        along = [te.reduce_axis((0, n), name="i") for n in numbers.shape]
+
+        def any_zero(_: Any) -> Any:
+            one = numbers(*along)
+            return te.max(tirx.Cast("int32", one == like(one, 0)), axis=along)
+
+        return compute((1,), any_zero, "zeros")
+
+    data = call.plain(divisor if divisor.shape else call.reshaped(divisor, (1,)))
+    found = call.te(zeros, data, name="check_divisor")
+    call.check(found, f"{call.place}: whole numbers are divided by zero")
+
+
 def _safe(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Return a quotient of whole numbers that no machine stops at.
 
-    Torch raises an error where it divides by zero; compiled code divides by one.
+    By zero it divides by one: see :func:`_refuse_zero`.
     """
 
     def quotient(x: Any, y: Any) -> Any:
@@ -68,6 +91,8 @@ def divide(call: Call, x: Any, y: Any, rounding_mode: str | None = None) -> Tens
         "floor": (_float_floor_quotient, tirx.floordiv),
         "trunc": (lambda a, b: tirx.trunc(a / b), tirx.truncdiv),
     }[rounding_mode]
+    if not call.dtype.startswith("float"):
+        _refuse_zero(call, y)
     function = on_floats if call.dtype.startswith("float") else _safe(on_ints)
     return elementwise_loops(call, function, (x, y), call.dtype)
 
@@ -76,6 +101,8 @@ def remainder(on_floats: Callable[..., Any], on_ints: Callable[..., Any]) -> Con
     """Return a converter for a remainder."""
 
     def convert(call: Call, x: Any, y: Any) -> Tensor:
+        if not call.dtype.startswith("float"):
+            _refuse_zero(call, y)
         function = on_floats if call.dtype.startswith("float") else _safe(on_ints)
         return elementwise_loops(call, function, (x, y), call.dtype)
 

@@ -64,7 +64,9 @@ class Loops:
                 block = schedule.get_sblock(name)
                 _schedule_block(schedule, block, bool(config["parallel"]), target)
         except (s_tir.ScheduleError, tvm.error.InternalError) as error:
-            log.info("a kernel stays plain loops, which are slower: TVM says %s", last_line(error))
+            log.warning(
+                "a kernel stays plain loops, which are slower: TVM says %s", last_line(error)
+            )
             schedule = s_tir.Schedule(func)
         return tvm_build.mark_scheduled(analysis.start_sums(schedule))
 

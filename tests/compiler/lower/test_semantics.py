@@ -257,3 +257,19 @@ def test_norms_are_exact_where_numbers_differ_little(shift):
         expected = norm.double()(x.double()).float()
         # Not more exact than the numbers themselves.
         torch.testing.assert_close(artifact(x), expected, rtol=0, atol=1e-5 * max(1, shift))
+
+
+@pytest.mark.parametrize("function", [torch.floor_divide, torch.remainder, torch.fmod])
+def test_whole_numbers_divided_by_zero_are_one_sentence(function):
+    x, good, bad = torch.tensor([7, -7]), torch.tensor([2, 3]), torch.tensor([2, 0])
+    artifact = hwopt.compile(Call(function), (x, good), trials=0)
+    torch.testing.assert_close(artifact(x, good), function(x, good))
+    with pytest.raises(HwoptError, match="whole numbers are divided by zero"):
+        artifact(x, bad)
+    with pytest.raises(HwoptError, match="divided by zero cannot be compiled"):
+        hwopt.compile(Call(lambda x: function(x, 0)), x, trials=0)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 2.0, math.inf])
+def test_distances_to_nan(p):
+    check(lambda x: torch.cdist(x, x.flip(0), p=p), torch.tensor([[NAN, 1.0], [2.0, 3.0]]))
