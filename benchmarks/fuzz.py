@@ -28,7 +28,7 @@ from torch import Tensor, nn
 import hwopt
 from benchmarks.random_networks import Network, Program, draw
 from benchmarks.records import RESULTS, Records, measured_on
-from hwopt.errors import HwoptError, last_line
+from hwopt.errors import FAULT, HwoptError, last_line
 from hwopt.graph import Graph
 from hwopt.report import markdown
 
@@ -153,7 +153,7 @@ def _found(station: str, run: Callable[[], str]) -> Finding:
     try:
         difference = run()
     except HwoptError as error:
-        return station, REFUSED, str(error)
+        return station, (TRACEBACK if FAULT in str(error) else REFUSED), str(error)
     except Exception as error:  # a traceback is what this looks for
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: How a message ends where not the user, but this package is wrong.
+FAULT = "this is a fault of hwopt, please report it"
+
 
 class HwoptError(Exception):
     """Something the user can mend: one sentence that says what, where and what to do.

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hwopt.compiler.manifest import Comparison
-from hwopt.errors import HwoptError
+from hwopt.errors import FAULT, HwoptError
 
 if TYPE_CHECKING:
     from hwopt.compiler.artifact import Artifact
@@ -129,7 +129,7 @@ def _difference(name: str, got: torch.Tensor, expected: torch.Tensor) -> float:
     if got.shape != expected.shape or got.dtype != expected.dtype:
         raise HwoptError(
             f"output {name!r} was compiled to {got.dtype} {list(got.shape)}, torch has "
-            f"{expected.dtype} {list(expected.shape)}: this is a fault of hwopt, please report it"
+            f"{expected.dtype} {list(expected.shape)}: {FAULT}"
         )
     if expected.numel() == 0:
         return 0.0
@@ -180,6 +180,6 @@ def _sentence(name: str, got: torch.Tensor, expected: torch.Tensor, difference: 
         how = f"in {100 * difference:.2g} % of its numbers"
     return (
         f"what was compiled computes something else than torch: output {name!r} differs {how}. "
-        "This is a fault of hwopt, please report it; nothing was written (check=False, or "
+        f"{FAULT.capitalize()}; nothing was written (check=False, or "
         "--no-check, writes it all the same)"
     )

@@ -19,7 +19,7 @@ from hwopt.compiler.footprint import Footprint
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
 from hwopt.compiler.whole_model import WholeModel, follow
-from hwopt.errors import HwoptError, last_line
+from hwopt.errors import FAULT, HwoptError, last_line
 from hwopt.targets import Target, templates, tuner, tvm_build
 from hwopt.targets.database import LIBRARIES, KernelDatabase
 from hwopt.targets.kernel_shape import kernel_shape
@@ -106,10 +106,7 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except tvm.error.InternalError as error:
-        raise HwoptError(
-            f"TVM cannot compile the model: {last_line(error)}; this is a fault of hwopt, please "
-            "report it"
-        ) from error
+        raise HwoptError(f"TVM cannot compile the model: {last_line(error)}; {FAULT}") from error
 
 
 def to_kernels(

@@ -31,6 +31,8 @@ from hwopt.targets.threads import environment, granted
 from hwopt.targets.tracker import Tracker
 
 MS_LOG = "tvm.s_tir.meta_schedule"
+# TVM's modules of tensor intrinsics by instruction set.
+_INTRINSICS = {"avx512": "x86", "avx2": "x86", "sse": "x86", "neon": "arm_cpu", "rvv": "riscv_cpu"}
 # Recorded by MetaSchedule in place of the time of a candidate that failed.
 FAILED_SECONDS = 1e9
 LARGEST_ROUND = 16
@@ -67,13 +69,14 @@ def search(
     """
     module = tvm.IRModule({"main": _plain(func)})
     folder.mkdir(parents=True, exist_ok=True)
-    _import_intrinsics()
     with logs.at_least(MS_LOG, logging.ERROR), _threads(target.threads):
         workloads, tuning_records = folder / "workloads.json", folder / "tuning_records.json"
         _mend(workloads, tuning_records)
         database = ms.database.JSONDatabase(str(workloads), str(tuning_records))
         known = _records(database, module)
         missing = max(0, trials - len(known))
+        if missing or known:
+            _import_intrinsics(target)
         if missing:
             # TVM writes its logs into files there, and fails if somebody else's handler listens.
             with tempfile.TemporaryDirectory() as scratch, logs.own_handlers(MS_LOG):
@@ -134,20 +137,19 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _import_intrinsics() -> None:
-    """Register TVM's tensor intrinsics for CPUs, and none of those for GPUs.
+def _import_intrinsics(target: Target) -> None:
+    """Register TVM's tensor intrinsics for a target, and none of other processors.
 
     MetaSchedule imports all of them, and parsing the text of those for CUDA takes the better part
     of a minute. The package is entered by hand, so that its own list of imports does not run.
     """
     name = "tvm.s_tir.tensor_intrin"
-    if name in sys.modules:
-        return
-    package = types.ModuleType(name)
-    package.__path__ = [str(Path(tvm.s_tir.__file__).parent / "tensor_intrin")]
-    sys.modules[name] = package
-    for cpu in ("x86", "arm_cpu"):
-        importlib.import_module(f"{name}.{cpu}")
+    if name not in sys.modules:
+        package = types.ModuleType(name)
+        package.__path__ = [str(Path(tvm.s_tir.__file__).parent / "tensor_intrin")]
+        sys.modules[name] = package
+    if target.isa in _INTRINSICS:
+        importlib.import_module(f"{name}.{_INTRINSICS[target.isa]}")
 
 
 def _build(module: tvm.IRModule, target: Any, _params: Any) -> Any:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -33,3 +35,24 @@ def test_a_torn_line_costs_itself_alone(tmp_path):
     anew = search(func, name, HOST, tmp_path, trials=2, seed=0)
     assert anew.measured == 2
     assert all(json.loads(line) for line in records.read_text().splitlines())
+
+
+NOTHING_KNOWN = """
+import sys
+from pathlib import Path
+import torch
+from hwopt import targets
+from hwopt.compiler.pipeline import to_kernels, unscheduled
+from hwopt.targets.meta_schedule import search
+from tests.networks import lowered
+module = lowered(torch.nn.Conv3d(1, 2, 3), (torch.randn(1, 1, 4, 5, 5),))
+for name, func in unscheduled(to_kernels(module, targets.get("host"))).items():
+    found = search(func, name, targets.get("host"), Path(sys.argv[1]), trials=0, seed=0)
+    assert found == (None, None, 0)
+assert "tvm.s_tir.tensor_intrin" not in sys.modules
+"""
+
+
+def test_where_nothing_is_measured_no_intrinsics_are_imported(tmp_path):
+    """It takes seconds."""
+    subprocess.run([sys.executable, "-c", NOTHING_KNOWN, str(tmp_path)], check=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from tvm import relax, tirx
 
-from hwopt.compiler.loops import is_nan, like
+from hwopt.compiler.loops import dtype_of, is_nan, like
 from hwopt.compiler.lower.call import Call, Converter, Tensor
-from hwopt.compiler.lower.elementwise import elementwise, elementwise_loops, unary
+from hwopt.compiler.lower.elementwise import elementwise, elementwise_loops, loops, unary
 
 op = relax.op
 
@@ -79,6 +79,22 @@ def bitwise(on_bits: Callable[..., Any], on_bools: Callable[..., Any]) -> Conver
     return convert
 
 
+def _shift(is_left: bool) -> Converter:
+    """Return a converter for a shift, by any number of places: nothing is left of too many."""
+
+    def shifted(value: Any, places: Any) -> Any:
+        dtype, zero = dtype_of(value), like(value, 0)
+        last = like(value, int(dtype.lstrip("uint")) - 1)
+        is_inside = tirx.all(places >= zero, places <= last)
+        within = tirx.Select(is_inside, places, last)
+        if not is_left and not dtype.startswith("u"):
+            return tirx.shift_right(value, within)  # which leaves the sign
+        function = tirx.shift_left if is_left else tirx.shift_right
+        return tirx.Select(is_inside, function(value, within), zero)
+
+    return loops(shifted)
+
+
 def _tested(on_float: Callable[..., Any]) -> Converter:
     """Return a converter for a question that only floats answer with yes."""
 
@@ -93,6 +109,8 @@ def _tested(on_float: Callable[..., Any]) -> Converter:
 def _is_infinite(x: Any) -> Any:
     return tirx.abs(x) == like(x, math.inf)
 
+
+_OF_NUMBERS = ("Tensor", "Tensor_Scalar", "Scalar_Tensor")
 
 CONVERTERS: dict[str, Converter] = {
     "eq.Tensor": equality(op.equal, _are_equal),
@@ -118,6 +136,10 @@ CONVERTERS: dict[str, Converter] = {
     "bitwise_xor.Tensor": bitwise(op.bitwise_xor, op.logical_xor),
     "bitwise_xor.Scalar": bitwise(op.bitwise_xor, op.logical_xor),
     "bitwise_not.default": _bitwise_not,
+    **{f"bitwise_left_shift.{kind}": _shift(is_left=True) for kind in _OF_NUMBERS},
+    **{f"bitwise_right_shift.{kind}": _shift(is_left=False) for kind in _OF_NUMBERS},
+    **{f"__lshift__.{kind}": _shift(is_left=True) for kind in ("Tensor", "Scalar")},
+    **{f"__rshift__.{kind}": _shift(is_left=False) for kind in ("Tensor", "Scalar")},
     "isnan.default": _tested(is_nan),
     "isinf.default": _tested(_is_infinite),
 }

@@ -1,4 +1,4 @@
-"""Mathematical functions and activations of one number, and powers and quotients of two."""
+"""Mathematical functions and activations."""
 
 from __future__ import annotations
 
@@ -20,15 +20,6 @@ from hwopt.compiler.lower.elementwise import (
 from hwopt.compiler.lower.movement import expanded
 
 op = relax.op
-
-
-# -- quotients -----------------------------------------------------------------------------------
-
-
-# -- powers --------------------------------------------------------------------------------------
-
-
-# -- functions of one number ---------------------------------------------------------------------
 
 
 def gelu(call: Call, x: Tensor, approximate: str = "none") -> Tensor:

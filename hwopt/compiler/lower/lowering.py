@@ -16,7 +16,7 @@ from hwopt.compiler.lower.call import Call, Converter, Module, Spec, Tensor
 from hwopt.compiler.lower.decompose import decomposed
 from hwopt.compiler.lower.known import DROPS, computed_now, is_known, known_if_empty
 from hwopt.compiler.lower.table import CONVERTERS, key
-from hwopt.errors import HwoptError, last_line
+from hwopt.errors import FAULT, HwoptError, last_line
 from hwopt.graph import Graph, Node, Operand, Value, operators
 from hwopt.graph.module import at_batch, to_torch_argument
 
@@ -185,7 +185,7 @@ class _Lowering:
             raise
         except Exception as error:  # TVM raises a different type in each of its layers
             reason = f"{type(error).__name__}: {last_line(error)}"
-            raise HwoptError(f"{place} cannot be lowered: {reason}") from error
+            raise HwoptError(f"{place} cannot be lowered: {reason}; {FAULT}") from error
         results = [found] if isinstance(found, Tensor) else list(found)
         for result, spec in zip(results, specs, strict=True):
             _compare(result, spec, place)
@@ -269,7 +269,4 @@ def _compare(result: Tensor, spec: Spec, place: str) -> None:
         in_order = tuple(sizes[result.order.index(axis)] for axis in range(len(sizes)))
         found = Spec(in_order, str(result.expr.ty.dtype.dtype))
     if found != spec or result.spec != spec:
-        raise HwoptError(
-            f"{place} was lowered to {found}, torch says {spec}: this is a fault of hwopt, "
-            "please report it"
-        )
+        raise HwoptError(f"{place} was lowered to {found}, torch says {spec}: {FAULT}")

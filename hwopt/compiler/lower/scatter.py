@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from tvm import relax, te, tirx
 
-from hwopt.compiler.loops import compute
+from hwopt.compiler.loops import broadcasting, compute, like
 from hwopt.compiler.lower.call import Call, Converter, Spec, Tensor
 from hwopt.compiler.lower.indexing import Indexed, checked, taken
 from hwopt.compiler.lower.movement import expanded, sliced
@@ -82,6 +82,13 @@ def scatter(kind: str) -> Converter:
     return convert
 
 
+def _reduced_scatter(
+    call: Call, x: Tensor, dim: int, index: Tensor, source: Any, *, reduce: str
+) -> Tensor:
+    """Convert ``scatter`` with ``reduce``: sums or products with what was there."""
+    return _scatter(call, x, dim, index, source, {"add": "add", "multiply": "mul"}[reduce])
+
+
 def _scatter(call: Call, x: Tensor, dim: int, index: Tensor, source: Any, kind: str) -> Tensor:
     if not x.shape:
         wide = call.reshaped(x, (1,))
@@ -89,6 +96,9 @@ def _scatter(call: Call, x: Tensor, dim: int, index: Tensor, source: Any, kind: 
             source = call.reshaped(source, (1,))
         found = _scatter(call, wide, 0, call.reshaped(index, (1,)), source, kind)
         return call.reshaped(found, ())
+    if x.dtype == "bool" and kind != "update":  # TVM has no such extremes and sums of bools
+        counted = _scatter(call, _counted(call, x), dim, index, _counted(call, source), kind)
+        return call.temporary(call.plain(counted, "bool"), x.spec)
     axis = dim % len(x.shape)
     if math.prod(index.shape) == 0:
         return x
@@ -105,6 +115,13 @@ def _scatter(call: Call, x: Tensor, dim: int, index: Tensor, source: Any, kind: 
     return call.temporary(found, x.spec)
 
 
+def _counted(call: Call, x: Any) -> Any:
+    """Return bools as whole numbers."""
+    if not isinstance(x, Tensor):
+        return int(x)
+    return call.temporary(call.plain(x, "int64"), Spec(x.shape, "int64"))
+
+
 def scatter_reduce(
     call: Call,
     x: Tensor,
@@ -115,18 +132,66 @@ def scatter_reduce(
     *,
     include_self: bool = True,
 ) -> Tensor:
-    """Convert ``scatter_reduce``; means are refused."""
-    kinds = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
-    if reduce not in kinds:
-        raise call.refuse(f"reduce={reduce!r}")
+    """Convert ``scatter_reduce``."""
+    if reduce == "mean":
+        return _scattered_mean(call, x, dim, index, source, include_self)
+    kind = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}[reduce]
     if include_self:
-        return _scatter(call, x, dim, index, source, kinds[reduce])
-    neutral = {"sum": 0, "prod": 1, "amax": -math.inf, "amin": math.inf}[reduce]
-    if math.isinf(neutral) and not x.dtype.startswith("float"):
+        return _scatter(call, x, dim, index, source, kind)
+    neutral: Any = {"sum": 0, "prod": 1, "amax": -math.inf, "amin": math.inf}[reduce]
+    if x.dtype == "bool":
+        neutral = reduce in ("prod", "amin")
+    elif math.isinf(neutral) and not x.dtype.startswith("float"):
         info = torch.iinfo(getattr(torch, x.dtype))
         neutral = info.min if reduce == "amax" else info.max
     emptied = _scatter(call, x, dim, index, neutral, "update")
-    return _scatter(call, emptied, dim, index, source, kinds[reduce])
+    return _scatter(call, emptied, dim, index, source, kind)
+
+
+def _scattered_mean(
+    call: Call, x: Tensor, dim: int, index: Tensor, source: Tensor, include_self: bool
+) -> Tensor:
+    """Return sums over counts; whole numbers are rounded down."""
+    start = x if include_self else _scatter(call, x, dim, index, 0, "update")
+    total = _scatter(call, start, dim, index, source, "add")
+    ones = torch.full(x.shape, int(include_self), dtype=getattr(torch, x.dtype))
+    counted = _scatter(call, Tensor(x.spec, constant=ones), dim, index, 1, "add")
+
+    def mean(numerator: Any, count: Any) -> Any:
+        divisor = tirx.max(count, like(count, 1))
+        if x.dtype.startswith("float"):
+            return numerator / divisor
+        return tirx.floordiv(numerator, divisor)
+
+    return call.result(
+        call.te(broadcasting(mean, x.shape), call.plain(total), call.plain(counted), name="mean")
+    )
+
+
+def index_reduce(
+    call: Call, x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, **options: Any
+) -> Tensor:
+    """Convert ``index_reduce``: rows of one tensor are reduced into rows of another."""
+    if not x.shape:
+        return scatter_reduce(call, x, dim, index, source, reduce, **options)
+    axis = dim % len(x.shape)
+    along = [math.prod(index.shape) if n == axis else 1 for n in range(len(source.shape))]
+    rows = expanded(call, call.reshaped(index, along), source.shape)
+    return scatter_reduce(call, x, axis, rows, source, reduce, **options)
+
+
+def _viewed_scatter(view: Callable[..., torch.Tensor]) -> Converter:
+    """Return a converter for writing into what a function of a tensor shows of it."""
+
+    def convert(call: Call, x: Tensor, source: Tensor, *arguments: Any) -> Tensor:
+        count = math.prod(x.shape)
+        places = view(torch.arange(count).reshape(x.shape), *arguments).reshape(-1)
+        row = call.plain(call.reshaped(x, (count,)))
+        values = call.plain(call.reshaped(source, (len(places),)), x.dtype)
+        found = _scattered(call, row, call.constant(places), values, 0, "update")
+        return call.reshaped(call.temporary(found, Spec((count,), x.dtype)), x.shape)
+
+    return convert
 
 
 def select_scatter(call: Call, x: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
@@ -203,10 +268,15 @@ CONVERTERS: dict[str, Converter] = {
     "_unsafe_index_put.default": index_put,
     "scatter.src": scatter("update"),
     "scatter.value": scatter("update"),
+    "scatter.reduce": _reduced_scatter,
+    "scatter.value_reduce": _reduced_scatter,
     "scatter_add.default": scatter("add"),
     "scatter_reduce.two": scatter_reduce,
     "select_scatter.default": select_scatter,
     "slice_scatter.default": slice_scatter,
+    "index_reduce.default": index_reduce,
+    "diagonal_scatter.default": _viewed_scatter(torch.diagonal),
+    "as_strided_scatter.default": _viewed_scatter(torch.as_strided),
     "put.default": put,
     "masked_scatter.default": masked_scatter,
 }

@@ -60,6 +60,10 @@ def check(function, *inputs):
         lambda x: x.max(1),
         lambda x: x.argmin(1),
         lambda x: x.sort(1, descending=True),
+        lambda x: x << torch.tensor([1, 70, 9, 0]),
+        lambda x: (x >> 1, x >> 70),
+        lambda x: x.median(1),
+        lambda x: torch.bucketize(x, torch.tensor([2, 3, 3, 5]), right=True),
     ],
 )
 @pytest.mark.parametrize("x", [WHOLE, BYTES], ids=["int64", "uint8"])
@@ -162,6 +166,9 @@ def test_every_argument_counts(function):
         lambda x: x.nan_to_num(),
         lambda x: x.softmax(1),
         lambda x: torch.fmax(x, x.flip(1)),
+        lambda x: x.median(),
+        lambda x: x.nanmedian(1, keepdim=True),
+        lambda x: torch.searchsorted(torch.tensor([-1.0, 0.0, 2.0]), x),
     ],
 )
 def test_nan_and_infinity_pass_through(function):
@@ -180,6 +187,27 @@ def test_nan_and_infinity_pass_through(function):
 )
 def test_empty_tensors(function):
     check(function, torch.zeros(2, 0))
+
+
+ROWS = torch.tensor([0, 2, 0])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.scatter_reduce(0, ROWS[:, None].expand(3, 4), x * 2, "mean"),
+        lambda x: x.scatter_reduce(0, ROWS[:, None], x * 2, "mean", include_self=False),
+        lambda x: (x > 2).scatter_reduce(0, ROWS[:, None], x > 5, "amax", include_self=False),
+        lambda x: x.scatter(1, ROWS[:, None], 3, reduce="multiply"),
+        lambda x: x.index_reduce(0, ROWS, x + 1, "amin"),
+        lambda x: x.index_reduce(0, ROWS, x + 1, "mean", include_self=False),
+        lambda x: x.diagonal_scatter(x[0, :3], 1),
+        lambda x: x.as_strided_scatter(x[0, :2], (2,), (5,), 1),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_writing_where_tensors_say(function, dtype):
+    check(function, torch.arange(12).reshape(3, 4).to(dtype))
 
 
 @pytest.mark.parametrize("double", [nn.Linear(4, 3), nn.Conv2d(3, 4, 3, bias=False)])
