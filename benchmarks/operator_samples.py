@@ -11,7 +11,6 @@ already for an operator and a dtype is not run again; ``--most 0`` takes all sam
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import warnings
 from collections import Counter
@@ -25,6 +24,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import hwopt
+from benchmarks.apart import Ended, apart
 from benchmarks.records import RESULTS, Records, measured_on
 from hwopt.errors import FAULT, HwoptError, first_line
 from hwopt.report import markdown
@@ -88,13 +88,19 @@ def outcome(function: Any, samples: list[Any]) -> tuple[str, str]:
     except Exception as error:  # a traceback is what this looks for
         return TRACEBACK, f"{type(error).__name__}: {first_line(error)}"
     results = found if isinstance(found, tuple) else (found,)
+    difference = unequal(samples, results, expected)
+    return (WRONG, difference) if difference else (EQUAL, "")
+
+
+def unequal(samples: list[Any], results: Any, expected: Any) -> str:
+    """Return how what came of samples differs from what torch computes, or nothing."""
     if len(samples) == 1 and _are_equal_places(samples[0].input, results, expected):
-        return EQUAL, ""
+        return ""
     for number, (got, wanted) in enumerate(zip(results, expected, strict=True)):
         difference = differs(got, wanted)
         if difference:
-            return WRONG, f"result {number}: {difference}"
-    return EQUAL, ""
+            return f"result {number}: {difference}"
+    return ""
 
 
 def _are_equal_places(x: Any, results: Any, expected: Any) -> bool:
@@ -157,7 +163,8 @@ def each_outcome(function: Any, samples: list[Any]) -> Iterator[tuple[str, str]]
             yield from (outcome(function, [sample]) for sample in part)
 
 
-def _operators() -> dict[str, Any]:
+def operators() -> dict[str, Any]:
+    """Return PyTorch's descriptions of its operators by name."""
     from torch.testing._internal.common_methods_invocations import op_db
 
     named = {
@@ -168,7 +175,8 @@ def _operators() -> dict[str, Any]:
 
 def measure(name: str, dtype: str, most: int) -> dict[str, Any]:
     """Run the samples of one operator and dtype in this process."""
-    op = _operators()[name]
+    torch.set_num_threads(1)
+    op = operators()[name]
     torch.manual_seed(0)
     drawn = op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False)
     # What reads no tensor makes a constant, and no model.
@@ -188,31 +196,13 @@ def measure(name: str, dtype: str, most: int) -> dict[str, Any]:
     }
 
 
-def apart(name: str, dtype: str, most: int) -> dict[str, Any]:
+def measured(name: str, dtype: str, most: int) -> dict[str, Any]:
     """Measure in a process of its own, which may crash."""
-    receive, send = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(
-        target=_send, args=(send, name, dtype, most)
-    )
-    process.start()
-    send.close()
     try:
-        if receive.poll(SECONDS):
-            return receive.recv()
-        reason = f"not done in {SECONDS} s"
-    except EOFError:
-        process.join()
-        reason = f"the process ended with {process.exitcode}"
-    finally:
-        process.kill()
-        process.join()
-    empty = {EQUAL: 0, REFUSED: 0, WRONG: 0, TRACEBACK: 1}
-    return {"samples": 1, "core": False, **empty, "reasons": {TRACEBACK: {reason: 1}}}
-
-
-def _send(connection: Any, name: str, dtype: str, most: int) -> None:
-    torch.set_num_threads(1)
-    connection.send(measure(name, dtype, most))
+        return apart(measure, name, dtype, most, seconds=SECONDS)
+    except Ended as ended:
+        empty = {EQUAL: 0, REFUSED: 0, WRONG: 0, TRACEBACK: 1}
+        return {"samples": 1, "core": False, **empty, "reasons": {TRACEBACK: {str(ended): 1}}}
 
 
 def page(runs: list[dict[str, Any]]) -> str:
@@ -278,13 +268,13 @@ def main() -> None:
     units = [
         {"operator": name, "dtype": dtype, "most": options.most}
         for dtype in ([options.dtype] if options.dtype else DTYPES)
-        for name, op in _operators().items()
+        for name, op in operators().items()
         if getattr(torch, dtype) in op.dtypes and (not options.names or name in options.names)
     ]
     with ThreadPoolExecutor(options.processes) as pool:
         for unit in units:
             arguments = (unit["operator"], unit["dtype"], unit["most"])
-            pool.submit(records.run, unit, lambda given=arguments: apart(*given))
+            pool.submit(records.run, unit, lambda given=arguments: measured(*given))
 
 
 if __name__ == "__main__":

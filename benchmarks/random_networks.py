@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-Options = dict[str, Any]
-Maker = Callable[[random.Random, tuple[int, ...]], Options | None]
+from benchmarks.random_steps import FUNCTIONS, LAYERS, OF_TWO, OPTIONS, Options
+from benchmarks.stations import Finding, compile_and_run, found, imported, passed, results
+from hwopt.graph import Graph
 
 #: Numbers of a value above which a network grows no further.
 _MOST = 4096
@@ -36,6 +36,11 @@ class Program:
     inputs: list[tuple[int, ...]]
     steps: list[tuple[str, list[int], Options]]
     outputs: list[int]
+
+    @property
+    def values(self) -> int:
+        """How many values there are: inputs, and one a step."""
+        return len(self.inputs) + len(self.steps)
 
     def to_json(self) -> str:
         """Return it as JSON, from which :meth:`from_json` makes it again."""
@@ -62,6 +67,35 @@ class Program:
             else torch.randn(shape, generator=generator)
             for number, shape in enumerate(self.inputs)
         )
+
+    @classmethod
+    def draw(cls, number: int) -> Program:
+        """Return a random network; the same number gives the same one.
+
+        Every other one is a classifier, with channels that passes can remove.
+        """
+        r = random.Random(number)
+        return _classifier(r, number) if number % 2 else _anything(r, number)
+
+    def check(self, *, compiled: bool, rewritten: bool = True) -> Iterator[Finding]:
+        """Yield what comes out of each station.
+
+        Args:
+            compiled: whether it is compiled, too.
+            rewritten: whether it then is in other words, too.
+        """
+        network, inputs = Network(self).eval(), self.examples()
+        expected = results(network, inputs)
+        graphs: list[Graph] = []
+        yield from imported(graphs, network, inputs, expected, unequal)
+        if not graphs:
+            return
+        yield found("training", lambda: _trained(graphs[0], network, inputs))
+        yield from passed(graphs[0], inputs, unequal)
+        models = [("compile", graphs[0]), ("rewritten", Rewritten(network))]
+        for station, model in models[: compiled * (1 + rewritten)]:
+            run = functools.partial(compile_and_run, model, inputs)
+            yield found(station, lambda run=run: unequal(run(), expected))
 
     def smaller(self) -> Iterator[Program]:
         """Yield programs with one step less: what read it reads what it read."""
@@ -109,6 +143,42 @@ class Network(nn.Module):
         return tuple(values[n] for n in self.program.outputs)
 
 
+class Rewritten(nn.Module):
+    """The same network in other words: every input and output is turned there and back."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return what the network returns."""
+        found = self.network(*(_there_and_back(x) for x in inputs))
+        return tuple(_there_and_back(y) for y in found)
+
+
+def _there_and_back(x: Tensor) -> Tensor:
+    whole = torch.cat(x.split(1, 0), 0)
+    return whole.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def _trained(graph: Graph, network: Network, inputs: tuple[Tensor, ...]) -> str:
+    """Compare both in training mode, where batch norms take the statistics of the batch."""
+    theirs = copy.deepcopy(network).train()
+    return unequal(results(graph.to_torch().train(), inputs), results(theirs, inputs))
+
+
+def unequal(results: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> str:
+    """Return how results differ, or nothing."""
+    for number, (one, other) in enumerate(zip(results, expected, strict=True)):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return f"output {number}: {one.dtype} {list(one.shape)}, not {list(other.shape)}"
+        scale = max(1.0, other.abs().max().item())
+        largest = (one - other).abs().max().item()
+        if not largest <= 1e-3 * scale:
+            return f"output {number} differs by {largest:.2g} of {scale:.2g}"
+    return ""
+
+
 def _randomized(layer: nn.Module) -> nn.Module:
     """Give norms weights and statistics that are not 0 and 1."""
     for module in layer.modules():
@@ -122,176 +192,20 @@ def _randomized(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def _conv(r: random.Random, shape: tuple[int, ...]) -> Options | None:
-    if len(shape) not in (3, 4, 5) or min(shape[2:]) < 1:
-        return None
-    channels = shape[1]
-    groups = r.choice([1, 1, 1, channels, *[g for g in (2, 3) if channels % g == 0]])
-    kernel = r.randint(1, min(3, *shape[2:]))
-    return {
-        "rank": len(shape) - 2,
-        "inputs": channels,
-        "outputs": groups * r.randint(1, max(1, 12 // groups)),
-        "kernel": kernel,
-        "stride": r.randint(1, 2),
-        "padding": r.randint(0, kernel // 2),
-        "groups": groups,
-        "bias": r.random() < 0.7,
-    }
-
-
-def _like(r: random.Random, shape: tuple[int, ...]) -> Options:
-    return {}
-
-
-def _channels(r: random.Random, shape: tuple[int, ...]) -> Options | None:
-    return {"channels": shape[1], "rank": len(shape) - 2} if 2 <= len(shape) <= 5 else None
-
-
-def _last(r: random.Random, shape: tuple[int, ...]) -> Options | None:
-    return {"inputs": shape[-1], "outputs": r.randint(1, 20)} if len(shape) > 1 else None
-
-
-def _groups(r: random.Random, shape: tuple[int, ...]) -> Options | None:
-    if len(shape) < 3:
-        return None
-    return {"channels": shape[1], "groups": r.choice([1, shape[1]] + [2] * (shape[1] % 2 == 0))}
-
-
-def _steps(r: random.Random, shape: tuple[int, ...]) -> Options | None:
-    if len(shape) != 3:
-        return None
-    kind = r.choice(["LSTM", "GRU", "RNN"])
-    return {
-        "kind": kind,
-        "inputs": shape[2],
-        "size": r.randint(1, 9),
-        "layers": r.randint(1, 2),
-        "both": r.random() < 0.5,
-    }
-
-
-def _dims(r: random.Random, shape: tuple[int, ...]) -> Options | None:
-    if len(shape) < 2:
-        return None
-    return {"dim": r.randint(1, len(shape) - 1), "other": r.randint(1, len(shape) - 1)}
-
-
-def _window(r: random.Random, shape: tuple[int, ...]) -> Options | None:
-    if len(shape) not in (3, 4, 5) or min(shape[2:]) < 2:
-        return None
-    return {
-        "rank": len(shape) - 2,
-        "kernel": r.randint(2, min(3, *shape[2:])),
-        "stride": r.randint(1, 2),
-        "padding": r.randint(0, 1),
-        "ceil": r.random() < 0.3,
-        "size": r.randint(1, 3),
-    }
-
-
-def _images(r: random.Random, shape: tuple[int, ...]) -> Options | None:
-    if len(shape) != 4:
-        return None
-    return {
-        "mode": r.choice(["nearest", "bilinear", "bicubic", "nearest-exact"]),
-        "scale": r.choice([2.0, 1.5, 0.7]),
-    }
-
-
-LAYERS: dict[str, Callable[[Options], nn.Module]] = {
-    "conv": lambda o: (nn.Conv1d, nn.Conv2d, nn.Conv3d)[o["rank"] - 1](
-        o["inputs"], o["outputs"], o["kernel"], o["stride"], o["padding"], 1, o["groups"], o["bias"]
-    ),
-    "conv_transpose": lambda o: (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[
-        o["rank"] - 1
-    ](o["inputs"], o["outputs"], o["kernel"], o["stride"], o["padding"], 0, o["groups"], o["bias"]),
-    "batch_norm": lambda o: (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[
-        o["rank"]
-    ](o["channels"]),
-    "group_norm": lambda o: nn.GroupNorm(o["groups"], o["channels"]),
-    "instance_norm": lambda o: nn.GroupNorm(o["channels"], o["channels"]),
-    "layer_norm": lambda o: nn.LayerNorm(o["inputs"]),
-    "linear": lambda o: nn.Linear(o["inputs"], o["outputs"]),
-    "prelu": lambda o: nn.PReLU(o["channels"]),
-    "recurrent": lambda o: getattr(nn, o["kind"])(
-        o["inputs"], o["size"], o["layers"], batch_first=True, bidirectional=o["both"]
-    ),
-    "embedding": lambda o: nn.Embedding(20, o["size"]),
-}
-
-FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    "relu": lambda o, x: F.relu(x),
-    "relu6": lambda o, x: F.relu6(x),
-    "leaky_relu": lambda o, x: F.leaky_relu(x, 0.1),
-    "elu": lambda o, x: F.elu(x),
-    "gelu": lambda o, x: F.gelu(x),
-    "silu": lambda o, x: F.silu(x),
-    "hardswish": lambda o, x: F.hardswish(x),
-    "sigmoid": lambda o, x: x.sigmoid(),
-    "tanh": lambda o, x: x.tanh(),
-    "softplus": lambda o, x: F.softplus(x),
-    "absolute": lambda o, x: x.abs() + 0.1,
-    "root": lambda o, x: (x.abs() + 0.1).sqrt(),
-    "add": lambda o, x, y: x + y,
-    "product": lambda o, x, y: x * y,
-    "difference": lambda o, x, y: x - 0.5 * y,
-    "maximum": lambda o, x, y: torch.maximum(x, y),
-    "quotient": lambda o, x, y: x / (y.abs() + 1),
-    "choice": lambda o, x, y: torch.where(x > 0, x, y),
-    "concat": lambda o, x, y: torch.cat([x, y], 1),
-    "stack": lambda o, x, y: torch.stack([x, y], o["dim"]).sum(o["dim"]),
-    "swap": lambda o, x: x.transpose(o["dim"], o["other"]),
-    "flatten": lambda o, x: x.flatten(o["dim"]),
-    "softmax": lambda o, x: x.softmax(o["dim"]),
-    "mean": lambda o, x: x.mean(o["dim"], keepdim=True),
-    "largest": lambda o, x: x.amax(o["dim"]),
-    "variance": lambda o, x: x.var(o["dim"], unbiased=False, keepdim=True),
-    "running": lambda o, x: x.cumsum(o["dim"]),
-    "halves": lambda o, x: torch.cat(x.chunk(2, o["dim"])[::-1], o["dim"]),
-    "first": lambda o, x: x.narrow(o["dim"], 0, max(1, x.shape[o["dim"]] // 2)),
-    "roll": lambda o, x: x.roll(1, o["dim"]),
-    "flip": lambda o, x: x.flip(o["dim"]),
-    "squeeze": lambda o, x: x.unsqueeze(o["dim"]).squeeze(o["dim"]),
-    "max_pool": lambda o, x: (F.max_pool1d, F.max_pool2d, F.max_pool3d)[o["rank"] - 1](
-        x, o["kernel"], o["stride"], o["padding"], 1, o["ceil"]
-    ),
-    "avg_pool": lambda o, x: (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[o["rank"] - 1](
-        x, o["kernel"], o["stride"], o["padding"], o["ceil"]
-    ),
-    "adaptive_pool": lambda o, x: (
-        F.adaptive_avg_pool1d,
-        F.adaptive_avg_pool2d,
-        F.adaptive_avg_pool3d,
-    )[o["rank"] - 1](x, o["size"]),
-    "interpolate": lambda o, x: F.interpolate(x, scale_factor=o["scale"], mode=o["mode"]),
-    "attention": lambda o, x: F.scaled_dot_product_attention(x, x, x),
-    "gate": lambda o, x: x * x.mean(o["dim"], keepdim=True).sigmoid(),
-    "matmul": lambda o, x: x @ x.transpose(-1, -2),
-}
-
-#: What options an operator has, drawn for the shape that it reads; None where it does not fit.
-OPTIONS: dict[str, Maker] = {
-    **dict.fromkeys(FUNCTIONS, _like),
-    **dict.fromkeys(("stack", "swap", "flatten", "softmax", "mean", "largest", "variance"), _dims),
-    **dict.fromkeys(("running", "halves", "first", "roll", "flip", "squeeze", "gate"), _dims),
-    **dict.fromkeys(("max_pool", "avg_pool", "adaptive_pool"), _window),
-    **dict.fromkeys(("conv", "conv_transpose"), _conv),
-    **dict.fromkeys(("batch_norm", "prelu", "instance_norm"), _channels),
-    "interpolate": _images,
-    "group_norm": _groups,
-    "layer_norm": _last,
-    "linear": _last,
-    "recurrent": _steps,
-}
-_OF_TWO = ("add", "product", "difference", "maximum", "quotient", "choice", "concat", "stack")
 #: Drawn more often, as networks have more of them.
 _COMMON = ("conv", "conv", "conv", "linear", "batch_norm", "relu", "add")
+_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "leaky_relu", "prelu", "gelu", "tanh")
+#: They keep apart what a classifier of images has of channels, and one of sequences of features.
+_OF_IMAGES = (
+    *("conv", "conv", "conv", "batch_norm", "batch_norm", "add", "add", "concat", "product"),
+    *("gate", "max_pool", "avg_pool", "group_norm", "conv_transpose", "interpolate", "maximum"),
+    *_ACTIVATIONS,
+)
+_OF_SEQUENCES = ("linear", "linear", "layer_norm", "attention", "add", "product", *_ACTIVATIONS)
+_CLASSES = 4
 
 
-def draw(seed: int) -> Program:
-    """Return a random program; the same seed gives the same one."""
-    r = random.Random(seed)
+def _anything(r: random.Random, seed: int) -> Program:
     shapes = {
         "image": lambda: (2, r.randint(1, 8), r.randint(4, 9), r.randint(4, 9)),
         "sequence": lambda: (2, r.randint(2, 20), r.randint(2, 12)),
@@ -304,29 +218,62 @@ def draw(seed: int) -> Program:
     if kind == "tokens":
         program.steps.append(("embedding", [0], {"size": r.randint(1, 20)}))
         program.outputs = [1]
-    wanted = r.randint(2, 10)
-    for _ in range(20 * wanted):
-        if len(program.steps) >= wanted:
-            break
-        grown = _grown(program, r)
-        if grown is not None:
-            program = grown
-    last = len(program.inputs) + len(program.steps) - 1
+    program = _with_steps(program, r, r.randint(2, 10), [*_COMMON, *OPTIONS])
+    last = program.values - 1
     program.outputs = sorted({last, r.randint(len(program.inputs), last)})
     return program
 
 
-def _grown(program: Program, r: random.Random) -> Program | None:
+def _classifier(r: random.Random, seed: int) -> Program:
+    if r.random() < 0.7:
+        shape: tuple[int, ...] = (2, r.randint(1, 4), r.randint(5, 10), r.randint(5, 10))
+        names, dims = _OF_IMAGES, (2, 3)
+    else:
+        shape = (2, r.randint(2, 9), 2 * r.randint(2, 6))
+        names, dims = _OF_SEQUENCES, (1,)
+    program = _with_steps(Program(seed, [shape], [], [0]), r, r.randint(3, 12), names)
+    for dim in dims:
+        program = _extended(program, "mean", {"dim": dim})
+    program = _extended(program, "flatten", {"dim": 1})
+    for outputs in (r.randint(4, 20), _CLASSES):
+        inputs = int(_values(program)[-1].shape[1])
+        program = _extended(program, "linear", {"inputs": inputs, "outputs": outputs})
+        if outputs != _CLASSES:
+            program = _extended(program, r.choice(_ACTIVATIONS[:3]), {})
+    return program
+
+
+def _extended(program: Program, name: str, options: Options) -> Program:
+    """Return a program with one step more, of the last value; its result is the output."""
+    step = (name, [program.values - 1], options)
+    return dataclasses.replace(program, steps=[*program.steps, step], outputs=[program.values])
+
+
+def _values(program: Program) -> tuple[Tensor, ...]:
+    """Return all values of a program."""
+    everything = dataclasses.replace(program, outputs=list(range(program.values)))
+    with torch.no_grad():
+        return Network(everything).eval()(*program.examples())
+
+
+def _with_steps(program: Program, r: random.Random, wanted: int, names: Sequence[str]) -> Program:
+    for _ in range(20 * wanted):
+        if len(program.steps) >= wanted:
+            break
+        program = _grown(program, r, names) or program
+    return program
+
+
+def _grown(program: Program, r: random.Random, names: Sequence[str]) -> Program | None:
     """Return the program with one step more, or None if what was drawn does not fit."""
-    count = len(program.inputs) + len(program.steps)
+    count = program.values
     begin = len(program.inputs) if program.steps and program.steps[0][0] == "embedding" else 0
     read = [r.choice([count - 1, count - 1, r.randint(begin, count - 1)])]
-    name = r.choice([*_COMMON, *OPTIONS])
-    if name in _OF_TWO:
-        read.append(r.randint(begin, count - 1))
-    everything = dataclasses.replace(program, outputs=list(range(count)))
-    with torch.no_grad():
-        values = Network(everything).eval()(*program.examples())
+    name = r.choice(names)
+    values = _values(program)
+    if name in OF_TWO:
+        alike = [n for n in range(begin, count) if values[n].shape == values[read[0]].shape]
+        read.append(r.choice([r.choice(alike), r.randint(begin, count - 1)]))
     options = OPTIONS[name](r, tuple(values[read[0]].shape))
     if options is None:
         return None

@@ -13,6 +13,7 @@ from benchmarks import (
     binary_kernels,
     binary_nets,
     binary_training,
+    checking,
     choose_binary_training,
     choose_fine_tuning,
     choose_recipe,
@@ -90,6 +91,7 @@ EXPERIMENTS = (
     kill_resume,
     demo_cost,
     compile_time,
+    checking,
     robustness,
     fuzz,
 )

@@ -101,7 +101,8 @@ def _import_file(
         raise HwoptError(f"{path}: only .pt2 and .onnx files hold a model that can be imported")
     _check_none_given(example_inputs, str(path))
     try:
-        program = torch.export.load(path)
+        with logs.at_least("torch.export", logging.ERROR):  # it logs tracebacks
+            program = torch.export.load(path)
     except Exception as error:  # torch raises many types for a damaged file
         raise HwoptError(f"{path} cannot be read as a .pt2 file: {first_line(error)}") from error
     return _from_exported(program, name or path.stem)

@@ -33,7 +33,8 @@ class FoldBatchNorm(Pass):
         """Return the graph with foldable batch norms folded."""
         result = graph.copy()
         notes = []
-        for node in graph.nodes("batch_norm"):
+        for name in [node.name for node in graph.nodes("batch_norm")]:
+            node = result.node(name)  # it may follow one that was folded
             reason = obstacle(result, node)
             if reason is None:
                 into = result.producer(node.input)
@@ -108,3 +109,4 @@ def _fold(graph: Graph, into: Node, batch_norm: Node) -> None:
     graph.set_parameter(bias_name, folded.to(weight.dtype), trainable=True)
     graph.replace_node(into.with_operands(bias=Parameter(bias_name)))
     graph.replace_uses(Value(batch_norm.name), Value(into.name))
+    graph.remove_node(batch_norm.name)

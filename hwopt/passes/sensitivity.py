@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 Labels = Literal["true", "uniform"]
+#: A label that torch's cross entropy leaves out.
+IGNORED = -100
 
 
 def connection_sensitivity(
@@ -78,17 +80,13 @@ def gradients(
         outputs = module(inputs)
         if not isinstance(outputs, torch.Tensor) or outputs.dim() < 2:
             raise HwoptError("the criterion needs a model with one output of logits")
-        if targets.is_floating_point() and labels == "true":
-            raise HwoptError("the criterion needs labels that are classes, not numbers")
-        wanted = (outputs.shape[0], *outputs.shape[2:])
-        if labels == "true" and tuple(targets.shape) != wanted:
-            raise HwoptError(
-                f"the criterion needs labels of the shape {list(wanted)} for outputs of "
-                f"{list(outputs.shape)}, which have their classes second, not "
-                f"{list(targets.shape)}: choose a criterion without data"
-            )
         if labels == "uniform":
             targets = torch.full_like(outputs, 1 / outputs.shape[1])
+        else:
+            _check_labels(outputs, targets)
+            targets = targets.long()
+        if not outputs.requires_grad:
+            raise HwoptError("the criterion needs trained weights: no output depends on any")
         module.zero_grad()
         functional.cross_entropy(outputs, targets).backward()
         yield {
@@ -99,12 +97,35 @@ def gradients(
         raise HwoptError("the data offers no batch")
 
 
+def _check_labels(outputs: torch.Tensor, labels: torch.Tensor) -> None:
+    if labels.is_floating_point():
+        raise HwoptError("the criterion needs labels that are classes, not numbers")
+    wanted = (outputs.shape[0], *outputs.shape[2:])
+    if tuple(labels.shape) != wanted:
+        raise HwoptError(
+            f"the criterion needs labels of the shape {list(wanted)} for outputs of "
+            f"{list(outputs.shape)}, which have their classes second, not "
+            f"{list(labels.shape)}: choose a criterion without data"
+        )
+    outside = labels[(labels >= outputs.shape[1]) | (labels < 0) & (labels != IGNORED)]
+    if outside.numel():
+        raise HwoptError(
+            f"the data has the label {int(outside[0])}, but the model has {outputs.shape[1]} "
+            "classes: give data that fits"
+        )
+
+
 def _check_inputs(graph: Graph, inputs: torch.Tensor) -> None:
     (spec, *others) = graph.inputs.values()
     if others or tuple(inputs.shape[1:]) != spec.at()[1:]:
         raise HwoptError(
             f"the data has inputs of the shape {list(inputs.shape[1:])}, but the model takes "
             f"{[list(one.at()[1:]) for one in (spec, *others)]}: give data that fits"
+        )
+    dtype = str(inputs.dtype).removeprefix("torch.")
+    if dtype != spec.dtype:
+        raise HwoptError(
+            f"the data has inputs of {dtype}, but the model takes {spec.dtype}: give data that fits"
         )
     if isinstance(spec.shape[0], int) and spec.shape[0] != len(inputs):
         raise HwoptError(

@@ -24,6 +24,7 @@ def test_the_function_stays(network):
         nn.Sequential(nn.ConvTranspose2d(3, 5, 3, stride=2, bias=False), nn.BatchNorm2d(5)),
         nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6, affine=False)),
         nn.Sequential(nn.Flatten(), nn.Linear(192, 7), nn.BatchNorm1d(7)),
+        nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.BatchNorm2d(6)),
     ],
 )
 def test_every_kind_of_layer(model):

@@ -17,6 +17,7 @@ from tests.networks import (
     Residual,
     make,
     max_difference,
+    randomize,
 )
 
 
@@ -35,6 +36,24 @@ def test_pruned_networks_run_train_and_fold(network, ratio):
     folded = hwopt.apply(pruned, "fold-batch-norm", Context(debug=True))
     x = torch.randn(3, *IMAGE)
     assert max_difference(folded.to_torch().eval()(x), pruned.to_torch().eval()(x)) < 1e-4
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_beside_a_grouped_transposed_convolution(bias):
+    """Its channels stay; they are more than its weight has in one group."""
+    up = nn.ConvTranspose2d(8, 4, 3, groups=2, bias=bias)
+    first, last = nn.Conv2d(3, 8, 3), nn.Conv2d(4, 6, 3)
+    layers = [first, nn.ReLU(), nn.Conv2d(8, 8, 1), up, nn.BatchNorm2d(4), last, nn.Conv2d(6, 2, 1)]
+    graph = hwopt.import_model(randomize(nn.Sequential(*layers)).eval(), torch.randn(1, *IMAGE))
+    pruned = hwopt.apply(graph, "prune-channels{ratio=0.5,constants=exact}", Context(debug=True))
+    assert channels(pruned, "0") == 4 and pruned.parameter("3.weight").shape == (8, 2, 3, 3)
+    for name in ("0", "5"):  # of which half was removed: zeros there remove nothing else
+        weight = graph.parameter(f"{name}.weight").clone()
+        weight[::2] = 0
+        graph.set_parameter(f"{name}.weight", weight)
+    condensed, x = hwopt.apply(graph, "condense"), torch.randn(2, *IMAGE)
+    assert condensed.macs() < graph.macs()
+    assert max_difference(condensed.to_torch().eval()(x), graph.to_torch().eval()(x)) < 1e-4
 
 
 def test_a_residual_sum_ties_its_branches():

@@ -27,7 +27,7 @@ def attention(
     """Convert ``scaled_dot_product_attention``; a row without anything to attend to is NaN."""
     if dropout:
         raise call.refuse("dropout")
-    rank, dtype = len(query.shape), query.dtype
+    rank, dtype = len(key.shape), query.dtype
     keys, values = call.plain(key), call.plain(value)
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         copies = query.shape[-3] // key.shape[-3]

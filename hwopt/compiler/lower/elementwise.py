@@ -81,14 +81,24 @@ def scaled(function: Callable[..., Any]) -> Converter:
     return convert
 
 
+def _is_bool(x: Any) -> bool:
+    return str(x.ty.dtype.dtype) == "bool"
+
+
 def _add(x: Any, y: Any) -> Any:
-    is_bool = str(x.ty.dtype.dtype) == "bool"
-    return op.logical_or(x, y) if is_bool else op.add(x, y)
+    return op.logical_or(x, y) if _is_bool(x) else op.add(x, y)
 
 
 def _multiply(x: Any, y: Any) -> Any:
-    is_bool = str(x.ty.dtype.dtype) == "bool"
-    return op.logical_and(x, y) if is_bool else op.multiply(x, y)
+    return op.logical_and(x, y) if _is_bool(x) else op.multiply(x, y)
+
+
+def _maximum(x: Any, y: Any) -> Any:
+    return op.logical_or(x, y) if _is_bool(x) else op.maximum(x, y)
+
+
+def _minimum(x: Any, y: Any) -> Any:
+    return op.logical_and(x, y) if _is_bool(x) else op.minimum(x, y)
 
 
 def reversed_difference(call: Call, x: Any, other: Any, alpha: Any = 1) -> Tensor:
@@ -105,9 +115,9 @@ def clamp(call: Call, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
     def limited(value: Any, *given: Any) -> Any:
         left = list(given)
         if low is not None:
-            value = op.maximum(value, left.pop(0))
+            value = _maximum(value, left.pop(0))
         if high is not None:
-            value = op.minimum(call.emit(value), left.pop(0))
+            value = _minimum(call.emit(value), left.pop(0))
         return value
 
     return elementwise(call, limited, (x, *limits), call.dtype)
@@ -204,8 +214,8 @@ CONVERTERS: dict[str, Converter] = {
     "rsub.Tensor": reversed_difference,
     "mul.Tensor": multiply,
     "mul.Scalar": multiply,
-    "maximum.default": computed(op.maximum),
-    "minimum.default": computed(op.minimum),
+    "maximum.default": computed(_maximum),
+    "minimum.default": computed(_minimum),
     "clamp.default": clamp,
     "clamp.Tensor": clamp,
     "clamp_min.default": lambda call, x, low: clamp(call, x, low),

@@ -92,8 +92,10 @@ def pad_by_mode(
     """Convert ``pad``, which names its way of padding."""
     if mode == "constant":
         return pad(call, x, widths, value)
-    rule = {"reflect": _mirrored, "replicate": _nearest, "circular": _around}[mode]
-    return padding_from(rule)(call, x, widths)
+    if mode == "circular":  # what is cut off is not wrapped around
+        x = padded(call, x, _by_dimension(x, [min(0, width) for width in widths]), 0)
+        return padding_from(_around)(call, x, [max(0, width) for width in widths])
+    return padding_from({"reflect": _mirrored, "replicate": _nearest}[mode])(call, x, widths)
 
 
 CONVERTERS: dict[str, Converter] = {

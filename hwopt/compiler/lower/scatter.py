@@ -252,15 +252,16 @@ def put(call: Call, x: Tensor, index: Tensor, source: Tensor, accumulate: bool =
 def masked_scatter(call: Call, x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """Convert ``masked_scatter``: where the mask holds, the source's elements one by one."""
     count = math.prod(source.shape)
-    whole = call.plain(expanded(call, mask, x.shape), "int64")
-    row = call.emit(op.reshape(whole, (math.prod(x.shape),)))
+    whole = call.plain(expanded(call, mask, call.shape), "int64")
+    row = call.emit(op.reshape(whole, (math.prod(call.shape),)))
     number = call.emit(op.subtract(call.emit(op.cumsum(row, 0, "int64")), call.number(1, "int64")))
     last = call.number(count - 1, "int64")
     inside = call.emit(op.maximum(call.number(0, "int64"), call.emit(op.minimum(number, last))))
     values = taken(call, call.plain(call.reshaped(source, (count,)), x.dtype), inside, 0)
-    shaped = call.emit(op.reshape(values, x.shape))
-    asked = call.plain(expanded(call, mask, x.shape), "bool")
-    return call.result(call.emit(op.where(asked, shaped, call.plain(x))))
+    shaped = call.emit(op.reshape(values, call.shape))
+    asked = call.plain(expanded(call, mask, call.shape), "bool")
+    data = call.plain(expanded(call, x, call.shape))
+    return call.result(call.emit(op.where(asked, shaped, data)))
 
 
 CONVERTERS: dict[str, Converter] = {

@@ -166,14 +166,21 @@ def _produced(graph: Graph, node: Node) -> torch.Tensor:
     weight = graph.parameter(weight_name)
     if node.op == "embedding":
         return weight.mean(0)
-    axis = OUTPUT_AXIS[node.op]
-    bias = weight.new_zeros(weight.shape[axis]) if bias_name is None else graph.parameter(bias_name)
+    by_channel = _by_channel(node, weight)
+    bias = weight.new_zeros(len(by_channel)) if bias_name is None else graph.parameter(bias_name)
     behind = batch_norm_behind(graph, node)
     if behind is None:
         return bias
     # With weights of zero the output is the bias for certain, whatever the batch norm has seen.
-    is_zero = (weight == 0).all(dim=tuple(d for d in range(weight.dim()) if d != axis))
-    return torch.where(is_zero, bias, graph.parameter(behind))
+    return torch.where((by_channel == 0).all(1), bias, graph.parameter(behind))
+
+
+def _by_channel(node: Node, weight: torch.Tensor) -> torch.Tensor:
+    """Return the weights that make each channel of a layer's output, shape (channels, others)."""
+    if OUTPUT_AXIS[node.op] == 1:  # (inputs, channels of a group, ...), group after group
+        grouped = weight.unflatten(0, (node.attributes["groups"], -1))
+        weight = grouped.movedim(2, 1).flatten(0, 1)
+    return weight.flatten(1)
 
 
 def batch_norm_behind(graph: Graph, node: Node) -> str | None:
