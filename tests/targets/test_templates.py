@@ -14,6 +14,7 @@ from hwopt.targets.templates import conv2d, dense
 from hwopt.targets.templates.register_tile import lanes_for
 from tests.kernels import (
     AVX512,
+    EACH_WIDTH,
     HOST,
     QUICK,
     THOROUGH,
@@ -207,6 +208,18 @@ def test_total_sums(data):
     expected = np.abs(x).sum()  # the scale of rounding errors, not of the result
     actual = run(template.schedule(func, config, target), [x], target)
     assert np.abs(actual - x.astype("float64").sum(1)).max() <= 1e-6 * expected
+
+
+@pytest.mark.parametrize("target", EACH_WIDTH, ids=lambda target: target.name)
+def test_a_chain_of_products_does_not_grow_without_bound(target):
+    """Each reads the one before twice: written into one expression they were 2^40."""
+    source = value = te.placeholder((3, 70), "float32", name="data")
+    for _ in range(40):
+        value = tvm.topi.multiply(value, tvm.topi.sigmoid(value))
+    func = te.create_prim_func([source, value])
+    template = templates.find(func, target)
+    scheduled = template.schedule(func, template.space(func, target)[0], target)
+    assert len(str(scheduled)) < 100_000
 
 
 def test_large_products_of_two_inputs_are_left_to_the_search():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import Any
 
 import tvm_ffi
@@ -52,7 +53,7 @@ def is_contraction(schedule: s_tir.Schedule, block: Any) -> bool:
 
     def visit(product: Any) -> None:
         nonlocal found
-        loaded = [loads(side) - written for side in (product.a, product.b)]
+        loaded = [set(loads(side)) - written for side in (product.a, product.b)]
         found = found or (all(loaded) and loaded[0] != loaded[1])
 
     tvm_ffi.structural_walk(schedule.get(block).body, (tirx.Mul, visit), order="post")
@@ -64,13 +65,14 @@ def is_move(schedule: s_tir.Schedule, block: Any) -> bool:
     return isinstance(getattr(schedule.get(block).body, "value", None), TensorLoad)
 
 
-def loads(expression: Any) -> set[Any]:
-    """Return the buffers that an expression reads."""
-    found: set[Any] = set()
+def loads(expression: Any) -> Counter[Any]:
+    """Return the buffers that an expression reads, and in how many places it does."""
+    found: Counter[Any] = Counter()
 
-    tvm_ffi.structural_walk(
-        expression, (TensorLoad, lambda load: found.add(load.source)), order="post"
-    )
+    def visit(load: Any) -> None:
+        found[load.source] += 1
+
+    tvm_ffi.structural_walk(expression, (TensorLoad, visit), order="post")
     return found
 
 

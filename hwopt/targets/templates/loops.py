@@ -29,6 +29,8 @@ PARALLEL_FROM = 16384
 # Products of two tensors above this size deserve a real schedule.
 LARGEST_CONTRACTION = 4096
 LONGEST_VECTOR_LOOP = 64
+# Of an expression inside the one that reads it; the compiler takes most of them together again.
+MOST_COPIES = 64
 SHORTEST_VECTOR_LOOP = 4
 
 
@@ -79,13 +81,19 @@ def inline_maps(schedule: s_tir.Schedule, keep: tuple[str, ...] = ()) -> None:
     """Compute every block that maps values inside its consumer, if it has exactly one.
 
     The last come first: the two readers of x in x * sigmoid(x) become one before x is looked at.
-    The blocks named in ``keep`` stay.
+    The blocks named in ``keep`` stay, and those that the consumer reads in very many places: in a
+    chain of such products every one doubles them.
     """
     for name in reversed(analysis.names(schedule)):
         if name in keep:
             continue
         block = schedule.get_sblock(name)
-        if not analysis.is_reduction(schedule, block) and len(schedule.get_consumers(block)) == 1:
+        consumers = schedule.get_consumers(block)
+        if not analysis.is_reduction(schedule, block) and len(consumers) == 1:
+            (written,) = schedule.get(block).writes
+            places = analysis.loads(schedule.get(consumers[0]).body)[written.source]
+            if places > MOST_COPIES:
+                continue
             try:
                 schedule.compute_inline(block)
             except s_tir.ScheduleError:
