@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from tvm import relax, te, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
 
 from hwopt.compiler.loops import compute, dtype_of, libm, like
-from hwopt.compiler.lower.call import Call, Converter, Tensor
+from hwopt.compiler.lower.call import Call, Converter, Spec, Tensor
 from hwopt.compiler.lower.elementwise import elementwise, elementwise_loops, is_zero, unfolded
+from hwopt.compiler.lower.movement import expanded
+from hwopt.targets import tvm_build
 
 op = relax.op
 
 #: Bits of the exponent of a power of whole numbers.
-_EXPONENT_BITS = 63
+_BITS = {"uint8": 8, "int8": 7, "int16": 15, "int32": 31, "int64": 63}
 
 
 def _refuse_zero(call: Call, divisor: Any) -> None:
@@ -151,29 +156,49 @@ def _known_power(call: Call, x: Tensor, exponent: int) -> Tensor:
 
 def _unknown_power(call: Call, x: Any, exponent: Tensor) -> Tensor:
     """Multiply bit by bit of the exponent; below zero only 1 and -1 have powers other than 0."""
-    order = call.common_order((x, exponent))
-    base = call.aligned(x, order, call.dtype)
-    bits = call.aligned(exponent, order, call.dtype)
-    number = call.number
-    result = None
-    for bit in range(8 if call.dtype == "uint8" else _EXPONENT_BITS):
-        taken = call.emit(op.right_shift(bits, number(bit, call.dtype)))
-        taken = call.emit(op.bitwise_and(taken, number(1, call.dtype)))
-        is_set = call.emit(op.equal(taken, number(1, call.dtype)))
-        factor = call.emit(op.where(is_set, base, number(1, call.dtype)))
-        result = factor if result is None else call.emit(op.multiply(result, factor))
-        base = call.emit(op.multiply(base, base))
-    if call.dtype.startswith("int"):
-        base = call.aligned(x, order, call.dtype)
-        is_one = call.emit(op.equal(base, number(1, call.dtype)))
-        is_minus_one = call.emit(op.equal(base, number(-1, call.dtype)))
-        is_odd = call.emit(op.bitwise_and(bits, number(1, call.dtype)))
-        odd = call.emit(op.equal(is_odd, number(1, call.dtype)))
-        signs = call.emit(op.where(odd, number(-1, call.dtype), number(1, call.dtype)))
-        below = call.emit(op.where(is_minus_one, signs, number(0, call.dtype)))
-        below = call.emit(op.where(is_one, number(1, call.dtype), below))
-        result = call.emit(op.where(call.emit(op.less(bits, number(0, call.dtype))), below, result))
-    return call.result(result, order)
+    if 0 in call.shape:
+        return Tensor(call.results[0], constant=call.results[0].empty())
+    count, dtype = math.prod(call.shape), call.dtype
+    spec = Spec((count,), dtype)
+    operands = []
+    for operand in (x, exponent):
+        whole = expanded(call, unfolded(operand, dtype), call.shape)
+        operands.append(call.plain(call.reshaped(whole, (count,)), dtype))
+
+    def loop(ins: list[Any], outs: list[Any]) -> Any:
+        with IRBuilder() as builder:
+            bases, exponents = map(T.buffer_proxy, ins)
+            powers, square = map(T.buffer_proxy, outs)
+            one = tirx.const(1, dtype)
+            with T.serial(0, tirx.IntImm("int64", count)) as i:
+                powers[i], square[0] = one, bases[i]
+                with T.serial(0, tirx.IntImm("int64", _BITS[dtype])) as bit:
+                    is_set = (exponents[i] >> tirx.Cast(dtype, bit)) & one
+                    powers[i] = powers[i] * tirx.Select(is_set == one, square[0], one)
+                    square[0] = square[0] * square[0]
+                if dtype.startswith("int"):
+                    is_below = exponents[i] < tirx.const(0, dtype)
+                    inverse = _inverse_power(bases[i], exponents[i])
+                    powers[i] = tirx.Select(is_below, inverse, powers[i])
+            return builder.get()
+
+    def describe(*inputs: te.Tensor) -> list[te.Tensor]:
+        sizes = [[tirx.IntImm("int64", n)] for n in (count, 1)]
+        made: list[te.Tensor] = te.extern(
+            sizes, list(inputs), loop, dtype=[dtype] * 2, name="powers"
+        )
+        return made
+
+    made = call.te(describe, *operands, name="powers", attrs={tvm_build.SCHEDULED: True})
+    found = call.temporary(call.emit(relax.TupleGetItem(made, 0)), spec)
+    return call.reshaped(found, call.shape)
+
+
+def _inverse_power(base: Any, exponent: Any) -> Any:
+    """Return the power of a whole number and an exponent below zero, which is cut to a whole."""
+    one, zero = like(base, 1), like(base, 0)
+    sign = tirx.Select((exponent & one) == one, like(base, -1), one)
+    return tirx.Select(base == one, one, tirx.Select(base == like(base, -1), sign, zero))
 
 
 def _fmod(x: Any, y: Any) -> Any:
