@@ -88,13 +88,13 @@ def outcome(function: Any, samples: list[Any]) -> tuple[str, str]:
     except Exception as error:  # a traceback is what this looks for
         return TRACEBACK, f"{type(error).__name__}: {first_line(error)}"
     results = found if isinstance(found, tuple) else (found,)
-    difference = unequal(samples, results, expected)
+    difference = unequal(function, samples, results, expected)
     return (WRONG, difference) if difference else (EQUAL, "")
 
 
-def unequal(samples: list[Any], results: Any, expected: Any) -> str:
+def unequal(function: Any, samples: list[Any], results: Any, expected: Any) -> str:
     """Return how what came of samples differs from what torch computes, or nothing."""
-    if len(samples) == 1 and _are_equal_places(samples[0].input, results, expected):
+    if len(samples) == 1 and _are_equal_places(function, samples[0].input, results, expected):
         return ""
     for number, (got, wanted) in enumerate(zip(results, expected, strict=True)):
         difference = differs(got, wanted)
@@ -103,11 +103,15 @@ def unequal(samples: list[Any], results: Any, expected: Any) -> str:
     return ""
 
 
-def _are_equal_places(x: Any, results: Any, expected: Any) -> bool:
+def _are_equal_places(function: Any, x: Any, results: Any, expected: Any) -> bool:
     """Say whether values are the same, and places along a dimension where equal ones stand.
 
-    Which of several equal numbers ``topk``, ``kthvalue`` and ``median`` name is not set.
+    Which of several equal numbers ``argsort``, ``topk``, ``kthvalue`` and ``median`` name is not
+    set.
     """
+    if function is torch.argsort and x.ndim:
+        (got,), (places,) = results, expected
+        return any(torch.equal(x.gather(d, got), x.gather(d, places)) for d in range(x.ndim))
     if len(expected) != 2 or expected[1].dtype != torch.int64 or not x.ndim:
         return False
     (values, places), (wanted, wanted_places) = results, expected

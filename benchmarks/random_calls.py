@@ -56,7 +56,8 @@ class OperatorCall:
         sample = self._sample()
         if sample is None:
             return
-        model = Calls(operators()[self.operator].op, [sample])
+        function = operators()[self.operator].op
+        model = Calls(function, [sample])
         inputs = tuple(model.examples)
         try:
             expected = results(model, inputs)
@@ -64,7 +65,7 @@ class OperatorCall:
             return
         if not expected:
             return
-        compare = functools.partial(unequal, [sample])
+        compare = functools.partial(unequal, function, [sample])
         graphs: list[Graph] = []
         yield from imported(graphs, model, inputs, expected, compare)
         if graphs and compiled:

@@ -189,6 +189,12 @@ def _absolute(call: Call, x: Tensor) -> Tensor:
     return to_dtype(call, x) if unsigned else unary(op.abs)(call, x)
 
 
+def _negated(call: Call, x: Tensor) -> Tensor:
+    if x.dtype.startswith("uint"):  # it wraps around
+        return subtract(call, 0, x)
+    return unary(op.negative)(call, x)
+
+
 def _sign(call: Call, x: Tensor) -> Tensor:
     if x.dtype == "bool":
         return to_dtype(call, x)
@@ -205,6 +211,8 @@ def whole(function: Callable[..., Any]) -> Converter:
     return convert
 
 
+maximum, minimum = computed(_maximum), computed(_minimum)
+
 CONVERTERS: dict[str, Converter] = {
     "add.Tensor": scaled(_add),
     "add.Scalar": scaled(_add),
@@ -214,8 +222,8 @@ CONVERTERS: dict[str, Converter] = {
     "rsub.Tensor": reversed_difference,
     "mul.Tensor": multiply,
     "mul.Scalar": multiply,
-    "maximum.default": computed(_maximum),
-    "minimum.default": computed(_minimum),
+    "maximum.default": maximum,
+    "minimum.default": minimum,
     "clamp.default": clamp,
     "clamp.Tensor": clamp,
     "clamp_min.default": lambda call, x, low: clamp(call, x, low),
@@ -241,7 +249,7 @@ CONVERTERS: dict[str, Converter] = {
     ),
     "lift_fresh_copy.default": to_dtype,
     "abs.default": _absolute,
-    "neg.default": unary(op.negative),
+    "neg.default": _negated,
     "sign.default": _sign,
     "ceil.default": whole(tirx.ceil),
     "floor.default": whole(tirx.floor),

@@ -6,16 +6,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tvm import relax, tirx
+from tvm import relax, te, tirx
 
-from hwopt.compiler.loops import is_float, is_nan, libm, like
+from hwopt.compiler.loops import compute, is_float, is_nan, libm, like
 from hwopt.compiler.lower.call import Call, Converter, Tensor
 from hwopt.compiler.lower.elementwise import (
     clamp,
     elementwise,
     elementwise_loops,
     loops,
+    maximum,
+    minimum,
     unary,
+    unfolded,
 )
 from hwopt.compiler.lower.movement import expanded
 
@@ -103,15 +106,19 @@ def _reciprocal(x: Any) -> Any:
     return op.divide(relax.const(1, str(x.ty.dtype.dtype)), x)
 
 
-def _ignoring_nan(function: Callable[[Any, Any], Any]) -> Converter:
+def _ignoring_nan(function: Callable[[Any, Any], Any], otherwise: Converter) -> Converter:
     """Return a converter for an extreme that is the other number where one is NaN."""
 
     def of_two(x: Any, y: Any) -> Any:
-        if not is_float(x):
-            return function(x, y)
         return tirx.Select(is_nan(x), y, tirx.Select(is_nan(y), x, function(x, y)))
 
-    return loops(of_two)
+    of_floats = loops(of_two)
+
+    def convert(call: Call, x: Tensor, y: Tensor) -> Tensor:
+        is_float = call.dtype.startswith("float")
+        return (of_floats if is_float else otherwise)(call, x, y)
+
+    return convert
 
 
 def _signbit(call: Call, x: Tensor) -> Tensor:
@@ -148,9 +155,33 @@ def _angle(call: Call, x: Tensor) -> Tensor:
     return elementwise_loops(call, angle, (x,), call.dtype)
 
 
+def _linspace(call: Call, start: Any, end: Any, steps: int, **_: Any) -> Tensor:
+    """Convert ``linspace``, each half counted from its own end; torch cuts whole numbers first."""
+    dtype = call.dtype
+    wide = dtype if dtype.startswith("float") else "float64"
+    ends = [call.plain(unfolded(one, dtype), dtype) for one in (start, end)]
+
+    def describe(first: te.Tensor, last: te.Tensor) -> te.Tensor:
+        low, high = (tirx.Cast(wide, one()) for one in (first, last))
+        step = (high - low) / tirx.const(max(1, steps - 1), wide)
+
+        def at(i: Any) -> Any:
+            from_first = low + step * tirx.Cast(wide, i)
+            from_last = high - step * tirx.Cast(wide, steps - 1 - i)
+            is_first = i < max(1, steps // 2)
+            return tirx.Cast(dtype, tirx.Select(is_first, from_first, from_last))
+
+        return compute((steps,), at, "linspace")
+
+    return call.result(call.te(describe, *ends))
+
+
 CONVERTERS: dict[str, Converter] = {
     "round.decimals": _round_to,
     "angle.default": _angle,
+    "linspace.Tensor_Tensor": _linspace,
+    "linspace.Tensor_Scalar": _linspace,
+    "linspace.Scalar_Tensor": _linspace,
     "atan2.default": _from_libm("atan2"),
     "relu.default": unary(op.nn.relu),
     "relu6.default": lambda call, x: clamp(call, x, 0.0, 6.0),
@@ -167,8 +198,8 @@ CONVERTERS: dict[str, Converter] = {
     "nextafter.default": _from_libm("nextafter"),
     "copysign.Tensor": _from_libm("copysign"),
     "copysign.Scalar": _from_libm("copysign"),
-    "fmax.default": _ignoring_nan(tirx.max),
-    "fmin.default": _ignoring_nan(tirx.min),
+    "fmax.default": _ignoring_nan(tirx.max, maximum),
+    "fmin.default": _ignoring_nan(tirx.min, minimum),
     "signbit.default": _signbit,
     "square.default": unary(lambda x: op.multiply(x, x)),
     "exp.default": unary(op.exp),

@@ -43,7 +43,7 @@ def padded(call: Call, x: Tensor, widths: dict[int, tuple[int, int]], value: Any
                 places.append(i - before if before else i)
                 inside += [i >= before] if before else []
                 inside += [i < n + before] if behind else []
-            other = tirx.const(value, data.dtype)
+            other = tirx.const(bool(value) if x.dtype == "bool" else value, x.dtype)
             return tirx.if_then_else(tirx.all(*inside), data(*places), other)
 
         return compute([shape[dim] for dim in x.order], at, name="pad")

@@ -33,7 +33,11 @@ def _order_after(x: Tensor, dims: list[int], keepdim: bool) -> Order:
 def reduced(
     call: Call, function: Callable[..., Any], x: Tensor, dim: Any, keepdim: bool, dtype: str
 ) -> Tensor:
-    """Emit a Relax reduction in the order in which the tensor stands."""
+    """Emit a Relax reduction in the order in which the tensor stands; bools are 0 and 1 for it."""
+    if dtype == "bool":
+        found = reduced(call, function, x, dim, keepdim, "uint8")
+        expr = call.ordered(found, found.order, "bool")
+        return Tensor(Spec(found.shape, "bool"), expr, found.order)
     dims = _dims(x, dim)
     data = call.ordered(x, x.order, dtype)
     if not x.shape:
@@ -66,9 +70,7 @@ def _truth(any_or_all: Callable[..., Any]) -> Converter:
 
     def convert(call: Call, x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
         truth = Tensor(Spec(x.shape, "bool"), call.ordered(x, x.order, "bool"), x.order)
-        found = reduced(call, any_or_all, truth, dim, keepdim, "uint8")
-        expr = call.ordered(found, found.order, "bool")
-        return Tensor(Spec(found.shape, "bool"), expr, found.order)
+        return reduced(call, any_or_all, truth, dim, keepdim, "bool")
 
     return convert
 

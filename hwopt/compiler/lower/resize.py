@@ -99,6 +99,8 @@ def _interpolated(call: Call, x: Tensor, taps: list[_Taps]) -> Tensor:
     axes = [order.index(n + 2) for n in range(len(taps))]
     is_choice = all((t.weights == 1).all() and t.weights.shape[1] == 1 for t in taps)
     constants = [relax.const(t.places) for t in taps]
+    if not is_choice and not x.dtype.startswith("float"):
+        raise call.refuse("weights and whole numbers, whose means torch rounds in ways of its own,")
     if not is_choice:
         constants += [relax.const(t.weights) for t in taps]
     shape = [call.shape[dim] for dim in order]

@@ -70,6 +70,9 @@ def _flat_places(call: Call, x: Tensor, indexed: Indexed, shape: list[int]) -> A
 
 
 def _scattered(call: Call, data: Any, index: Any, source: Any, axis: int, kind: str) -> Any:
+    if kind != "update" and str(data.ty.dtype.dtype) == "bool":  # TVM adds and compares no bools
+        data, source = (call.cast(x, "bool", "int64") for x in (data, source))
+        return call.cast(_scattered(call, data, index, source, axis, kind), "int64", "bool")
     return call.emit(op.scatter_elements(data, index, source, axis, kind))
 
 
@@ -96,9 +99,6 @@ def _scatter(call: Call, x: Tensor, dim: int, index: Tensor, source: Any, kind: 
             source = call.reshaped(source, (1,))
         found = _scatter(call, wide, 0, call.reshaped(index, (1,)), source, kind)
         return call.reshaped(found, ())
-    if x.dtype == "bool" and kind != "update":  # TVM has no such extremes and sums of bools
-        counted = _scatter(call, _counted(call, x), dim, index, _counted(call, source), kind)
-        return call.temporary(call.plain(counted, "bool"), x.spec)
     axis = dim % len(x.shape)
     if math.prod(index.shape) == 0:
         return x
@@ -113,13 +113,6 @@ def _scatter(call: Call, x: Tensor, dim: int, index: Tensor, source: Any, kind: 
         values = call.constant(filled)
     found = _scattered(call, call.plain(x), places, values, axis, kind)
     return call.temporary(found, x.spec)
-
-
-def _counted(call: Call, x: Any) -> Any:
-    """Return bools as whole numbers."""
-    if not isinstance(x, Tensor):
-        return int(x)
-    return call.temporary(call.plain(x, "int64"), Spec(x.shape, "int64"))
 
 
 def scatter_reduce(

@@ -76,8 +76,18 @@ def loads(expression: Any) -> Counter[Any]:
     return found
 
 
-def is_indirect(schedule: s_tir.Schedule, block: Any) -> bool:
-    """Return whether a block reads where another buffer says."""
+def cannot_be_cut(schedule: s_tir.Schedule, block: Any) -> bool:
+    """Return whether TVM fails to partition loops of a block into a vectorised part and a rest.
+
+    It does where a block reads where another buffer says; and where it writes int64, which TVM
+    takes for indices of which it narrows some.
+    """
+    writes = schedule.get(block).writes
+    is_int64 = any(str(region.source.dtype) == "int64" for region in writes)
+    return is_int64 or _is_indirect(schedule, block)
+
+
+def _is_indirect(schedule: s_tir.Schedule, block: Any) -> bool:
     found: list[bool] = []
 
     def visit(load: Any) -> None:

@@ -90,8 +90,8 @@ def inline_maps(schedule: s_tir.Schedule, keep: tuple[str, ...] = ()) -> None:
         block = schedule.get_sblock(name)
         consumers = schedule.get_consumers(block)
         if not analysis.is_reduction(schedule, block) and len(consumers) == 1:
-            (written,) = schedule.get(block).writes
-            places = analysis.loads(schedule.get(consumers[0]).body)[written.source]
+            written = schedule.get(block).writes[0].source
+            places = analysis.loads(schedule.get(consumers[0]).body)[written]
             if places > MOST_COPIES:
                 continue
             try:
@@ -129,8 +129,8 @@ def _vector_loop(
     length = _extent(schedule, inner)
     if length <= LONGEST_VECTOR_LOOP:
         return outer, inner
-    if length % target.float_lanes and analysis.is_indirect(schedule, block):
-        # TVM cannot cut loops that read where another tensor says: vectors that leave no rest.
+    if length % target.float_lanes and analysis.cannot_be_cut(schedule, block):
+        # Vectors that leave no rest.
         longest = max(n for n in range(1, LONGEST_VECTOR_LOOP + 1) if length % n == 0)
         blocks, vector = schedule.split(inner, [None, longest])
         return [*outer, blocks], vector

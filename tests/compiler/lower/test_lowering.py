@@ -93,6 +93,10 @@ def test_a_result_of_another_shape_or_dtype_is_a_fault_of_ours():
         (lambda x: torch.fft.fft(x), "complex64 numbers cannot be compiled"),
         (lambda x: nn.functional.dropout(x, 0.5, training=True), "lots that are drawn"),
         (lambda x: x.clamp(max=float("nan")), "NaN as a limit"),
+        (
+            lambda x: nn.functional.interpolate(x[None, None].byte(), (3, 5), mode="bilinear"),
+            "weights and whole numbers",
+        ),
         (lambda x: x[x > 0], "depends on the numbers that it reads"),
     ],
 )

@@ -60,9 +60,12 @@ def check(function, *inputs):
         lambda x: x.max(1),
         lambda x: x.argmin(1),
         lambda x: x.sort(1, descending=True),
+        lambda x: -x,
         lambda x: x << torch.tensor([1, 70, 9, 0]),
         lambda x: (x >> 1, x >> 70),
         lambda x: x.median(1),
+        lambda x: torch.linspace(x[0, 1] - 0.4, 5, 8, dtype=torch.int64),
+        lambda x: torch.linspace(1, x[0, 2] / 3, 7),
         lambda x: torch.bucketize(x, torch.tensor([2, 3, 3, 5]), right=True),
     ],
 )
@@ -81,6 +84,11 @@ def test_whole_numbers_are_promoted_as_torch_does(function, x):
         lambda x: x.sum(1),
         lambda x: torch.maximum(x, x.flip(1)),
         lambda x: torch.minimum(x, x.flip(1)),
+        lambda x: torch.fmax(x, x.flip(1)),
+        lambda x: (x.amax(1), x.amin(), x.max()),
+        lambda x: F.pad(x, (1, 1), value=2),
+        lambda x: x.index_add(0, torch.tensor([0, 0]), x.repeat(2, 1)),
+        lambda x: x.put(torch.tensor([0, 0]), torch.tensor([True, True]), accumulate=True),
         lambda x: x.any(1),
         lambda x: x.all(),
         lambda x: x == x.flip(1),
@@ -213,6 +221,18 @@ ROWS = torch.tensor([0, 2, 0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
 def test_writing_where_tensors_say(function, dtype):
     check(function, torch.arange(12).reshape(3, 4).to(dtype))
+
+
+def test_whole_numbers_side_by_side():
+    """Of a length that vectors do not divide, some of them between paddings."""
+    pairs = ((129, 1, 26), (297, 3, 60))
+    inputs = [torch.arange(2 * 2 * n).reshape(2, 2, n) for n, _, _ in pairs]
+
+    def function(*given):
+        padded = zip(given, pairs, strict=True)
+        return torch.cat([F.pad(x, (0, add)).reshape(2, 2, 5, n) for x, (_, add, n) in padded], 3)
+
+    check(function, *inputs)
 
 
 @pytest.mark.parametrize("double", [nn.Linear(4, 3), nn.Conv2d(3, 4, 3, bias=False)])
