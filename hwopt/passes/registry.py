@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import sys
@@ -108,6 +109,12 @@ def parse(passes: str | Pass | Sequence[Pass | str]) -> list[Pass]:
 
 
 def _entry_points() -> importlib.metadata.EntryPoints:
+    return _installed(tuple(sys.path))
+
+
+@functools.lru_cache(1)
+def _installed(path: tuple[str, ...]) -> importlib.metadata.EntryPoints:
+    """Read what packages offer, which takes milliseconds, once for a path of Python's."""
     return importlib.metadata.entry_points(group=GROUP)
 
 
