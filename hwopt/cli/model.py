@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from hwopt.cli import options
+from hwopt.cli import inputs, options
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class Making(NamedTuple):
     classes: int | None
     options: tuple[str, ...]
     seed: int
+    inputs: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
+    dims: tuple[str, ...] = ()
 
     def graph(self, model: str) -> Graph:
         """Return the graph of a model that the user named."""
@@ -42,6 +45,9 @@ class Making(NamedTuple):
             num_classes=self.classes,
             options=parse_options(self.options),
             seed=self.seed,
+            inputs=inputs.examples(self.inputs),
+            constants=inputs.constants(self.constants),
+            dims=inputs.dims(self.dims),
         )
 
     def context(self, graph: Graph, data_set: str | None, target: str) -> Context:
@@ -119,10 +125,41 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def input_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say several inputs, and bind those of an ONNX file."""
+    for decorate in (
+        click.option(
+            "--dim",
+            "dims",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Size of a free dimension of an ONNX file; may be repeated.",
+        ),
+        click.option(
+            "--constant",
+            "constants",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Value (a number, a list, a .npy file) of an input of an ONNX file, which the "
+            "model has no more then; may be repeated.",
+        ),
+        click.option(
+            "--input",
+            "inputs",
+            multiple=True,
+            metavar="NAME=SPEC",
+            help="An input, as f32[1,3,224,224] or as a .npy file; may be repeated.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
 def making_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of how a model is made; the command takes them as ``making``."""
 
     @model_options
+    @input_options
     @click.option("--classes", type=click.IntRange(1), help="Classes of a zoo model.")
     @options.seed_option
     @functools.wraps(command)
@@ -132,9 +169,13 @@ def making_options(command: Callable[..., Any]) -> Callable[..., Any]:
         classes: int | None,
         model_options: tuple[str, ...],
         seed: int,
+        inputs: tuple[str, ...],
+        constants: tuple[str, ...],
+        dims: tuple[str, ...],
         **others: Any,
     ) -> Any:
-        return command(making=Making(input_shape, classes, model_options, seed), **others)
+        making = Making(input_shape, classes, model_options, seed, inputs, constants, dims)
+        return command(making=making, **others)
 
     return with_making
 

@@ -7,8 +7,9 @@ import inspect
 import logging
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,9 +24,14 @@ from hwopt.graph.symbols import NotABatchMultiple
 
 def import_model(
     model: nn.Module | ExportedProgram | str | Path,
-    example_inputs: Sequence[torch.Tensor] | torch.Tensor | None = None,
+    example_inputs: Sequence[torch.Tensor]
+    | Mapping[str, torch.Tensor]
+    | torch.Tensor
+    | None = None,
     *,
     name: str | None = None,
+    constants: Mapping[str, Any] | None = None,
+    dims: Mapping[str, int] | None = None,
 ) -> Graph:
     """Import a model as a graph.
 
@@ -35,8 +41,12 @@ def import_model(
     Args:
         model: a module (imported in evaluation mode; its own mode is left as it was), an exported
             program, or the path of a ``.pt2`` or ``.onnx`` file.
-        example_inputs: one tensor or a sequence of them; needed for a module only.
+        example_inputs: one tensor or a sequence of them; needed for a module only. Those of an
+            ``.onnx`` file may be given by name; what is left out has the shape that the file says.
         name: the graph's name; by default the class or the file.
+        constants: of an ``.onnx`` file: values of inputs that the graph is to have no more, such as
+            a sample rate or a shape.
+        dims: of an ``.onnx`` file: sizes of free dimensions by their names; others are 1.
 
     Raises:
         HwoptError: if the model cannot be exported: the operator and the line are named.
@@ -54,12 +64,16 @@ def import_model(
     <BLANKLINE>
     """
     if isinstance(model, str | Path):
-        return _import_file(Path(model), example_inputs, name)
+        return _import_file(Path(model), example_inputs, name, constants, dims)
+    if constants or dims:
+        raise HwoptError("constants and dims are for an .onnx file: give a module without them")
     if isinstance(model, ExportedProgram):
         _check_none_given(example_inputs, "an exported program")
         return _from_exported(model, name or "model")
     if example_inputs is None:
         raise HwoptError("a torch module is imported with example inputs: give at least one tensor")
+    if isinstance(example_inputs, Mapping):
+        raise HwoptError("the inputs of a torch module are given in their order, not by name")
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else example_inputs
     name = name or type(model).__name__
     _refuse_meta(model, inputs)
@@ -87,25 +101,36 @@ def _refuse_meta(model: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
 
 
 def _import_file(
-    path: Path, example_inputs: Sequence[torch.Tensor] | torch.Tensor | None, name: str | None
+    path: Path,
+    example_inputs: Any,
+    name: str | None,
+    constants: Mapping[str, Any] | None,
+    dims: Mapping[str, int] | None,
 ) -> Graph:
     if not path.exists():
         raise HwoptError(f"the model file {path} does not exist")
     if path.suffix == ".onnx":
         from hwopt.graph.onnx import load_onnx
 
-        module, inputs = load_onnx(path)
-        examples = inputs if example_inputs is None else example_inputs
-        return import_model(module, examples, name=name or path.stem)
+        module, inputs, outputs = load_onnx(path, example_inputs, constants, dims)
+        graph = import_model(module, inputs, name=name or path.stem)
+        return _with_outputs(graph, outputs)
     if path.suffix != ".pt2":
         raise HwoptError(f"{path}: only .pt2 and .onnx files hold a model that can be imported")
-    _check_none_given(example_inputs, str(path))
+    _check_none_given(example_inputs or constants or dims, str(path))
     try:
         with logs.at_least("torch.export", logging.ERROR):  # it logs tracebacks
             program = torch.export.load(path)
     except Exception as error:  # torch raises many types for a damaged file
         raise HwoptError(f"{path} cannot be read as a .pt2 file: {first_line(error)}") from error
     return _from_exported(program, name or path.stem)
+
+
+def _with_outputs(graph: Graph, names: Sequence[str]) -> Graph:
+    """Call the outputs what a file calls them."""
+    if len(names) == len(graph.outputs):
+        graph.outputs = dict(zip(names, graph.outputs.values(), strict=True))
+    return graph
 
 
 def _check_none_given(example_inputs: object, what: str) -> None:

@@ -10,6 +10,10 @@ from hwopt.errors import HwoptError
 from hwopt.models import registry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from hwopt.graph import Graph
 
 
@@ -20,6 +24,9 @@ def load_graph(
     num_classes: int | None = None,
     options: dict[str, Any] | None = None,
     seed: int = 0,
+    inputs: Mapping[str, Tensor] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    dims: Mapping[str, int] | None = None,
 ) -> Graph:
     """Return the graph of a model.
 
@@ -27,11 +34,14 @@ def load_graph(
         source: a name of the zoo, ``package.module:callable`` (which returns a torch module), the
             path of a ``.pt2`` or ``.onnx`` file, or of a folder that holds a saved graph or an
             artefact. What is a name of the zoo is never a folder: ``./resnet8`` is.
-        input_shape: shape of one input without the batch; needed for a callable, optional for a
-            zoo model, refused for files.
+        input_shape: shape of one input without the batch; optional for a zoo model, refused for
+            ``.pt2`` files and folders. A callable needs it, or ``inputs``.
         num_classes: for a zoo model.
         options: keyword arguments of the zoo model or of the callable.
         seed: of the random weights of a zoo model or a callable.
+        inputs: examples of several inputs, of a callable in their order, of an ``.onnx`` file by
+            their names.
+        constants, dims: see ``import_model``; of an ``.onnx`` file only.
 
     Raises:
         HwoptError: if there is no such model, or it cannot be imported.
@@ -40,10 +50,20 @@ def load_graph(
     {'input': TensorSpec(shape=(N, 1, 28, 28), dtype='float32')}
     """
     kind = source_kind(source)
+    if input_shape and inputs:
+        raise HwoptError("give --input for each input, or --input-shape for the only one")
+    if kind == "file" and Path(source).suffix == ".onnx":
+        if options or num_classes:
+            raise HwoptError(f"{source} is a file: its options are fixed, give none")
+        return _from_onnx(Path(source), input_shape, inputs, constants, dims)
+    if constants or dims:
+        raise HwoptError(f"{source} is no .onnx file: it has no dimensions or inputs to bind")
     if kind == "callable":
         if num_classes:
             raise HwoptError(f"{source} knows its classes itself: give them as options, or none")
-        return _from_callable(source, input_shape, options or {}, seed)
+        return _from_callable(source, input_shape, inputs, options or {}, seed)
+    if inputs:
+        raise HwoptError(f"the inputs of {source} are known: give none")
     if kind == "file":
         if input_shape or options or num_classes:
             raise HwoptError(f"{source} is a file: its shape and options are fixed, give none")
@@ -71,6 +91,21 @@ def _from_path(path: Path) -> Graph:
     return Graph.load(path) if path.is_dir() else import_model(path)
 
 
+def _from_onnx(
+    path: Path,
+    input_shape: tuple[int, ...] | None,
+    inputs: Mapping[str, Tensor] | None,
+    constants: Mapping[str, Any] | None,
+    dims: Mapping[str, int] | None,
+) -> Graph:
+    import torch
+
+    from hwopt.graph import import_model
+
+    examples = [torch.zeros(1, *input_shape)] if input_shape else inputs
+    return import_model(path, examples, constants=constants, dims=dims)
+
+
 def _from_zoo(
     name: str,
     input_shape: tuple[int, ...] | None,
@@ -90,16 +125,21 @@ def _from_zoo(
 
 
 def _from_callable(
-    source: str, input_shape: tuple[int, ...] | None, options: dict[str, Any], seed: int
+    source: str,
+    input_shape: tuple[int, ...] | None,
+    inputs: Mapping[str, Tensor] | None,
+    options: dict[str, Any],
+    seed: int,
 ) -> Graph:
     import torch
 
     from hwopt.graph import import_model
 
-    if input_shape is None:
+    if input_shape is None and not inputs:
         raise HwoptError(f"model {source}: give the shape of one input, such as 3x224x224")
     torch.manual_seed(seed)
     model = references.call(source, "model", **options)
     if not isinstance(model, torch.nn.Module):
         raise HwoptError(f"model {source} returned a {type(model).__name__}, not a torch module")
-    return import_model(model, torch.zeros(1, *input_shape), name=source.split(":")[1])
+    examples = [torch.zeros(1, *input_shape)] if input_shape else [*(inputs or {}).values()]
+    return import_model(model, examples, name=source.split(":")[1])

@@ -9,7 +9,7 @@ from typing import Any
 
 import tvm_ffi
 from tvm import s_tir, tirx
-from tvm.ir.expr import TensorLoad, Var
+from tvm.ir.expr import Call, TensorLoad, Var
 
 SPATIAL, REDUCTION = tirx.IterVar.DataPar, tirx.IterVar.CommReduce
 
@@ -79,8 +79,8 @@ def loads(expression: Any) -> Counter[Any]:
 def cannot_be_cut(schedule: s_tir.Schedule, block: Any) -> bool:
     """Return whether TVM fails to partition loops of a block into a vectorised part and a rest.
 
-    It does where a block reads where another buffer says; and where it writes int64, which TVM
-    takes for indices of which it narrows some.
+    It does where a block reads where another buffer says. Where it writes int64, or chooses
+    between two indices, TVM narrows some of the indices to int32 and fails on the others.
     """
     writes = schedule.get(block).writes
     is_int64 = any(str(region.source.dtype) == "int64" for region in writes)
@@ -91,10 +91,17 @@ def _is_indirect(schedule: s_tir.Schedule, block: Any) -> bool:
     found: list[bool] = []
 
     def visit(load: Any) -> None:
-        found.extend(bool(loads(index)) for index in load.indices)
+        found.extend(bool(loads(index)) or _chooses(index) for index in load.indices)
 
     tvm_ffi.structural_walk(schedule.get(block).body, (TensorLoad, visit), order="post")
     return any(found)
+
+
+def _chooses(index: Any) -> bool:
+    """Return whether an index is one or the other, under a condition."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(index, (Call, found.append), order="post")
+    return bool(found)
 
 
 def work(func: tirx.PrimFunc) -> int:

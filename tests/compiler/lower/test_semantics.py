@@ -235,6 +235,10 @@ def test_whole_numbers_side_by_side():
     check(function, *inputs)
 
 
+def test_a_turned_row_that_vectors_do_not_divide():
+    check(lambda x: x.flatten(1).roll(1, 1), torch.randn(2, 9, 8))
+
+
 @pytest.mark.parametrize("double", [nn.Linear(4, 3), nn.Conv2d(3, 4, 3, bias=False)])
 def test_float64_stays_float64(double):
     x = torch.randn((1, 4) if isinstance(double, nn.Linear) else (1, 3, 6, 6)).double()

@@ -1,0 +1,117 @@
+"""Operators of ONNX Runtime's own domain that its optimizer and its quantizer write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from hwopt.graph.onnx.node import OnnxNode
+from hwopt.graph.onnx.normalization import layer_norm, rms_norm
+from hwopt.graph.onnx.quantization import dequantized, dynamically, matmul_integer, quantized
+from hwopt.graph.onnx.table import Operator
+from hwopt.graph.onnx.values import Value, tensor
+
+DOMAIN = "com.microsoft"
+
+
+def _fused_matmul(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
+    first, second = tensor(x), tensor(y)
+    if node.get("transBatchA", 0) or node.get("transBatchB", 0):
+        raise node.refuse("transposed batches")
+    first = first.transpose(-1, -2) if node.get("transA", 0) else first
+    second = second.transpose(-1, -2) if node.get("transB", 0) else second
+    alpha = node.get("alpha", 1.0)
+    found = first @ second
+    return found if alpha == 1 else found * alpha
+
+
+def _bias_gelu(node: OnnxNode, x: Value, bias: Value) -> torch.Tensor:
+    return F.gelu(tensor(x) + tensor(bias))
+
+
+def _fast_gelu(node: OnnxNode, x: Value, bias: Value = None) -> torch.Tensor:
+    data = tensor(x) if bias is None else tensor(x) + tensor(bias)
+    return F.gelu(data, approximate="tanh")
+
+
+def _quick_gelu(node: OnnxNode, x: Value) -> torch.Tensor:
+    data = tensor(x)
+    return data * torch.sigmoid(node.get("alpha", 1.702) * data)
+
+
+def _skip_layer_norm(node: OnnxNode, x: Value, skip: Value, *given: Value) -> Any:
+    simplified = node.op.endswith("SkipSimplifiedLayerNormalization")
+    weight = given[0] if given else None
+    rest = list(given[1:])
+    shift = None if simplified else (rest.pop(0) if rest else None)
+    added = rest[0] if rest else None
+    total = tensor(x) + tensor(skip)
+    if added is not None:
+        total = total + tensor(added)
+    plain = OnnxNode(
+        node.op, node.version, node.name, (), ("",), {"epsilon": node.get("epsilon", 1e-12)}
+    )
+    found = (
+        rms_norm(plain, total, weight) if simplified else layer_norm(plain, total, weight, shift)
+    )
+    return found, None, None, total
+
+
+def _matmul_integer_to_float(node: OnnxNode, *given: Value) -> torch.Tensor:
+    x, y, x_scale, y_scale, *rest = given
+    x_zero, y_zero, bias = [*rest, None, None, None][:3]
+    found = matmul_integer(x, y, x_zero, y_zero).to(tensor(x_scale).dtype)
+    found = found * tensor(x_scale) * tensor(y_scale)
+    return found if bias is None else found + tensor(bias)
+
+
+def _dynamic_matmul(node: OnnxNode, x: Value, y: Value, scale: Value, *rest: Value) -> torch.Tensor:
+    zero, bias = [*rest, None, None][:2]
+    whole, step, offset = dynamically(tensor(x))
+    found = matmul_integer(whole, y, offset, zero).to(step.dtype) * step * tensor(scale)
+    return found if bias is None else found + tensor(bias)
+
+
+def _quantized(function: Any, count: int) -> Operator:
+    """Return an operator of whole numbers: computed of the floats that they mean."""
+
+    def run(node: OnnxNode, *given: Value) -> torch.Tensor:
+        triples = [given[3 * n : 3 * n + 3] for n in range(count)]
+        scale, zero = [*given[3 * count :], None][:2]
+        found = function(node, *(dequantized(node, *triple) for triple in triples))
+        return quantized(node, found, scale, zero)
+
+    return Operator(run)
+
+
+def _leaky(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
+    return F.leaky_relu(x, node.get("alpha", 0.01))
+
+
+def _pool_all(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
+    return x.mean(list(range(2, x.dim())), keepdim=True)
+
+
+_NORM = {2: "weight", 3: "bias"}
+OPERATORS: dict[str, Operator] = {
+    f"{DOMAIN}.{name}": operator
+    for name, operator in {
+        "Gelu": Operator(lambda node, x: F.gelu(tensor(x))),
+        "BiasGelu": Operator(_bias_gelu, weights={1: "bias"}),
+        "FastGelu": Operator(_fast_gelu, weights={1: "bias"}),
+        "QuickGelu": Operator(_quick_gelu),
+        "LayerNormalization": Operator(layer_norm, weights={1: "weight", 2: "bias"}),
+        "SkipLayerNormalization": Operator(_skip_layer_norm, weights={**_NORM, 4: "added"}),
+        "SkipSimplifiedLayerNormalization": Operator(_skip_layer_norm, weights={2: "weight"}),
+        "FusedMatMul": Operator(_fused_matmul, weights={1: "weight"}),
+        "MatMulIntegerToFloat": Operator(_matmul_integer_to_float),
+        "DynamicQuantizeMatMul": Operator(_dynamic_matmul),
+        "QLinearAdd": _quantized(lambda node, x, y: x + y, 2),
+        "QLinearMul": _quantized(lambda node, x, y: x * y, 2),
+        "QLinearSigmoid": _quantized(lambda node, x: x.sigmoid(), 1),
+        "QLinearLeakyRelu": _quantized(_leaky, 1),
+        "QLinearGlobalAveragePool": _quantized(_pool_all, 1),
+    }.items()
+}
