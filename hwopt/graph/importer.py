@@ -113,7 +113,10 @@ def _import_file(
         from hwopt.graph.onnx import load_onnx
 
         module, inputs, outputs = load_onnx(path, example_inputs, constants, dims)
-        graph = import_model(module, inputs, name=name or path.stem)
+        try:
+            graph = import_model(module, inputs, name=name or path.stem)
+        except HwoptError as error:
+            raise HwoptError(f"{path}: {error}") from error
         return _with_outputs(graph, outputs)
     if path.suffix != ".pt2":
         raise HwoptError(f"{path}: only .pt2 and .onnx files hold a model that can be imported")
@@ -180,6 +183,8 @@ def _export(
     except Exception as error:  # torch.export raises dozens of types
         if batch_is_symbolic:
             return None
+        if isinstance(error, HwoptError):  # a node of a file says itself what is wrong
+            raise
         raise HwoptError(_export_failure(model, error)) from error
 
 

@@ -22,11 +22,21 @@ def of(function: Callable[..., Any]) -> Operator:
     return Operator(lambda node, *values: function(*map(tensor, values)))
 
 
-def binary(function: Callable[..., Any], on_sizes: Callable[..., Any] | None = None) -> Operator:
-    """Return an operator of two operands that are broadcast."""
+def binary(
+    function: Callable[..., Any], on_sizes: Callable[..., Any], role: str | None = None
+) -> Operator:
+    """Return an operator of two operands that are broadcast.
+
+    Args:
+        function: of tensors, or a tensor and a number.
+        on_sizes: of arrays that hold sizes.
+        role: of a known operand that is trained, such as the scale of a norm.
+    """
     return Operator(
         lambda node, x, y: function(*operands(x, y)),
-        on_sizes=(lambda node, x, y: on_sizes(x, y)) if on_sizes else None,
+        weights={} if role is None else {0: role, 1: role},
+        on_sizes=lambda node, x, y: on_sizes(x, y),
+        is_elementwise=True,
     )
 
 
@@ -51,8 +61,13 @@ def variadic(function: Callable[..., Any]) -> Operator:
 
 
 def _divide(x: Any, y: Any) -> Any:
-    first = x if isinstance(x, torch.Tensor) else y
-    return x / y if first.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
+    first, second = _with_first(x, y)
+    return x / y if first.is_floating_point() else torch.div(first, second, rounding_mode="trunc")
+
+
+def _with_first(x: Any, y: Any) -> tuple[torch.Tensor, Any]:
+    """Return two operands of which the first is a tensor, as many functions of torch want it."""
+    return (x if isinstance(x, torch.Tensor) else torch.full((), x, dtype=y.dtype)), y
 
 
 def _power(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
@@ -63,7 +78,7 @@ def _power(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
 
 def _modulo(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
     function = torch.fmod if node.get("fmod", 0) else torch.remainder
-    return function(*operands(x, y))
+    return function(*_with_first(*operands(x, y)))
 
 
 def _mean(node: OnnxNode, *values: Value) -> torch.Tensor:
@@ -205,10 +220,10 @@ def _dropout(node: OnnxNode, x: Value, ratio: Value = None, training: Value = No
 
 
 OPERATORS: dict[str, Operator] = {
-    "Add": binary(torch.add, lambda x, y: x + y),
-    "Sub": binary(torch.sub, lambda x, y: x - y),
-    "Mul": binary(torch.mul, lambda x, y: x * y),
-    "Div": binary(_divide, lambda x, y: x // y),
+    "Add": binary(operator.add, operator.add, "bias"),
+    "Sub": binary(operator.sub, operator.sub),
+    "Mul": binary(operator.mul, operator.mul, "weight"),
+    "Div": binary(_divide, operator.floordiv),
     "Pow": Operator(_power),
     "Mod": Operator(_modulo, on_sizes=lambda node, x, y: x % y),
     "Max": variadic(torch.maximum),

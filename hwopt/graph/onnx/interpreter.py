@@ -88,10 +88,10 @@ class OnnxModule(nn.Module):
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
-        self.body: list[Body] = []
+        self.entry_bodies: list[Body] = []
 
         def forward(*inputs: torch.Tensor) -> Any:
-            results = self.body[0].run(inputs, {})
+            results = self.entry_bodies[0].run(inputs, {})
             tensors = tuple(_result(value) for value in _flat(results))
             return tensors[0] if len(tensors) == 1 else tensors
 

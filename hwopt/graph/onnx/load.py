@@ -37,7 +37,7 @@ def to_module(graph: OnnxGraph, given: Mapping[str, np.ndarray]) -> OnnxModule:
     module = OnnxModule(unique_names(names))
     loader = _Loader(module)
     graph = dataclasses.replace(graph, inputs=tuple(names))
-    module.body.append(loader.body(graph, dict(given)))
+    module.entry_bodies.append(loader.body(graph, dict(given)))
     return module
 
 
@@ -67,16 +67,21 @@ class _Loader:
         #: Arrays are kept beside their tensors: an array that is gone would give its id to another.
         self.shared: dict[tuple[int, bool], tuple[np.ndarray, torch.Tensor]] = {}
 
-    def body(self, graph: OnnxGraph, outer: Mapping[str, Value]) -> Body:
+    def body(
+        self, graph: OnnxGraph, outer: Mapping[str, Value], visible: frozenset[str] = frozenset()
+    ) -> Body:
         """Return a graph with its steps.
 
         Args:
             graph: to be loaded.
             outer: what is known around it, by name.
+            visible: names of what is made around it.
         """
         known: dict[str, Value] = {**outer, **graph.constants}
         for name in graph.inputs:
             known.pop(name, None)
+        visible |= {*known, *graph.inputs}
+        _check_names(graph, visible)
         uses = Counter(_reads(graph))
         body = Body(graph.inputs, graph.outputs, known)
         makers: dict[str, Step] = {}
@@ -86,7 +91,8 @@ class _Loader:
                 raise HwoptError(
                     f"{node}: this operator of version {node.version} is not supported"
                 )
-            node = self.with_bodies(node, known)
+            node = self.with_bodies(node, known, visible)
+            visible |= set(node.outputs)
             values = [None if not n else known[n] if n in known else Named(n) for n in node.inputs]
             if not any(isinstance(value, Named) for value in values) and not _captures(node, known):
                 results = [array(v) for v in execute(node, operator, values, dict(known))]
@@ -99,7 +105,9 @@ class _Loader:
             makers |= {name: step for name in node.outputs if name}
         return body
 
-    def with_bodies(self, node: OnnxNode, known: Mapping[str, Value]) -> OnnxNode:
+    def with_bodies(
+        self, node: OnnxNode, known: Mapping[str, Value], visible: frozenset[str]
+    ) -> OnnxNode:
         """Return a node whose graphs are loaded; of an ``if`` that is decided one only."""
         graphs = {k: v for k, v in node.attributes.items() if isinstance(v, OnnxGraph)}
         if node.op == "If" and isinstance(known.get(node.inputs[0]), np.ndarray):
@@ -107,7 +115,7 @@ class _Loader:
             graphs = {taken: graphs[taken]}
         if not graphs:
             return node
-        loaded = {name: self.body(graph, known) for name, graph in graphs.items()}
+        loaded = {name: self.body(graph, known, visible) for name, graph in graphs.items()}
         return dataclasses.replace(node, attributes={**node.attributes, **loaded})
 
     def step(self, node: OnnxNode, operator: Operator, values: list[Any]) -> Step:
@@ -127,8 +135,10 @@ class _Loader:
             if not isinstance(value, np.ndarray) or value.dtype == object:
                 continue
             is_float = np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"
-            if value.size < _SMALLEST_WEIGHT and position not in roles:
-                continue
+            if value.size < _SMALLEST_WEIGHT and (position not in roles or operator.is_elementwise):
+                continue  # a number
+            if not is_float and operator.on_sizes is not None:
+                continue  # part of a shape, perhaps
             role = roles.get(position, f"operand_{position}")
             reads[position] = Weight(role)
             trained = is_float and position in roles and position not in buffers
@@ -189,6 +199,19 @@ class _Loader:
             number += 1
             name = f"{_free(parent, last)}_{number}"
         parent._modules[name] = step
+
+
+def _check_names(graph: OnnxGraph, visible: frozenset[str]) -> None:
+    """Refuse a node that reads what is made behind it, or nowhere."""
+    made = set(visible)
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name and name not in made:
+                raise HwoptError(f"{node} reads {name!r}, which nothing before it makes")
+        made |= set(node.outputs)
+    for name in graph.outputs:
+        if name not in made:
+            raise HwoptError(f"output {name!r} is made by no node")
 
 
 def _free(parent: nn.Module, name: str) -> str:

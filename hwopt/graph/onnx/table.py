@@ -22,6 +22,7 @@ class Operator:
         on_sizes: of the node and arrays that hold a batch size as a symbol.
         prepare: of the node and its inputs, as far as they are known, to another node, its inputs,
             and roles of weights; or to None.
+        is_elementwise: whether a known operand of one element is a number.
         runs_graphs: whether the function's second argument runs graphs that lie in the node.
     """
 
@@ -32,6 +33,7 @@ class Operator:
     on_sizes: Function | None = None
     prepare: Function | None = None
     runs_graphs: bool = False
+    is_elementwise: bool = False
 
 
 def tables() -> dict[str, Operator]:
