@@ -31,6 +31,7 @@ from benchmarks import (
     latency_prediction,
     main_job,
     memory,
+    onnx_nodes,
     optimizer_overhead,
     optimizers,
     peers,
@@ -94,6 +95,7 @@ EXPERIMENTS = (
     checking,
     robustness,
     fuzz,
+    onnx_nodes,
 )
 
 

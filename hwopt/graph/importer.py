@@ -21,6 +21,9 @@ from hwopt.graph.graph import Graph
 from hwopt.graph.program import from_program
 from hwopt.graph.symbols import NotABatchMultiple
 
+#: What torch.save and torch.jit.save are usually told to write.
+PICKLED = (".pt", ".pth", ".torchscript")
+
 
 def import_model(
     model: nn.Module | ExportedProgram | str | Path,
@@ -76,6 +79,11 @@ def import_model(
         raise HwoptError("the inputs of a torch module are given in their order, not by name")
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else example_inputs
     name = name or type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule):
+        raise HwoptError(
+            "TorchScript is not read: import the module that it was made of, or convert it with "
+            "torch.export"
+        )
     _refuse_meta(model, inputs)
     with _as_in_eval(model):
         program = _export(model, tuple(inputs), batch_is_symbolic=True)
@@ -112,12 +120,19 @@ def _import_file(
     if path.suffix == ".onnx":
         from hwopt.graph.onnx import load_onnx
 
-        module, inputs, outputs = load_onnx(path, example_inputs, constants, dims)
+        module, inputs, outputs, free = load_onnx(path, example_inputs, constants, dims)
         try:
             graph = import_model(module, inputs, name=name or path.stem)
         except HwoptError as error:
-            raise HwoptError(f"{path}: {error}") from error
+            sizes = f"; the free sizes {', '.join(free)} were taken for 1: say what they are"
+            raise HwoptError(f"{path}: {error}{sizes if free else ''}") from error
         return _with_outputs(graph, outputs)
+    if path.suffix in PICKLED:
+        raise HwoptError(
+            f"{path} may be a pickled module, a state dict or TorchScript, none of which is read: "
+            "load it in Python, and import the module with example inputs, or write it with "
+            "torch.export.save as a .pt2 file"
+        )
     if path.suffix != ".pt2":
         raise HwoptError(f"{path}: only .pt2 and .onnx files hold a model that can be imported")
     _check_none_given(example_inputs or constants or dims, str(path))

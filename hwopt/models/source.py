@@ -80,7 +80,7 @@ def source_kind(source: str) -> Literal["zoo", "callable", "file"]:
     path = Path(source)
     if source in registry.names():
         return "zoo"
-    if path.is_dir() or path.suffix in (".pt2", ".onnx"):
+    if path.is_dir() or path.suffix in (".pt2", ".onnx", ".pt", ".pth", ".torchscript"):
         return "file"
     return "callable" if ":" in source else "zoo"
 

@@ -15,6 +15,7 @@ from hwopt import targets
 from tests.cli.command import hwopt, refused
 from tests.devices import needs
 from tests.farm import farm
+from tests.graph.onnx.files import write
 
 PLUGIN = Path(__file__).parents[1] / "plugin/hwopt_plugin_example/replace_activation.py"
 
@@ -95,6 +96,38 @@ def test_bench_over_the_images_of_a_data_set(tmp_path):
     ).values()
     assert found["all"]["runs"] == 30 and found["coverage"] == 1
     assert "neither --peer nor" in refused("bench", artifact, "--data", "digits", "--profile")
+
+
+def test_an_onnx_file_with_free_sizes_and_a_constant(tmp_path):
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Mul", ["x", "rate"], ["s"]),
+        helper.make_node("Add", ["s", "z"], ["y"]),
+    ]
+    inputs = {"x": [1, "n"], "rate": [], "z": [1, "n"]}
+    path = write(tmp_path / "net.onnx", nodes, inputs, ["y"])
+    np.save(tmp_path / "z.npy", np.ones((1, 3), "float32"))
+    given = ("--input", f"z={tmp_path / 'z.npy'}", "--constant", "rate=2", "--dim", "n=3")
+    folder = tmp_path / "a"
+    result = hwopt("compile", path, *given, "--trials", 0, "--output", folder, "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert [(one["name"], one["shape"]) for one in document["inputs"]] == [
+        ("x", [1, 3]),
+        ("z", [1, 3]),
+    ]
+    for option, sentence in (
+        (("--input", "x=f32"), "--input 'x=f32' is not understood"),
+        (("--input", "x=q7[1]"), "'q7' is no type such as f32"),
+        (("--input", "w=f32[1,3]"), "unknown input 'w'"),
+        (("--input", "x=none.npy"), "none.npy cannot be read"),
+        (("--dim", "n=0"), "'0' is no size"),
+        (("--dim", "m=3"), "unknown free dimension 'm'"),
+        (("--constant", "rate=fast"), "'fast' is no number"),
+    ):
+        assert sentence in refused("compile", path, *option)
+    assert "is no .onnx file" in refused("compile", "resnet8", "--dim", "n=3")
 
 
 def test_run_refuses_wrong_input(artifact, tmp_path):

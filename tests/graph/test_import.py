@@ -311,7 +311,9 @@ def test_a_model_that_cannot_be_exported_names_the_line():
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["missing.pt2", "damaged.pt2", "damaged.onnx", "other.txt"])
+@pytest.mark.parametrize(
+    "name", ["missing.pt2", "damaged.pt2", "damaged.onnx", "other.txt", "a.pt"]
+)
 def test_bad_files_are_refused_in_one_sentence(tmp_path, name):
     path = tmp_path / name
     if not name.startswith("missing"):
@@ -319,3 +321,10 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, name):
     with pytest.raises(HwoptError) as error:
         hwopt.import_model(path)
     assert "\n" not in str(error.value) and name in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torch_script_is_one_sentence():
+    script = torch.jit.trace(nn.Linear(2, 3), torch.zeros(1, 2))
+    with pytest.raises(HwoptError, match="TorchScript is not read"):
+        hwopt.import_model(script, torch.zeros(1, 2))

@@ -28,11 +28,13 @@ class Loaded(NamedTuple):
         module: called with the inputs in their order.
         inputs: example inputs.
         outputs: names, as Python allows them.
+        free: dimensions that were taken for 1, since nobody said their size.
     """
 
     module: nn.Module
     inputs: tuple[torch.Tensor, ...]
     outputs: tuple[str, ...]
+    free: tuple[str, ...] = ()
 
 
 def load_onnx(
@@ -82,7 +84,15 @@ def load_onnx(
         except Exception as error:  # what a damaged file holds may be anything
             reason = first_line(error)
             raise HwoptError(f"{path} cannot be read as an ONNX model: {reason}") from error
-    return Loaded(module, inputs, tuple(unique_names(graph.outputs)))
+    given = examples is not None
+    free = () if given else tuple(name for name in _free(wanted) if name not in (dims or {}))
+    return Loaded(module, inputs, tuple(unique_names(graph.outputs)), free)
+
+
+def _free(declared: Sequence[onnx.ValueInfoProto]) -> list[str]:
+    """Return the names of free dimensions, but for the first of an input, which is the batch."""
+    dims = [d for value in declared for d in value.type.tensor_type.shape.dim[1:]]
+    return list(dict.fromkeys(d.dim_param or "?" for d in dims if d.dim_value <= 0))
 
 
 def _read(path: Path) -> onnx.ModelProto:

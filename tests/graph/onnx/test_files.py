@@ -186,6 +186,16 @@ def test_what_is_refused_is_one_sentence(tmp_path, nodes, opset, options, messag
     assert "\n" not in str(error.value) and "n.onnx" in str(error.value)
 
 
+def test_free_sizes_that_nobody_said_are_named(tmp_path):
+    nodes, weights = [node("Conv", ["x", "w"], ["y"])], {"w": numbers(4, 3, 3, 3)}
+    inputs = {"x": ["n", 3, "height", "width"]}
+    path = write(tmp_path / "n.onnx", nodes, inputs, ["y"], weights)
+    with pytest.raises(HwoptError, match=r"Conv of 'y': .*the free sizes height, width were taken"):
+        hwopt.import_model(path)
+    graph = hwopt.import_model(path, dims={"height": 5, "width": 6})
+    assert graph.to_torch()(torch.zeros(2, 3, 5, 6)).shape == (2, 4, 3, 4)
+
+
 def test_only_files_have_constants_and_names_of_inputs():
     with pytest.raises(HwoptError, match=r"are for an \.onnx file"):
         hwopt.import_model(torch.nn.ReLU(), torch.zeros(1, 2), dims={"n": 2})
