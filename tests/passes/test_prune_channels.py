@@ -56,6 +56,32 @@ def test_beside_a_grouped_transposed_convolution(bias):
     assert max_difference(condensed.to_torch().eval()(x), graph.to_torch().eval()(x)) < 1e-4
 
 
+@pytest.mark.parametrize("kind", ["batch", "group", "layer"])
+def test_a_norm_whose_weights_are_computed_keeps_its_channels(kind):
+    class Computed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+            self.weight = nn.Parameter(torch.ones(8))
+            self.register_buffer("statistics", torch.ones(8))
+
+        def forward(self, x):
+            x, weight = self.first(x), self.weight.exp()
+            f = nn.functional
+            if kind == "batch":
+                x = f.batch_norm(x, self.statistics, self.statistics, weight, weight)
+            elif kind == "group":
+                x = f.group_norm(x, 2, weight, weight)
+            else:
+                x = f.layer_norm(x.movedim(1, -1), (8,), weight, weight).movedim(-1, 1)
+            return self.last(x)
+
+    graph = hwopt.import_model(Computed(), torch.randn(2, *IMAGE))
+    context = Context()
+    assert hwopt.apply(graph, "prune-channels{ratio=0.5}", context).macs() == graph.macs()
+    assert any("is computed" in note.message for _, note in context.notes)
+
+
 def test_a_residual_sum_ties_its_branches():
     graph = hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
     pruned = hwopt.apply(graph, "prune-channels{ratio=0.5}")

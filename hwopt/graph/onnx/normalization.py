@@ -17,7 +17,9 @@ _BATCH_NORM = {1: "weight", 2: "bias", 3: "running_mean", 4: "running_var"}
 
 def _batch_norm(node: OnnxNode, x: Value, *given: Value) -> Any:
     data = tensor(x)
-    scale, shift, mean, variance = (tensor(v).to(data.dtype) for v in given)
+    scale, shift, mean, variance = (tensor(v) for v in given)
+    if any(v.dtype != data.dtype for v in (scale, mean)):
+        scale, shift, mean, variance = (v.to(data.dtype) for v in (scale, shift, mean, variance))
     eps = node.get("epsilon", 1e-5)
     if not node.get("training_mode", 0):
         return F.batch_norm(data, mean, variance, scale, shift, False, 0.1, eps)

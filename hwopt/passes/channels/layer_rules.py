@@ -88,6 +88,8 @@ def embedding(labels: ChannelLabels, node: Node) -> None:
 
 def per_channel_norm(labels: ChannelLabels, node: Node) -> None:
     """Batch and instance normalization: every channel by itself."""
+    if _is_computed(labels, node):
+        return
     read = labels.read(node.input, 1, node)
     for _, name in node.parameters():
         labels.parameter(name, 0, read)
@@ -96,6 +98,8 @@ def per_channel_norm(labels: ChannelLabels, node: Node) -> None:
 
 def group_norm(labels: ChannelLabels, node: Node) -> None:
     """Groups are narrowed alike or go as a whole; the statistics are of what is left."""
+    if _is_computed(labels, node):
+        return
     groups = node.attributes["num_groups"]
     read = labels.read(node.input, 1, node)
     table = labels.divide(read, groups)
@@ -112,7 +116,7 @@ def layer_norm(labels: ChannelLabels, node: Node) -> None:
     """The statistics are of what is left."""
     value = node.input
     known = labels.values.get(value)
-    if known is None:
+    if known is None or _is_computed(labels, node):
         return
     rank, normalized = known.ndim, len(node.attributes["normalized_shape"])
     varying = [d for d in range(rank) if known.shape[d] > 1]
@@ -130,6 +134,14 @@ def layer_norm(labels: ChannelLabels, node: Node) -> None:
         return node.with_attributes(normalized_shape=tuple(sizes))
 
     labels.rewrites[node.name] = rewrite
+
+
+def _is_computed(labels: ChannelLabels, node: Node) -> bool:
+    """Stop at a normalization whose weights or statistics are results of other nodes."""
+    computed = any(role != "input" for role, _ in node.values())
+    if computed:
+        labels.barrier(node, f"the weight or bias of {node.name} is computed")
+    return computed
 
 
 def _has_computed_bias(node: Node) -> bool:
