@@ -12,6 +12,7 @@ from tvm import relax, te, tirx
 from hwopt.compiler.loops import compute, like
 from hwopt.compiler.lower.call import Call, Converter, Spec, Tensor
 from hwopt.compiler.lower.elementwise import elementwise
+from hwopt.compiler.lower.indexing import taken
 from hwopt.compiler.lower.movement import expanded, permuted
 
 op = relax.op
@@ -91,6 +92,18 @@ def distances(call: Call, first: Tensor, second: Tensor, p: float, *_: Any) -> T
     return call.result(call.te(_norms(p, size), call.plain(left), call.plain(right)))
 
 
+def distances_of_pairs(call: Call, x: Tensor, p: float = 2.0) -> Tensor:
+    """Convert ``pdist``: the norm of the difference of each row and every one behind it."""
+    rows, size = x.shape
+    if size == 0 or rows < 2:
+        zeros = torch.zeros(call.shape, dtype=getattr(torch, call.dtype))
+        return Tensor(Spec.of(zeros), constant=zeros)
+    whole = call.te(_norms(p, size), call.plain(x), call.plain(x))
+    row = call.emit(op.reshape(whole, (rows * rows,)))
+    places = torch.arange(rows * rows).reshape(rows, rows)[tuple(torch.triu_indices(rows, rows, 1))]
+    return call.result(taken(call, row, call.constant(places), 0))
+
+
 def _norms(p: float, size: int) -> Callable[..., te.Tensor]:
     """Return the description of the norms of differences of rows."""
 
@@ -154,6 +167,7 @@ CONVERTERS: dict[str, Converter] = {
     "dot.default": matmul,
     "addbmm.default": addbmm,
     "_cdist_forward.default": distances,
+    "_pdist_forward.default": distances_of_pairs,
     "bilinear.default": bilinear,
     "addmm.default": addmm,
     "baddbmm.default": addmm,

@@ -70,7 +70,10 @@ def _truth(any_or_all: Callable[..., Any]) -> Converter:
 
     def convert(call: Call, x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
         truth = Tensor(Spec(x.shape, "bool"), call.ordered(x, x.order, "bool"), x.order)
-        return reduced(call, any_or_all, truth, dim, keepdim, "bool")
+        found = reduced(call, any_or_all, truth, dim, keepdim, "bool")
+        # Of bytes torch returns bytes.
+        expr = call.ordered(found, found.order, call.dtype)
+        return Tensor(Spec(found.shape, call.dtype), expr, found.order)
 
     return convert
 
