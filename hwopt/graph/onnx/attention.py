@@ -18,7 +18,7 @@ def _with_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
-def _attention(node: OnnxNode, *given: Value) -> Any:
+def attention(node: OnnxNode, *given: Value) -> Any:
     """Compute ``Attention``: shared keys, masks, caches, windows, limits of the scores."""
     values = [None if v is None else tensor(v) for v in given]
     query, key, value, mask, past_key, past_value, lengths = [*values, *[None] * 7][:7]
@@ -145,6 +145,6 @@ def _rotary(
 
 
 OPERATORS: dict[str, Operator] = {
-    "Attention": Operator(_attention),
+    "Attention": Operator(attention),
     "RotaryEmbedding": Operator(_rotary),
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from hwopt.graph.onnx.attention import attention
 from hwopt.graph.onnx.node import OnnxNode
 from hwopt.graph.onnx.normalization import layer_norm, rms_norm
 from hwopt.graph.onnx.quantization import dequantized, dynamically, matmul_integer, quantized
+from hwopt.graph.onnx.recurrent import prepare
 from hwopt.graph.onnx.table import Operator
 from hwopt.graph.onnx.values import Value, tensor
 
@@ -74,6 +78,63 @@ def _dynamic_matmul(node: OnnxNode, x: Value, y: Value, scale: Value, *rest: Val
     return found if bias is None else found + tensor(bias)
 
 
+def _dynamic_lstm(
+    node: OnnxNode, given: list[Any]
+) -> tuple[OnnxNode, list[Any], dict[int, str]] | None:
+    """Return an LSTM of whole numbers as one of the floats that its weights mean.
+
+    What ONNX Runtime rounds in every step, the input and the state, stays as it is here.
+    """
+    filled: list[Any] = [*given, *[None] * (12 - len(given))]
+    x, w, r, bias, lengths, h, c, peepholes, *scales = filled
+    w_scale, w_zero, r_scale, r_zero = scales
+    if not all(isinstance(v, np.ndarray) for v in (w, r, w_scale, r_scale)):
+        raise node.refuse("weights that depend on an input of the model")
+    # Weights lie transposed, (directions, inputs, gates), with a scale for all or for each gate.
+    whole = [
+        np.ascontiguousarray(_floats(value, scale, zero).swapaxes(1, 2))
+        for value, scale, zero in ((w, w_scale, w_zero), (r, r_scale, r_zero))
+    ]
+    plain = dataclasses.replace(node, op="LSTM")
+    return prepare(plain, [x, *whole, bias, lengths, h, c, peepholes])
+
+
+def _floats(value: np.ndarray, scale: np.ndarray, zero: np.ndarray | None) -> np.ndarray:
+    def wide(one: np.ndarray) -> np.ndarray:
+        return one.reshape(len(value), 1, -1) if one.size > 1 else one
+
+    numbers = value.astype(np.float32)
+    if zero is not None:
+        numbers = numbers - wide(zero).astype(np.float32)
+    return np.asarray(numbers * wide(scale), np.float32)
+
+
+def _unprepared(node: OnnxNode, *given: Value) -> Any:
+    raise node.refuse("peepholes, lengths, or activations other than the usual ones")
+
+
+def _multi_head(node: OnnxNode, *given: Value) -> Any:
+    """Compute ``MultiHeadAttention``: of packed heads, with a bias of all three and a mask."""
+    query, key, value, bias, mask, added, past_key, past_value = [*given, *[None] * 8][:8]
+    if key is None or value is None or mask is not None:
+        raise node.refuse("packed keys and values, or a mask of keys")
+    if tensor(key).dim() != 3:
+        raise node.refuse("keys that are split into heads")
+    heads = node.get("num_heads")
+    parts = [tensor(v) for v in (query, key, value)]
+    if bias is not None:
+        sizes = [part.shape[-1] for part in parts]
+        parts = [x + b for x, b in zip(parts, tensor(bias).split(sizes), strict=True)]
+    named = {
+        "q_num_heads": heads,
+        "kv_num_heads": heads,
+        "is_causal": node.get("unidirectional", 0),
+        **({"scale": node.get("scale")} if node.get("scale") else {}),
+    }
+    plain = dataclasses.replace(node, op="Attention", attributes=named)
+    return attention(plain, *parts, added, past_key, past_value)
+
+
 def _quantized(function: Any, count: int) -> Operator:
     """Return an operator of whole numbers: computed of the floats that they mean."""
 
@@ -108,6 +169,8 @@ OPERATORS: dict[str, Operator] = {
         "FusedMatMul": Operator(_fused_matmul, weights={1: "weight"}),
         "MatMulIntegerToFloat": Operator(_matmul_integer_to_float),
         "DynamicQuantizeMatMul": Operator(_dynamic_matmul),
+        "DynamicQuantizeLSTM": Operator(_unprepared, prepare=_dynamic_lstm),
+        "MultiHeadAttention": Operator(_multi_head),
         "QLinearAdd": _quantized(lambda node, x, y: x + y, 2),
         "QLinearMul": _quantized(lambda node, x, y: x * y, 2),
         "QLinearSigmoid": _quantized(lambda node, x: x.sigmoid(), 1),

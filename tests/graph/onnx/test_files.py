@@ -218,3 +218,26 @@ def test_constants_on_either_side(tmp_path, op, swapped, constant):
     with torch.no_grad():
         found = hwopt.import_model(path).to_torch()(torch.from_numpy(x))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+def test_an_lstm_of_whole_numbers_is_one_of_the_floats_that_they_mean(tmp_path):
+    import onnxruntime
+
+    size, gates = 6, 24
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": rng.integers(0, 255, (1, 3, gates)).astype("uint8"),
+        "r": rng.integers(0, 255, (1, size, gates)).astype("uint8"),
+        "b": numbers(1, 2 * gates) * 0.1,
+        "scale": np.full((1,), 0.01, "float32"),
+        "zero": np.full((1,), 128, "uint8"),
+    }
+    inputs = ["x", "w", "r", "b", "", "", "", "", "scale", "zero", "scale", "zero"]
+    made = node("DynamicQuantizeLSTM", inputs, ["y"], hidden_size=size, domain="com.microsoft")
+    path = tmp_path / "n.onnx"
+    write(path, [made], {"x": [5, 2, 3]}, ["y"], weights, domains=["com.microsoft"])
+    x = numbers(5, 2, 3, seed=1)
+    (found,) = outputs_of(hwopt.import_model(path), x)
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    # ONNX Runtime rounds the input and the state to 8 bits in every step.
+    assert np.abs(found - expected).max() < 0.02
