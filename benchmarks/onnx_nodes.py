@@ -29,7 +29,7 @@ from benchmarks.apart import Ended, apart
 from benchmarks.records import Records, measured_on
 from hwopt.errors import FAULT, HwoptError, first_line
 from hwopt.graph.onnx import load_onnx
-from hwopt.graph.onnx.table import tables
+from hwopt.graph.onnx.table import OPERATORS
 from hwopt.report import markdown
 
 EQUAL, REFUSED, WRONG, TRACEBACK, OTHER = "equal", "refused", "wrong", "traceback", "other types"
@@ -94,9 +94,9 @@ def _is_ours(value: Any) -> bool:
 
 def _must_be_known(model: onnx.ModelProto) -> set[str]:
     """Return the inputs that are sizes, axes and limits of operators, or of which such are made."""
-    table, found = tables(), set()
+    found: set[str] = set()
     for node in reversed(model.graph.node):
-        operator = table.get(node.op_type)
+        operator = OPERATORS.get(node.op_type)
         plain = operator.plain if operator else ()
         is_made = any(name in found for name in node.output) and node.op_type not in _OF_SHAPES
         decides = node.op_type in ("If", "Loop")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hwopt.graph.onnx.node import OnnxGraph, OnnxNode
-from hwopt.graph.onnx.table import Operator
+from hwopt.graph.onnx.operator import Operator
 from hwopt.graph.onnx.values import Value, is_known, number, tensor
 
 Run = Callable[[OnnxGraph, list[Value]], list[Value]]

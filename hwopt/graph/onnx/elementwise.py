@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.table import Function, Operator
+from hwopt.graph.onnx.operator import Function, Operator
 from hwopt.graph.onnx.values import Value, computed, dtype_of, is_known, number, operands, tensor
 
 

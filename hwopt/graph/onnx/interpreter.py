@@ -12,7 +12,7 @@ from torch import nn
 
 from hwopt.errors import HwoptError, first_line
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.table import Operator
+from hwopt.graph.onnx.operator import Operator
 from hwopt.graph.onnx.values import Value, computed, is_known, is_symbolic, tensor
 
 Scope = MutableMapping[str, Value]

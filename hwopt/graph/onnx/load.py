@@ -16,7 +16,8 @@ from torch import nn
 from hwopt.errors import HwoptError
 from hwopt.graph.onnx.interpreter import Body, Named, OnnxModule, Step, Weight, execute
 from hwopt.graph.onnx.node import OnnxGraph, OnnxNode
-from hwopt.graph.onnx.table import Operator, tables
+from hwopt.graph.onnx.operator import Operator
+from hwopt.graph.onnx.table import OPERATORS
 from hwopt.graph.onnx.values import Value, array, tensor
 
 #: A known number of float is no weight, but part of the operator.
@@ -63,7 +64,7 @@ class _Loader:
     """Makes the steps of a graph, and of those that lie in its nodes."""
 
     def __init__(self, module: OnnxModule) -> None:
-        self.module, self.table = module, tables()
+        self.module = module
         #: Arrays are kept beside their tensors: an array that is gone would give its id to another.
         self.shared: dict[tuple[int, bool], tuple[np.ndarray, torch.Tensor]] = {}
 
@@ -86,7 +87,7 @@ class _Loader:
         body = Body(graph.inputs, graph.outputs, known)
         makers: dict[str, Step] = {}
         for node in graph.nodes:
-            operator = self.table.get(node.op)
+            operator = OPERATORS.get(node.op)
             if operator is None:
                 raise HwoptError(
                     f"{node}: this operator of version {node.version} is not supported"
@@ -126,7 +127,7 @@ class _Loader:
             prepared = operator.prepare(node, values)
             if prepared is not None:
                 node, values, roles = prepared
-                operator = self.table[node.op]
+                operator = OPERATORS[node.op]
         step = Step(node, operator, values)
         reads = step.called[2]
         for position, value in enumerate(values):

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from hwopt.graph.onnx.attention import attention
 from hwopt.graph.onnx.node import OnnxNode
 from hwopt.graph.onnx.normalization import layer_norm, rms_norm
+from hwopt.graph.onnx.operator import Operator
 from hwopt.graph.onnx.quantization import dequantized, dynamically, matmul_integer, quantized
 from hwopt.graph.onnx.recurrent import prepare
-from hwopt.graph.onnx.table import Operator
 from hwopt.graph.onnx.values import Value, tensor
 
 DOMAIN = "com.microsoft"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from hwopt.graph.onnx.layers import spatial_pads, windows
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.table import Operator
+from hwopt.graph.onnx.operator import Operator
 from hwopt.graph.onnx.values import Value, ints, tensor
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}

@@ -8,7 +8,7 @@ import torch
 
 from hwopt.graph.onnx.layers import convolution
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.table import Operator
+from hwopt.graph.onnx.operator import Operator
 from hwopt.graph.onnx.values import Value, dtype_of, tensor
 
 

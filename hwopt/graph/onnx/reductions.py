@@ -11,7 +11,7 @@ import torch
 
 from hwopt.graph.onnx.movement import axes_of
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.table import Operator
+from hwopt.graph.onnx.operator import Operator
 from hwopt.graph.onnx.values import Value, number, tensor
 
 Reduction = Callable[[torch.Tensor, list[int], bool], torch.Tensor]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.table import Operator
+from hwopt.graph.onnx.operator import Operator
 from hwopt.graph.onnx.values import Value, ints, plain, tensor
 
 

@@ -1,80 +1,47 @@
-"""What an operator of ONNX is in torch: the form of the entries, and all of them."""
+"""All operators of ONNX, each once."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from hwopt.graph.onnx import (
+    attention,
+    control,
+    creation,
+    elementwise,
+    indexing,
+    layers,
+    losses,
+    microsoft,
+    movement,
+    normalization,
+    pools,
+    quantization,
+    recurrent,
+    reductions,
+    resize,
+    sequences,
+    signal,
+    stateful,
+)
+from hwopt.graph.onnx.operator import Operator
 
-Function = Callable[..., Any]
-"""Of the node and its inputs, each a tensor, a known array, a list or None, to the results."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Operator:
-    """How an operator is computed.
-
-    Attributes:
-        function: of the node and its inputs.
-        weights: roles of inputs that are weights where they are known, by position.
-        buffers: those of the weights that are not trained.
-        plain: positions of inputs that stay known arrays: sizes, axes, limits.
-        on_sizes: of the node and arrays that hold a batch size as a symbol.
-        prepare: of the node and its inputs, as far as they are known, to another node, its inputs,
-            and roles of weights; or to None.
-        is_elementwise: whether a known operand of one element is a number.
-        runs_graphs: whether the function's second argument runs graphs that lie in the node.
-    """
-
-    function: Function
-    weights: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    buffers: tuple[int, ...] = ()
-    plain: tuple[int, ...] = ()
-    on_sizes: Function | None = None
-    prepare: Function | None = None
-    runs_graphs: bool = False
-    is_elementwise: bool = False
-
-
-def tables() -> dict[str, Operator]:
-    """Return all operators by name; other domains than ONNX's stand before it."""
-    from hwopt.graph.onnx import (
-        attention,
-        control,
-        elementwise,
-        layers,
-        losses,
-        microsoft,
-        movement,
-        normalization,
-        pools,
-        quantization,
-        recurrent,
-        reductions,
-        resize,
-        sequences,
-        signal,
-        stateful,
-    )
-
-    found: dict[str, Operator] = {}
-    for module in (
-        elementwise,
-        movement,
-        reductions,
-        layers,
-        pools,
-        normalization,
-        resize,
-        recurrent,
-        attention,
-        stateful,
-        quantization,
-        losses,
-        signal,
-        sequences,
-        control,
-        microsoft,
-    ):
-        found |= module.OPERATORS
-    return found
+#: By name; other domains than ONNX's own stand before it.
+OPERATORS: dict[str, Operator] = {
+    **elementwise.OPERATORS,
+    **movement.OPERATORS,
+    **indexing.OPERATORS,
+    **creation.OPERATORS,
+    **reductions.OPERATORS,
+    **layers.OPERATORS,
+    **pools.OPERATORS,
+    **normalization.OPERATORS,
+    **resize.OPERATORS,
+    **recurrent.OPERATORS,
+    **attention.OPERATORS,
+    **stateful.OPERATORS,
+    **quantization.OPERATORS,
+    **losses.OPERATORS,
+    **signal.OPERATORS,
+    **sequences.OPERATORS,
+    **control.OPERATORS,
+    **microsoft.OPERATORS,
+}
