@@ -105,6 +105,9 @@ def _must_be_known(model: onnx.ModelProto) -> set[str]:
             for place, name in enumerate(node.input)
             if place in plain or is_made or (decides and place < 2)
         }
+        if is_made:
+            inner = [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+            found |= {name for graph in inner for one in graph.node for name in one.input}
     return found
 
 

@@ -136,10 +136,10 @@ class _Loader:
             if not isinstance(value, np.ndarray) or value.dtype == object:
                 continue
             is_float = np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"
-            if value.size < _SMALLEST_WEIGHT and (position not in roles or operator.is_elementwise):
-                continue  # a number
-            if not is_float and operator.on_sizes is not None:
-                continue  # part of a shape, perhaps
+            if (operator.is_elementwise or position not in roles) and (
+                value.size < _SMALLEST_WEIGHT or not is_float
+            ):
+                continue  # a number, or part of a shape
             role = roles.get(position, f"operand_{position}")
             reads[position] = Weight(role)
             trained = is_float and position in roles and position not in buffers
