@@ -88,8 +88,9 @@ def import_model(
     with _as_in_eval(model):
         program = _export(model, tuple(inputs), batch_is_symbolic=True)
         if program is not None:
+            of_one = any(x.dim() and x.shape[0] == 1 for x in inputs)
             with contextlib.suppress(NotABatchMultiple):
-                return from_program(program, name)
+                return from_program(program, name, of_one=of_one)
         fixed = _export(model, tuple(inputs), batch_is_symbolic=False)
         assert fixed is not None
         return from_program(fixed, name)

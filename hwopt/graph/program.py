@@ -21,28 +21,33 @@ from hwopt.graph.cleanup import remove_unused
 from hwopt.graph.functionalize import functionalized
 from hwopt.graph.graph import Graph
 from hwopt.graph.recurrent_layers import add_recurrent, is_recurrent
-from hwopt.graph.symbols import batch_multiple
+from hwopt.graph.symbols import NotABatchMultiple, batch_multiple
 from hwopt.graph.types import Dimension, Operands, Parameter, TensorSpec, Value
 
 #: Run-time assertions that export adds; shapes are checked by hwopt itself.
 _CHECKS = {"_assert_scalar", "sym_constrain_range_for_size", "_assert_tensor_metadata"}
 
 
-def from_program(program: ExportedProgram, name: str) -> Graph:
+def from_program(program: ExportedProgram, name: str, *, of_one: bool = False) -> Graph:
     """Return the graph of an exported program.
+
+    Args:
+        program: what was exported.
+        name: of the graph.
+        of_one: whether the examples were a batch of one, though the program has a symbol there.
 
     Raises:
         HwoptError: if it holds what a graph cannot, such as control flow; the line is named.
         NotABatchMultiple: if a size depends on the batch size in another way than as a multiple.
     """
-    return _Builder(functionalized(program), name).build()
+    return _Builder(functionalized(program), name, of_one).build()
 
 
 class _Builder:
     """Builds the graph while walking the exported program."""
 
-    def __init__(self, program: ExportedProgram, name: str) -> None:
-        self.program = program
+    def __init__(self, program: ExportedProgram, name: str, of_one: bool) -> None:
+        self.program, self.of_one = program, of_one
         self.graph = Graph("".join(c if c.isalnum() else "_" for c in name))
         self.read: dict[fx.Node, Operands] = {}
         self.symbols: dict[fx.Node, Dimension] = {}
@@ -132,6 +137,8 @@ class _Builder:
             return
         if node.target._opname.startswith("as_strided"):
             self.refuse_other_strides(node)
+        if node.target._opname == "squeeze" and self.squeeze(node):
+            return
         op, renamed = operators.for_target(str(node.target))
         operands: dict[str, Operands] = {}
         attributes: dict[str, Any] = {}
@@ -152,6 +159,29 @@ class _Builder:
             return
         call = canonical(self.graph, name, op.name, operands, attributes, node)
         self.read[node] = self.graph.add_node(name, *call)
+
+    def squeeze(self, node: fx.Node) -> bool:
+        """Add a squeeze that would take away a batch of one, without that; return whether it would.
+
+        Raises:
+            NotABatchMultiple: if the examples were a batch of one, which it did take away.
+        """
+        source: Any = node.args[0]
+        shape, rank = source.meta["val"].shape, source.meta["val"].dim()
+        asked: Any = node.args[1] if len(node.args) > 1 else range(rank)
+        dims = [d % rank for d in ([asked] if isinstance(asked, int) else asked)] if rank else []
+        batch = [d for d in dims if not isinstance(shape[d], int)]
+        if not batch:
+            return False
+        if self.of_one:
+            raise NotABatchMultiple(f"that {_where(node)} takes away where it is one")
+        left = tuple(d for d in dims if d not in batch and shape[d] == 1)
+        operand = self.read[source]
+        if left:
+            name = self.graph.unique_name(self.name(node))
+            operand = self.graph.add_node(name, "squeeze_dims", {"self": operand}, {"dim": left})
+        self.read[node] = operand
+        return True
 
     def refuse_sizes_from_data(self, node: fx.Node) -> None:
         """Refuse an operator whose results have as many elements as its numbers say."""

@@ -328,3 +328,29 @@ def test_torch_script_is_one_sentence():
     script = torch.jit.trace(nn.Linear(2, 3), torch.zeros(1, 2))
     with pytest.raises(HwoptError, match="TorchScript is not read"):
         hwopt.import_model(script, torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.squeeze(0) * 2,
+        lambda x: x.squeeze() * 2,
+        lambda x: x.squeeze((0, 1)) * 2,
+        lambda x: x.squeeze(),
+    ],
+)
+def test_a_batch_of_one_that_is_squeezed_away(function):
+    """With an example of one the batch is fixed; with one of two it is never taken away."""
+
+    class Squeezed(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    one, two = torch.randn(1, 1, 4, 5), torch.randn(2, 1, 4, 5)
+    fixed = hwopt.import_model(Squeezed(), one)
+    assert next(iter(fixed.inputs.values())).shape[0] == 1
+    assert torch.equal(hwopt.compile(fixed, one, trials=0)(one), function(one))
+    free = hwopt.import_model(Squeezed(), two)
+    assert "[N, 1, 4, 5]" in free.to_text()
+    assert torch.equal(free.to_torch()(two), function(two))
+    assert torch.equal(hwopt.compile(free, one, trials=0)(two[:1]), function(two)[:1])
