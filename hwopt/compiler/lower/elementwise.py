@@ -140,6 +140,21 @@ def to_dtype(call: Call, x: Tensor, *_: Any, **__: Any) -> Tensor:
     return call.result(call.ordered(x, order, call.dtype), order)
 
 
+def reinterpreted(call: Call, x: Tensor, *_: Any) -> Tensor:
+    """Convert ``view`` as another dtype: the same bits."""
+    if (
+        torch.empty(0, dtype=getattr(torch, x.dtype)).element_size()
+        != call.results[0].empty().element_size()
+    ):
+        raise call.refuse("a dtype of another width")
+    if x.constant is not None:
+        return Tensor(call.results[0], constant=x.constant.view(getattr(torch, call.dtype)))
+    if "bool" in (x.dtype, call.dtype):
+        return call.result(call.ordered(x, x.order, call.dtype), x.order)
+    dtype = call.dtype
+    return elementwise_loops(call, lambda value: tirx.reinterpret(dtype, value), (x,), x.dtype)
+
+
 def _dropout(call: Call, x: Tensor, p: float, train: bool) -> Tensor:
     if train and p > 0:
         raise call.refuse("lots that are drawn when the model runs")
@@ -232,6 +247,7 @@ CONVERTERS: dict[str, Converter] = {
     "where.self": where,
     "_to_copy.default": to_dtype,
     "to.dtype": to_dtype,
+    "view.dtype": reinterpreted,
     "to.device": to_dtype,
     "to.dtype_layout": to_dtype,
     "clone.default": to_dtype,

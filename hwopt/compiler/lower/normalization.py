@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from tvm import relax, te, tirx
 
-from hwopt.compiler.loops import compute
+from hwopt.compiler.loops import compute, like
 from hwopt.compiler.lower.call import Call, Converter, Order, Spec, Tensor
+from hwopt.compiler.lower.elementwise import elementwise_loops
 
 op = relax.op
 
@@ -174,6 +175,31 @@ def native_group_norm(
     return [found, *(call.result(one, index=n + 1) for n, one in enumerate(moments))]
 
 
+def _computed_statistics(
+    call: Call,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+) -> Tensor:
+    """Normalize by statistics that other operators compute, or with such weights."""
+    shape = [1] * len(x.shape)
+    shape[1] = x.shape[1]
+    numbers = [mean, variance, *(one for one in (weight, bias) if one is not None)]
+    operands = [call.reshaped(one, shape) for one in numbers]
+
+    def normalized(value: Any, middle: Any, spread: Any, *more: Any) -> Any:
+        left = list(more)
+        found = (value - middle) / tirx.sqrt(spread + like(spread, eps))
+        if weight is not None:
+            found = found * left.pop(0)
+        return found + left.pop(0) if bias is not None else found
+
+    return elementwise_loops(call, normalized, (x, *operands), x.dtype)
+
+
 def batch_norm(
     call: Call,
     x: Tensor,
@@ -191,11 +217,12 @@ def batch_norm(
         return _own_statistics(call, x, weight, bias, eps)
     shape = [1] * len(x.shape)
     shape[1] = x.shape[1]
-    if mean.constant is None or variance.constant is None:
-        raise call.refuse("statistics that are computed")
-    inverse = (variance.constant.double() + eps).rsqrt()
+    given = [one for one in (weight, bias, mean, variance) if one is not None]
+    if any(one.constant is None for one in given):
+        return _computed_statistics(call, x, weight, bias, mean, variance, eps)
+    inverse = (_known(call, variance).double() + eps).rsqrt()
     scale = inverse if weight is None else inverse * _known(call, weight).double()
-    shift = -mean.constant.double() * scale
+    shift = -_known(call, mean).double() * scale
     if bias is not None:
         shift = shift + _known(call, bias).double()
     order = x.order

@@ -66,8 +66,10 @@ def _gather(node: OnnxNode, x: Value, indices: Value) -> torch.Tensor:
     data, axis = tensor(x), node.get("axis", 0)
     if is_known(indices) and indices.ndim == 0:
         return data.select(axis, int(indices))
-    where = tensor(indices).long()
     axis %= data.dim()
+    if is_known(indices) and isinstance(data.shape[axis], int):
+        indices = np.where(indices < 0, indices + data.shape[axis], indices)
+    where = tensor(indices).long()
     if (
         not is_known(indices)
         and axis == 0
@@ -75,8 +77,10 @@ def _gather(node: OnnxNode, x: Value, indices: Value) -> torch.Tensor:
         and isinstance(data, torch.nn.Parameter)
     ):
         return F.embedding(where, data)
-    if (is_known(indices) and (indices < 0).any()) or not is_known(indices):
+    if not is_known(indices):
         where = torch.where(where < 0, where + data.shape[axis], where)
+    elif (indices < 0).any():  # of a batch whose size is free
+        return data[(*[slice(None)] * axis, where)]
     if where.dim() == 1:
         return data.index_select(axis, where)
     found = data.index_select(axis, where.reshape(-1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -191,7 +192,39 @@ def _grid_sample(node: OnnxNode, x: Value, grid: Value) -> torch.Tensor:
     modes = {"bilinear": "bilinear", "linear": "bilinear", "nearest": "nearest"}
     mode = modes.get(node.get("mode", "linear"), "bicubic")
     around, corners = node.get("padding_mode", "zeros"), bool(node.get("align_corners", 0))
+    if tensor(x).dim() == 5:
+        return _sampled_volume(node, tensor(x), tensor(grid), mode, around, corners)
     return F.grid_sample(tensor(x), tensor(grid), mode, around, corners)
+
+
+def _sampled_volume(
+    node: OnnxNode, x: torch.Tensor, grid: torch.Tensor, mode: str, around: str, corners: bool
+) -> torch.Tensor:
+    """Read a volume where a grid says, the nearest or of eight neighbours; around are zeros."""
+    if around != "zeros" or mode == "bicubic":
+        raise node.refuse(f"a volume with {around} around it, or cubic,")
+    sizes = x.shape[2:]
+    places = []
+    for part, size in zip(grid.unbind(-1), sizes[::-1], strict=True):
+        places.append(((part + 1) * (size - 1) if corners else (part + 1) * size - 1) / 2)
+    rows = x.flatten(2)
+    found = torch.zeros(*x.shape[:2], *grid.shape[1:-1], dtype=x.dtype)
+    lows = [torch.round(p) if mode == "nearest" else p.floor() for p in places[::-1]]
+    for steps in itertools.product((0, 1), repeat=0 if mode == "nearest" else 3):
+        flat = torch.zeros_like(lows[0], dtype=torch.int64)
+        share = torch.ones_like(lows[0])
+        for axis, (low, size) in enumerate(zip(lows, sizes, strict=True)):
+            step = steps[axis] if steps else 0
+            at = low + step
+            share = share * ((at >= 0) & (at < size)).to(x.dtype)
+            if steps:
+                behind = places[2 - axis] - low
+                share = share * (behind if step else 1 - behind)
+            flat = flat * size + at.clamp(0, size - 1).long()
+        index = flat.flatten(1)[:, None].expand(-1, x.shape[1], -1)
+        read = rows.gather(2, index).reshape(found.shape)
+        found = found + read * share[:, None]
+    return found
 
 
 def _affine_grid(node: OnnxNode, theta: Value, size: Value) -> torch.Tensor:

@@ -240,6 +240,18 @@ def test_a_turned_row_that_vectors_do_not_divide():
     check(lambda x: x.flatten(1).roll(1, 1), torch.randn(2, 9, 8))
 
 
+def test_statistics_that_are_computed():
+    def function(x, mean, weight):
+        return F.batch_norm(x, mean, mean * mean + 1, weight, None)
+
+    check(function, torch.randn(2, 3, 4, 5), torch.randn(3), torch.randn(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32])
+def test_the_same_bits(dtype):
+    check(lambda x: x.view(torch.int32).view(dtype), torch.randn(2, 3))
+
+
 @pytest.mark.parametrize("double", [nn.Linear(4, 3), nn.Conv2d(3, 4, 3, bias=False)])
 def test_float64_stays_float64(double):
     x = torch.randn((1, 4) if isinstance(double, nn.Linear) else (1, 3, 6, 6)).double()
