@@ -124,6 +124,8 @@ def export(model: nn.Module, inputs: tuple[Tensor, ...], path: Path, exporter: s
     """Write a model with one of torch's exporters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # The older exporter cannot write the operator that it stands for.
+        torch.backends.mha.set_fastpath_enabled(False)
         if exporter == "dynamo":
             torch.onnx.export(model, inputs, path, dynamo=True, verbose=False)
         else:

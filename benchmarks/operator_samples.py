@@ -261,7 +261,11 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write docs/coverage.md only")
     options = parser.parse_args()
     if options.page:
-        PAGE.write_text(page(Records(options.results).read()), encoding="utf-8")
+        from benchmarks import onnx_nodes
+
+        files = "\n\n".join(onnx_nodes.section(Records("onnx_nodes").read()))
+        torchs = page(Records(options.results).read())
+        PAGE.write_text(f"{torchs}\n{files}\n", encoding="utf-8")
         return
     warnings.simplefilter("ignore")
     os.environ["TVM_NUM_THREADS"] = "1"

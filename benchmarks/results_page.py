@@ -31,7 +31,7 @@ from benchmarks import (
     latency_prediction,
     main_job,
     memory,
-    onnx_nodes,
+    onnx_round_trip,
     optimizer_overhead,
     optimizers,
     peers,
@@ -95,7 +95,7 @@ EXPERIMENTS = (
     checking,
     robustness,
     fuzz,
-    onnx_nodes,
+    onnx_round_trip,
 )
 
 

@@ -80,7 +80,8 @@ def _gather(node: OnnxNode, x: Value, indices: Value) -> torch.Tensor:
     if not is_known(indices):
         where = torch.where(where < 0, where + data.shape[axis], where)
     elif (indices < 0).any():  # of a batch whose size is free
-        return data[(*[slice(None)] * axis, where)]
+        index: Any = (*[slice(None)] * axis, where)
+        return data[index]
     if where.dim() == 1:
         return data.index_select(axis, where)
     found = data.index_select(axis, where.reshape(-1))
