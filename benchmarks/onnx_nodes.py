@@ -77,7 +77,7 @@ def outcome(test: Any, *, compiled: bool) -> tuple[str, str]:
         try:
             got = _run(path, inputs, constants, compiled)
         except HwoptError as error:
-            reason = str(error).replace(f"{path}: ", "")
+            reason = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
             return (TRACEBACK if FAULT in reason else REFUSED), reason
         except Exception as error:  # a traceback is what this looks for
             return TRACEBACK, f"{type(error).__name__}: {first_line(error)}"

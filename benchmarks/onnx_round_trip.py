@@ -45,11 +45,14 @@ class Recurrent(nn.Module):
 
 
 def _others() -> dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]:
-    encoder = nn.TransformerEncoderLayer
+    def encoder() -> nn.Module:
+        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=True)
+        return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
     return {
         "lstm": (lambda: Recurrent("lstm"), (1, 7, 8)),
         "gru": (lambda: Recurrent("gru"), (1, 7, 8)),
-        "encoder": (lambda: encoder(16, 4, 32, batch_first=True), (1, 6, 16)),
+        "encoder": (encoder, (1, 6, 16)),
         "temporal": (
             lambda: nn.Sequential(
                 nn.Conv1d(4, 8, 3, dilation=2), nn.BatchNorm1d(8), nn.GELU(), nn.Conv1d(8, 6, 3)

@@ -56,6 +56,8 @@ def load_onnx(
         HwoptError: if the file is damaged, an operator is not understood, or there is no such
             input or dimension.
     """
+    import onnx
+
     from hwopt.graph.onnx.load import to_module, unique_names
     from hwopt.graph.onnx.node import read_graph
 
@@ -63,7 +65,9 @@ def load_onnx(
         warnings.simplefilter("ignore")
         model = _read(path)
         versions = {one.domain: one.version for one in model.opset_import}
-        versions[""] = versions.get("", versions.get("ai.onnx", 1))
+        # A file of other domains alone says no version of ONNX's own.
+        newest = onnx.defs.onnx_opset_version()
+        versions[""] = versions.get("", versions.get("ai.onnx", newest))
         if versions[""] < OLDEST:
             raise HwoptError(
                 f"{path} has version {versions['']} of ONNX's operators, and the oldest that is "
