@@ -115,6 +115,8 @@ def _are_equal_places(function: Any, x: Any, results: Any, expected: Any) -> boo
     if len(expected) != 2 or expected[1].dtype != torch.int64 or not x.ndim:
         return False
     (values, places), (wanted, wanted_places) = results, expected
+    if wanted.ndim != wanted_places.ndim or wanted.ndim not in (x.ndim, x.ndim - 1):
+        return False
     if differs(values, wanted) or places.shape != wanted_places.shape:
         return False
 
