@@ -161,10 +161,11 @@ def _example(
             [1 if size is None else size for size in sizes], dtype=getattr(torch, dtype)
         )
     shape = list(given.shape)
+    # The first size is the batch, which may be another one than the file says.
     fits = len(shape) == len(sizes) and all(
-        size in (None, own) for size, own in zip(sizes, shape, strict=True)
+        size in (None, own) for size, own in zip(sizes[1:], shape[1:], strict=True)
     )
-    if kind.HasField("shape") and not fits and sizes[1:] != shape[1:]:
+    if kind.HasField("shape") and not fits:
         text = ["?" if size is None else size for size in sizes]
         raise HwoptError(f"input {declared.name!r} has the shape {text}, the example {shape}")
     if str(given.dtype) != f"torch.{dtype}":

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -88,10 +87,10 @@ class OnnxModule(nn.Module):
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
-        self.entry_bodies: list[Body] = []
+        self.entry = Body(names, (), {})
 
         def forward(*inputs: torch.Tensor) -> Any:
-            results = self.entry_bodies[0].run(inputs, {})
+            results = self.entry.run(inputs, {})
             tensors = tuple(_result(value) for value in _flat(results))
             return tensors[0] if len(tensors) == 1 else tensors
 
@@ -128,7 +127,7 @@ def execute(node: OnnxNode, operator: Operator, values: list[Value], scope: Scop
             )
         if not all(map(is_known, values)):
             return _listed(operator.function(node, *values))
-        if any(map(is_symbolic, values)) or (operator.on_sizes and _are_sizes(values)):
+        if any(map(is_symbolic, values)):
             if operator.on_sizes is None:
                 raise node.refuse("the batch size in such a place")
             return _listed(operator.on_sizes(node, *values))
@@ -137,10 +136,6 @@ def execute(node: OnnxNode, operator: Operator, values: list[Value], scope: Scop
         raise
     except Exception as error:  # torch raises whatever it raises for arguments that do not fit
         raise HwoptError(f"{node}: {first_line(error)}") from error
-
-
-def _are_sizes(values: Sequence[Value]) -> bool:
-    return any(isinstance(v, np.ndarray) and v.dtype == object for v in values)
 
 
 def _listed(found: Any) -> list[Value]:

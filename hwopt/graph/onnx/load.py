@@ -38,7 +38,7 @@ def to_module(graph: OnnxGraph, given: Mapping[str, np.ndarray]) -> OnnxModule:
     module = OnnxModule(unique_names(names))
     loader = _Loader(module)
     graph = dataclasses.replace(graph, inputs=tuple(names))
-    module.entry_bodies.append(loader.body(graph, dict(given)))
+    module.entry = loader.body(graph, dict(given))
     return module
 
 

@@ -47,9 +47,8 @@ def _transpose(node: OnnxNode, x: Value) -> torch.Tensor:
 
 def _squeeze(node: OnnxNode, x: Value, axes: Value = None) -> torch.Tensor:
     data, dims = tensor(x), axes_of(node, axes)
-    if dims is None:
-        dims = [d for d, size in enumerate(data.shape) if isinstance(size, int) and size == 1]
-    return data.squeeze(tuple(dims)) if dims else data
+    # Without axes what becomes of a batch of one is the import's to say, as for a torch module.
+    return data.squeeze() if dims is None else data.squeeze(tuple(dims))
 
 
 def _squeeze_sizes(node: OnnxNode, x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:

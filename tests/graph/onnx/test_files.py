@@ -129,6 +129,27 @@ def test_recurrent_layers_with_states(tmp_path, kind, direction):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("axes", [None, [0], [1]])
+def test_a_batch_of_one_is_squeezed_as_the_file_says(tmp_path, axes):
+    import onnxruntime
+
+    names, weights = (["x"], {}) if axes is None else (["x", "axes"], {"axes": np.array(axes)})
+    nodes = [node("Squeeze", names, ["s"]), node("Relu", ["s"], ["y"])]
+    path = write(tmp_path / "n.onnx", nodes, {"x": ["n", 1, 3]}, ["y"], weights)
+    x = numbers(1, 1, 3)
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    (found,) = outputs_of(hwopt.import_model(path), x)
+    assert found.shape == expected.shape
+
+
+def test_examples_of_another_batch_than_the_file_says(tmp_path):
+    path = write(tmp_path / "n.onnx", [node("Relu", ["x"], ["y"])], {"x": [1, 3, "h"]}, ["y"])
+    graph = hwopt.import_model(path, torch.zeros(2, 3, 5))
+    assert "[N, 3, 5]" in graph.to_text()
+    with pytest.raises(HwoptError, match="the example"):
+        hwopt.import_model(path, torch.zeros(2, 4, 5))
+
+
 def test_two_inputs_by_name_and_dimensions_by_theirs(tmp_path):
     inputs = {"a": [1, "length"], "b": [1, "length"]}
     path = write(tmp_path / "n.onnx", [node("Add", ["a", "b"], ["y"])], inputs, ["y"])
