@@ -152,6 +152,8 @@ def _leaky(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
 
 
 def _pool_all(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
+    if node.get("channels_last", 0):
+        raise node.refuse("the channels last")
     return x.mean(list(range(2, x.dim())), keepdim=True)
 
 

@@ -21,6 +21,8 @@ def _batch_norm(node: OnnxNode, x: Value, *given: Value) -> Any:
     if any(v.dtype != data.dtype for v in (scale, mean)):
         scale, shift, mean, variance = (v.to(data.dtype) for v in (scale, shift, mean, variance))
     eps = node.get("epsilon", 1e-5)
+    if not node.get("spatial", 1):
+        raise node.refuse("statistics of every pixel")
     if not node.get("training_mode", 0):
         return F.batch_norm(data, mean, variance, scale, shift, False, 0.1, eps)
     dims = [d for d in range(data.dim()) if d != 1]

@@ -48,14 +48,15 @@ def quantized(
 
 
 def dequantized(node: OnnxNode, x: Value, scale: Value, zero: Value = None) -> torch.Tensor:
-    """Return ``(x - zero) * scale`` in the dtype of the scale."""
+    """Return ``(x - zero) * scale`` in the dtype of the scale, or the one that is asked for."""
     data, axis, block = tensor(x), node.get("axis", 1), node.get("block_size", 0)
     step, offset = _along(data, scale, axis, block), _along(data, zero, axis, block)
     assert step is not None
     value = data.to(step.dtype)
     if offset is not None:
         value = value - offset.to(step.dtype)
-    return value * step
+    asked = node.get("output_dtype", 0)
+    return (value * step).to(dtype_of(node, asked)) if asked else value * step
 
 
 def _quantize(node: OnnxNode, x: Value, scale: Value, zero: Value = None) -> torch.Tensor:
