@@ -44,7 +44,7 @@ class Records:
         if known is not None:
             print(f"known: {key}")
             return known
-        return self._append(key, measure())
+        return self.append(key, measure())
 
     def run_all(
         self, keys: Iterable[dict[str, Any]], measure: Callable[..., dict[str, Any]]
@@ -63,7 +63,7 @@ class Records:
         try:
             runs = {pool.submit(measure, **key): key for key in new}
             for run in as_completed(runs):
-                self._append(runs[run], run.result())
+                self.append(runs[run], run.result())
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -79,7 +79,8 @@ class Records:
             if all(known.get(name) == value for name, value in key.items())
         ]
 
-    def _append(self, key: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    def append(self, key: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+        """Add a line, with the machine and the commit, and return it."""
         record = {**key, **machine(), "commit": commit(), **figures}
         RESULTS.mkdir(exist_ok=True)
         torn = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")

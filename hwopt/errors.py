@@ -52,6 +52,20 @@ def _lines(error: BaseException) -> list[str]:
     return lines or [type(error).__name__]
 
 
+def check_same_names(kind: str, given: Iterable[str], valid: Iterable[str]) -> None:
+    """Check that names are those that there are, all of them, in any order.
+
+    Raises:
+        HwoptError: if one is unknown, or missing.
+    """
+    found, names = set(given), list(valid)
+    for name in found - set(names):
+        raise unknown_name(kind, name, names)
+    for name in names:
+        if name not in found:
+            raise HwoptError(f"{kind} {name!r} is missing: give {', '.join(names)}")
+
+
 def check_choice(kind: str, name: str, valid: Iterable[str]) -> None:
     """Raise the error for a ``name`` that is not among the ``valid`` ones.
 

@@ -19,7 +19,7 @@ from hwopt.compiler.machines import BoardMachine, Machine
 from hwopt.compiler.manifest import Manifest
 from hwopt.compiler.plan import INFERENCE
 from hwopt.compiler.stream import Stream
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_same_names
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -31,7 +31,8 @@ class Artifact:
     """A compiled model in a folder; calling it runs it.
 
     It takes numpy arrays or torch tensors of the shapes and dtypes in ``manifest.inputs`` and
-    returns the same kind: one array, or a tuple where the model has several outputs. It keeps
+    returns the same kind: one array, or a tuple where the model has several outputs. Given a
+    mapping of inputs by their names, it returns one of outputs by theirs. It keeps
     nothing between calls (see :meth:`stream` for models that do) and may be called from several
     threads and forked processes; the calls of one artefact take turns, as they share their memory.
 
@@ -74,25 +75,39 @@ class Artifact:
     def __call__(self, *inputs: Any) -> Any:
         """Run the model once.
 
+        Args:
+            inputs: in the order of ``manifest.inputs``, or one mapping by their names.
+
         Raises:
-            HwoptError: if the number, a shape or a dtype of the inputs is wrong, or an index leads
-                outside of what it indexes; or if the device that the artefact is for is not within
-                reach.
+            HwoptError: if the number, a name, a shape or a dtype of the inputs is wrong, or an
+                index leads outside of what it indexes; or if the device that the artefact is for is
+                not within reach.
         """
+        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
+            return self._by_name(inputs[0])
         with self._turn:
             self.set_inputs(inputs)
             self._run()
             outputs = [array.copy() for array in self._machine.memory.outputs]
         return like(inputs[0] if inputs else outputs[0], outputs)
 
-    def stream(self, states: Mapping[str, str]) -> Stream:
+    def _by_name(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        names = [spec.name for spec in self.manifest.inputs]
+        check_same_names("input", given, names)
+        found = self(*(given[name] for name in names))
+        outputs = found if isinstance(found, tuple) else (found,)
+        return {spec.name: one for spec, one in zip(self.manifest.outputs, outputs, strict=True)}
+
+    def stream(self, states: Mapping[str, str] | None = None) -> Stream:
         """Return the model with a memory of its own: some inputs are outputs of the call before.
 
         Args:
-            states: from the name of an input to that of the output that it is next.
+            states: from the name of an input to that of the output that it is next; by default
+                those of the model, which are the buffers that it changed when it was imported.
 
         Raises:
-            HwoptError: if there is no such input or output, or shape or dtype differ.
+            HwoptError: if there is no such input or output, or shape or dtype differ, or the model
+                has no states and none are given.
 
         >>> import hwopt, torch
         >>> class Sum(torch.nn.Module):
@@ -107,6 +122,8 @@ class Artifact:
         >>> stream(one)
         tensor([1.])
         """
+        if states is None and not self.manifest.states:
+            raise HwoptError("the model has no states of its own: say which output each input is")
         return Stream(self, states)
 
     def _run(self, function: str = INFERENCE) -> None:

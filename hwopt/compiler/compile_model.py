@@ -7,9 +7,9 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -40,7 +40,7 @@ _VERSIONS = ("hwopt", "torch", "apache-tvm", "apache-tvm-ffi")
 
 def compile(
     model_or_graph: torch.nn.Module | Graph,
-    example_inputs: Sequence[torch.Tensor] | torch.Tensor | None = None,
+    example_inputs: torch.Tensor | Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     target: str | Path | Target = "host",
     trials: int | None = None,
@@ -53,8 +53,8 @@ def compile(
 
     Args:
         model_or_graph: a torch module or a graph.
-        example_inputs: needed for a module. For a graph they set the batch size, which is 1
-            without them.
+        example_inputs: needed for a module, as ``hwopt.import_model`` takes them. For a graph they
+            set the batch size, which is 1 without them.
         target: a name, the path of a ``.toml`` file, or a ``Target``.
         trials: the most candidates measured for a kernel; None is the default of the tuner, 0
             measures nothing: every kernel takes the fastest schedule known from before, or the
@@ -102,6 +102,7 @@ def compile(
             model=graph.name,
             inputs=prepared.inputs,
             outputs=prepared.outputs,
+            states=graph.states,
             target=_describe_target(chosen),
             passes=graph.history,
             versions={name: importlib.metadata.version(name) for name in _VERSIONS},

@@ -94,6 +94,7 @@ class Manifest(BaseModel):
     model: str
     inputs: tuple[TensorDescription, ...]
     outputs: tuple[TensorDescription, ...]
+    states: dict[str, str] = {}
     target: TargetDescription
     passes: tuple[str, ...]
     versions: dict[str, str]

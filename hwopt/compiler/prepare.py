@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hwopt.compiler.manifest import TensorDescription
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_same_names
 from hwopt.graph import Graph, TensorSpec, import_model
+from hwopt.graph.importer import example_tensors
 from hwopt.passes import apply
 
 if TYPE_CHECKING:
@@ -54,32 +55,46 @@ class Prepared:
 
 def prepare(
     model_or_graph: torch.nn.Module | Graph,
-    example_inputs: Sequence[torch.Tensor] | torch.Tensor | None,
+    example_inputs: torch.Tensor | Sequence[Any] | Mapping[str, Any] | None,
 ) -> Prepared:
     """Import a model and simplify it.
 
     Args:
         model_or_graph: a torch module or a graph.
-        example_inputs: needed for a module. For a graph they set the batch size, which is 1
-            without them.
+        example_inputs: needed for a module, as ``import_model`` takes them. For a graph they set
+            the batch size, which is 1 without them; in order, or by name.
 
     Raises:
         HwoptError: if the model cannot be imported, or the inputs are not its.
     """
-    examples = [example_inputs] if isinstance(example_inputs, torch.Tensor) else example_inputs
+    examples: Sequence[torch.Tensor] | None
     if isinstance(model_or_graph, Graph):
         graph = model_or_graph
+        examples = _of_graph(graph, example_inputs)
     else:
-        graph = import_model(model_or_graph, examples)
+        graph = import_model(model_or_graph, example_inputs)
+        examples = example_tensors(model_or_graph, example_inputs)
     graph = apply(graph, PREPARATION)
     inputs = _inputs(graph, examples)
     return Prepared(graph, inputs, _batch(graph, inputs))
+
+
+def _of_graph(graph: Graph, given: Any) -> Sequence[torch.Tensor] | None:
+    if isinstance(given, Mapping):
+        check_same_names(
+            "input", given, [name for name in graph.inputs if name not in graph.states]
+        )
+        return [given[name] for name in graph.inputs if name not in graph.states]
+    return [given] if isinstance(given, torch.Tensor) else given
 
 
 def _inputs(graph: Graph, examples: Sequence[torch.Tensor] | None) -> tuple[torch.Tensor, ...]:
     """Return inputs to trace with, checked against the graph if they were given."""
     if examples is None:
         return graph.example_inputs()
+    if len(examples) == len(graph.inputs) - len(graph.states):
+        # States begin as zeros; they are the last inputs.
+        examples = [*examples, *graph.example_inputs()[len(examples) :]]
     if len(examples) != len(graph.inputs):
         raise HwoptError(f"the model takes {len(graph.inputs)} inputs, {len(examples)} were given")
     batch = _batch(graph, tuple(examples))

@@ -23,14 +23,17 @@ class Stream:
 
     Args:
         artifact: the model.
-        states: from the name of an input to that of the output that it is next.
+        states: from the name of an input to that of the output that it is next; None for those of
+            the model, which a step does not return.
 
     Raises:
         HwoptError: if there is no such input or output, or shape or dtype differ.
     """
 
-    def __init__(self, artifact: Artifact, states: Mapping[str, str]) -> None:
+    def __init__(self, artifact: Artifact, states: Mapping[str, str] | None) -> None:
         self._artifact = artifact
+        hidden = set(artifact.manifest.states.values()) if states is None else set()
+        states = artifact.manifest.states if states is None else states
         inputs = {spec.name: spec for spec in artifact.manifest.inputs}
         outputs = {spec.name: spec for spec in artifact.manifest.outputs}
         for source, target in states.items():
@@ -46,6 +49,7 @@ class Stream:
                 )
         self._names = list(inputs)
         places = list(outputs)
+        self._returned = [place for place, name in enumerate(places) if name not in hidden]
         self._after = {
             place: places.index(states[name]) for place, name in enumerate(inputs) if name in states
         }
@@ -60,7 +64,7 @@ class Stream:
         }
 
     def __call__(self, *inputs: Any) -> Any:
-        """Run one step with the inputs that are no states; return all outputs.
+        """Run one step with the inputs that are no states; return the outputs.
 
         Raises:
             HwoptError: as the artefact does; the states are then as before.
@@ -79,4 +83,5 @@ class Stream:
         found = self._artifact(*given)
         outputs = list(found) if isinstance(found, tuple) else [found]
         self._states = {place: outputs[after].copy() for place, after in self._after.items()}
-        return like(inputs[0] if inputs else outputs[0], outputs)
+        returned = [outputs[place] for place in self._returned]
+        return like(inputs[0] if inputs else outputs[0], returned)

@@ -18,9 +18,13 @@ def functionalized(program: ExportedProgram) -> ExportedProgram:
     whole program, which is always right but forgets that dropout was there.
     """
     in_place = [n for n in program.graph.nodes if _writes(n)]
-    if not in_place:
+    called = [m for m in program.graph_module.modules() if m is not program.graph_module]
+    within = any(_writes(n) for m in called if isinstance(m, fx.GraphModule) for n in m.graph.nodes)
+    if not in_place and not within:
         return program
-    is_rewritten = any(_has_views(node.args[0]) or _functional(node) is None for node in in_place)
+    is_rewritten = within or any(
+        _has_views(node.args[0]) or _functional(node) is None for node in in_place
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
         if is_rewritten:

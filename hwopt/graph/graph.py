@@ -48,6 +48,8 @@ class Graph:
     def __init__(self, name: str = "graph") -> None:
         self.name = name
         self.outputs: dict[str, Operand] = {}
+        #: From an input to the output that it is in the next call: what a model remembers.
+        self.states: dict[str, str] = {}
         #: The text of every pass that made this graph, the first one first.
         self.history: tuple[str, ...] = ()
         self._nodes: dict[str, Node] = {}
@@ -190,23 +192,32 @@ class Graph:
         """Say whether training changes the parameter (running statistics are not trained)."""
         return self._parameters.is_trainable(name)
 
+    def is_buffer(self, name: str) -> bool:
+        """Say whether the parameter is no weight, such as running statistics."""
+        return self._parameters.is_buffer(name)
+
+    def is_frozen(self, name: str) -> bool:
+        """Say whether the parameter is a weight that training does not change."""
+        return self._parameters.is_frozen(name)
+
     def set_parameter(
         self,
         name: str,
         tensor: torch.Tensor,
         *,
         trainable: bool | None = None,
+        frozen: bool | None = None,
         mask: torch.Tensor | None = None,
     ) -> None:
         """Set a named tensor; ``trainable`` stays as it was, or is True for a new one.
 
-        A mask that is there already stays in force.
+        A mask that is there already stays in force, and a frozen weight stays frozen.
 
         Raises:
             ValueError: if the parameter has a mask of another shape and no new one is given.
         """
         _check_name("parameter", name)
-        self._parameters.set(name, tensor, trainable=trainable, mask=mask)
+        self._parameters.set(name, tensor, trainable=trainable, frozen=frozen, mask=mask)
 
     def set_mask(self, name: str, mask: torch.Tensor | None) -> None:
         """Hold a parameter at zero where ``mask`` is false; None lets all of it be used.
@@ -248,6 +259,7 @@ class Graph:
         other._network = self._network.copy()
         other._parameters = self._parameters.copy()
         other.outputs = dict(self.outputs)
+        other.states = dict(self.states)
         other.history = self.history
         return other
 
@@ -260,6 +272,24 @@ class Graph:
         from hwopt.graph.shapes import infer_shapes
 
         infer_shapes(self)
+
+    def check_states(self) -> None:
+        """Check that every state is an input, and its next value an output like it.
+
+        Raises:
+            HwoptError: if one is not.
+        """
+        for name, after in self.states.items():
+            if name not in self.inputs:
+                raise unknown_name("input", name, self.inputs)
+            if after not in self.outputs:
+                raise unknown_name("output", after, self.outputs)
+            one, other = self.spec(Value(name)), self.spec(self.outputs[after])
+            if one != other:
+                raise HwoptError(
+                    f"output {after!r} is {other}, input {name!r} {one}: it cannot be its next "
+                    "state"
+                )
 
     def to_torch(self) -> GraphModule:
         """Return a trainable module with its own copy of the parameters, in training mode."""
@@ -340,7 +370,7 @@ class Graph:
     def num_parameters(self) -> int:
         """Return the number of trainable and frozen values; a shared parameter counts once.
 
-        Frozen are those with a codebook that are trained no more, such as binary weights.
+        Those with a codebook that are trained no more, such as binary weights, count as well.
         """
         return sum(t.numel() for t in self._trained())
 
@@ -357,7 +387,7 @@ class Graph:
 
     def _trained(self) -> Iterator[torch.Tensor]:
         for name, tensor in self._parameters.items():
-            if self.is_trainable(name) or name in self.codebooks:
+            if self.is_trainable(name) or self.is_frozen(name) or name in self.codebooks:
                 yield tensor
 
     def _insert(self, node: Node) -> None:

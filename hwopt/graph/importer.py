@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
 
 from hwopt import logs
 from hwopt.errors import HwoptError, first_line
@@ -27,10 +28,7 @@ PICKLED = (".pt", ".pth", ".torchscript")
 
 def import_model(
     model: nn.Module | ExportedProgram | str | Path,
-    example_inputs: Sequence[torch.Tensor]
-    | Mapping[str, torch.Tensor]
-    | torch.Tensor
-    | None = None,
+    example_inputs: torch.Tensor | Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     name: str | None = None,
     constants: Mapping[str, Any] | None = None,
@@ -44,8 +42,11 @@ def import_model(
     Args:
         model: a module (imported in evaluation mode; its own mode is left as it was), an exported
             program, or the path of a ``.pt2`` or ``.onnx`` file.
-        example_inputs: one tensor or a sequence of them; needed for a module only. Those of an
-            ``.onnx`` file may be given by name; what is left out has the shape that the file says.
+        example_inputs: one tensor, a sequence of arguments, or arguments by their names; needed for
+            a module only. An argument of a module may be a list, tuple or dict of tensors, each of
+            which becomes an input of its own (``boxes_0``, ``batch_mask``), or a number, bool or
+            None, which the model keeps. Of an ``.onnx`` file what is left out has the shape that
+            the file says.
         name: the graph's name; by default the class or the file.
         constants: of an ``.onnx`` file: values of inputs that the graph is to have no more, such as
             a sample rate or a shape.
@@ -75,28 +76,66 @@ def import_model(
         return _from_exported(model, name or "model")
     if example_inputs is None:
         raise HwoptError("a torch module is imported with example inputs: give at least one tensor")
-    if isinstance(example_inputs, Mapping):
-        raise HwoptError("the inputs of a torch module are given in their order, not by name")
-    inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else example_inputs
     name = name or type(model).__name__
     if isinstance(model, torch.jit.ScriptModule):
         raise HwoptError(
             "TorchScript is not read: import the module that it was made of, or convert it with "
             "torch.export"
         )
-    _refuse_meta(model, inputs)
+    arguments = _arguments(model, example_inputs)
+    _refuse_meta(model, arguments)
     with _as_in_eval(model):
-        program = _export(model, tuple(inputs), batch_is_symbolic=True)
+        program = _export(model, arguments, batch_is_symbolic=True)
         if program is not None:
-            of_one = any(x.dim() and x.shape[0] == 1 for x in inputs)
             with contextlib.suppress(NotABatchMultiple):
-                return from_program(program, name, of_one=of_one)
-        fixed = _export(model, tuple(inputs), batch_is_symbolic=False)
+                return from_program(program, name, of_one=1 in _batch_sizes(arguments))
+        fixed = _export(model, arguments, batch_is_symbolic=False)
         assert fixed is not None
         return from_program(fixed, name)
 
 
-def _refuse_meta(model: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+def example_tensors(model: nn.Module, example_inputs: Any) -> tuple[torch.Tensor, ...]:
+    """Return the tensors in example inputs of a module, in the order of its graph's inputs.
+
+    Raises:
+        HwoptError: if its ``forward`` takes others.
+    """
+    return tuple(_tensors(_arguments(model, example_inputs)))
+
+
+def _arguments(model: nn.Module, example_inputs: Any) -> inspect.BoundArguments:
+    """Return the arguments of the model's ``forward``.
+
+    Raises:
+        HwoptError: if it takes others.
+    """
+    given: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = {}
+    if isinstance(example_inputs, torch.Tensor):
+        given = (example_inputs,)
+    elif isinstance(example_inputs, Mapping):
+        named = example_inputs
+    else:
+        given = tuple(example_inputs)
+    signature = inspect.signature(model.forward)
+    try:
+        return signature.bind(*given, **named)
+    except TypeError as error:
+        kind = type(model).__name__
+        raise HwoptError(f"{kind}.forward{signature} does not take the inputs: {error}") from error
+
+
+def _tensors(arguments: inspect.BoundArguments) -> list[torch.Tensor]:
+    leaves = pytree.tree_leaves((arguments.args, arguments.kwargs))
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _batch_sizes(arguments: inspect.BoundArguments) -> set[int | None]:
+    """Return the sizes of all inputs' first dimensions; None for one that has no dimension."""
+    return {x.shape[0] if x.dim() else None for x in _tensors(arguments)}
+
+
+def _refuse_meta(model: nn.Module, arguments: inspect.BoundArguments) -> None:
     """Refuse tensors without numbers, with which torch fails somewhere else."""
     for name, tensor in model.state_dict(keep_vars=True).items():
         if isinstance(tensor, torch.Tensor) and tensor.is_meta:
@@ -104,8 +143,8 @@ def _refuse_meta(model: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
                 f"parameter {name!r} is on the device meta and has no numbers: load its weights "
                 "first"
             )
-    for place, tensor in enumerate(inputs):
-        if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+    for place, tensor in enumerate(_tensors(arguments)):
+        if tensor.is_meta:
             raise HwoptError(f"example input {place} is on the device meta: give one with numbers")
 
 
@@ -178,24 +217,24 @@ def _as_in_eval(model: nn.Module) -> Iterator[None]:
 
 
 def _export(
-    model: nn.Module, inputs: tuple[torch.Tensor, ...], *, batch_is_symbolic: bool
+    model: nn.Module, arguments: inspect.BoundArguments, *, batch_is_symbolic: bool
 ) -> ExportedProgram | None:
     """Export; None if the batch size was to be symbolic and the model does not allow it."""
-    shapes = None
+    args, kwargs, shapes = arguments.args, arguments.kwargs, None
     if batch_is_symbolic:
-        batches = {x.shape[0] if isinstance(x, torch.Tensor) and x.dim() else None for x in inputs}
+        batches = _batch_sizes(arguments)
         if len(batches) != 1 or None in batches:
             return None
-        # An example of one would be taken for a constant.
-        inputs = tuple(torch.cat([x, x]) if x.shape[0] == 1 else x for x in inputs)
-        shapes = tuple({0: Dim("batch")} for _ in inputs)
-        if _takes_varargs(model):
-            shapes = (shapes,)  # type: ignore[assignment]
+        args, kwargs = pytree.tree_map_only(torch.Tensor, _twice_if_one, (args, kwargs))
+        shapes = pytree.tree_map(
+            lambda x: {0: Dim("batch")} if isinstance(x, torch.Tensor) else None,
+            dict(arguments.arguments),
+        )
     try:
         # An attempt may fail: what went wrong is reported by us.
         with warnings.catch_warnings(), logs.at_least("torch", logging.CRITICAL):
             warnings.simplefilter("ignore")
-            return torch.export.export(model, inputs, dynamic_shapes=shapes)
+            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises dozens of types
         if batch_is_symbolic:
             return None
@@ -204,9 +243,9 @@ def _export(
         raise HwoptError(_export_failure(model, error)) from error
 
 
-def _takes_varargs(model: nn.Module) -> bool:
-    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
-    return kinds == [inspect.Parameter.VAR_POSITIONAL]
+def _twice_if_one(x: torch.Tensor) -> torch.Tensor:
+    """Return two rows for one: an example of one would be taken for a constant."""
+    return torch.cat([x, x]) if x.shape[0] == 1 else x
 
 
 def _export_failure(model: nn.Module, error: BaseException) -> str:

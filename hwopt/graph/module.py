@@ -70,7 +70,7 @@ class GraphModule(nn.Module):
         self._masks: dict[str, tuple[nn.Module, str]] = {}
         self._codes: dict[str, tuple[nn.Module, str]] = {}
         for name, tensor in graph.parameters.items():
-            self._place(name, tensor.clone(), graph.is_trainable(name))
+            self._place(name, tensor.clone(), graph)
         for name, mask in graph.masks.items():
             self._masks[name] = self._place_beside(name, "mask", mask)
         for name in graph.codebooks & {name for name, _ in self.named_parameters()}:
@@ -126,12 +126,13 @@ class GraphModule(nn.Module):
             module = module.get_submodule(part)
         return module, leaf
 
-    def _place(self, name: str, tensor: torch.Tensor, trainable: bool) -> None:
+    def _place(self, name: str, tensor: torch.Tensor, graph: Graph) -> None:
         owner, leaf = self._owner(name)
-        if trainable:
-            owner.register_parameter(leaf, nn.Parameter(tensor))
-        else:
+        if graph.is_buffer(name):
             owner.register_buffer(leaf, tensor)
+        else:
+            parameter = nn.Parameter(tensor, requires_grad=not graph.is_frozen(name))
+            owner.register_parameter(leaf, parameter)
         self._owners[name] = (owner, leaf)
 
     def _place_beside(self, name: str, what: str, tensor: torch.Tensor) -> tuple[nn.Module, str]:

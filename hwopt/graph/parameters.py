@@ -29,6 +29,7 @@ class ParameterStore(Mapping[str, torch.Tensor]):
     def __init__(self) -> None:
         self._tensors: dict[str, torch.Tensor] = {}
         self._buffers: set[str] = set()
+        self._frozen: set[str] = set()
         self._masks: dict[str, torch.Tensor] = {}
         self._codebooks: set[str] = set()
 
@@ -58,7 +59,15 @@ class ParameterStore(Mapping[str, torch.Tensor]):
 
     def is_trainable(self, name: str) -> bool:
         """Say whether training changes the parameter (running statistics are not trained)."""
-        return name not in self._buffers
+        return name not in self._buffers and name not in self._frozen
+
+    def is_buffer(self, name: str) -> bool:
+        """Say whether the parameter is no weight, such as running statistics."""
+        return name in self._buffers
+
+    def is_frozen(self, name: str) -> bool:
+        """Say whether the parameter is a weight that training does not change."""
+        return name in self._frozen
 
     def set(
         self,
@@ -66,9 +75,13 @@ class ParameterStore(Mapping[str, torch.Tensor]):
         tensor: torch.Tensor,
         *,
         trainable: bool | None = None,
+        frozen: bool | None = None,
         mask: torch.Tensor | None = None,
     ) -> None:
-        """Set a tensor; ``trainable`` and a mask stay as they were if they are not given.
+        """Set a tensor; what is not given stays as it was: a mask, whether it is trained.
+
+        ``trainable`` tells weights from buffers; those that are ``frozen`` are weights all the
+        same, which are pruned and counted.
 
         Raises:
             ValueError: if the parameter has a mask of another shape and no new one is given.
@@ -81,6 +94,8 @@ class ParameterStore(Mapping[str, torch.Tensor]):
         if name in self._codebooks and len(tensor.unique()) > MOST_ENTRIES:
             self._codebooks.discard(name)  # something else than a codebook has been set
         (self._buffers.discard if trainable else self._buffers.add)(name)
+        if frozen is not None:
+            (self._frozen.add if frozen else self._frozen.discard)(name)
         self.set_mask(name, mask)
 
     def set_mask(self, name: str, mask: torch.Tensor | None) -> None:
@@ -124,6 +139,7 @@ class ParameterStore(Mapping[str, torch.Tensor]):
         """Remove a tensor and what is known of it."""
         del self._tensors[name]
         self._buffers.discard(name)
+        self._frozen.discard(name)
         self._masks.pop(name, None)
         self._codebooks.discard(name)
 
@@ -132,6 +148,7 @@ class ParameterStore(Mapping[str, torch.Tensor]):
         other = ParameterStore()
         other._tensors = dict(self._tensors)
         other._buffers = set(self._buffers)
+        other._frozen = set(self._frozen)
         other._masks = dict(self._masks)
         other._codebooks = set(self._codebooks)
         return other

@@ -22,8 +22,11 @@ _TOKEN = re.compile(
 _NAME = r"[\w.-]+"
 _SPEC = r"[a-z0-9]+\[[^\]]*\]"
 _HEAD = re.compile(rf"graph ({_NAME}) \{{")
-_DECLARATION = re.compile(rf"(input|parameter|buffer) ({_NAME}): ({_SPEC})( masked)?( codebook)?")
+_DECLARATION = re.compile(
+    rf"(input|parameter|frozen|buffer) ({_NAME}): ({_SPEC})( masked)?( codebook)?"
+)
 _CALL = re.compile(rf"({_NAME})(?:: ({_SPEC}(?:, {_SPEC})*))? = ({_NAME})\((.*)\)")
+_STATE = re.compile(rf"state ({_NAME}) = ({_NAME})")
 _RETURN = re.compile(r"return (.*)")
 _OUTPUT = re.compile(rf"({_NAME})=([%@][\w.-]+(?:#\d+)?)")
 
@@ -45,6 +48,7 @@ def parse(text: str, parameters: Mapping[str, torch.Tensor]) -> Graph:
         except (ValueError, KeyError, IndexError, HwoptError) as error:
             raise HwoptError(f"line {number} of the graph's text: {error}: {line}") from None
     graph.infer_shapes()
+    graph.check_states()
     return graph
 
 
@@ -58,8 +62,12 @@ def _line(graph: Graph, line: str, parameters: Mapping[str, torch.Tensor]) -> No
             tensor = parameters.get(name, zeros)
             # The text has no numbers: what is not zero stands for the mask.
             mask = tensor != 0 if declaration[4] and name in parameters else None
-            graph.set_parameter(name, tensor, trainable=kind == "parameter", mask=mask)
+            graph.set_parameter(
+                name, tensor, trainable=kind != "buffer", frozen=kind == "frozen", mask=mask
+            )
             graph.set_codebook(name, bool(declaration[5]))
+    elif state := _STATE.fullmatch(line):
+        graph.states[state[1]] = state[2]
     elif returned := _RETURN.fullmatch(line):
         outputs = _OUTPUT.findall(returned[1])
         if not outputs:
@@ -70,7 +78,7 @@ def _line(graph: Graph, line: str, parameters: Mapping[str, torch.Tensor]) -> No
         operands, attributes = _arguments(node[3], node[4])
         graph.add_node(node[1], node[3], operands, attributes)
     else:
-        raise ValueError("not an input, parameter, buffer, node or return")
+        raise ValueError("not an input, parameter, frozen, buffer, node, state or return")
 
 
 def parse_spec(text: str) -> TensorSpec:

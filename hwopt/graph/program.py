@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
 
 from hwopt.errors import HwoptError
 from hwopt.graph import operators
 from hwopt.graph.canonical import canonical
 from hwopt.graph.cleanup import remove_unused
+from hwopt.graph.control_flow import add_control_flow, is_control_flow
 from hwopt.graph.functionalize import functionalized
+from hwopt.graph.fx_nodes import module_path, where
 from hwopt.graph.graph import Graph
 from hwopt.graph.recurrent_layers import add_recurrent, is_recurrent
+from hwopt.graph.signature import Signature
 from hwopt.graph.symbols import NotABatchMultiple, batch_multiple
-from hwopt.graph.types import Dimension, Operands, Parameter, TensorSpec, Value
+from hwopt.graph.types import Dimension, Operand, Operands, Parameter, Value
 
 #: Run-time assertions that export adds; shapes are checked by hwopt itself.
 _CHECKS = {"_assert_scalar", "sym_constrain_range_for_size", "_assert_tensor_metadata"}
@@ -40,31 +41,39 @@ def from_program(program: ExportedProgram, name: str, *, of_one: bool = False) -
         HwoptError: if it holds what a graph cannot, such as control flow; the line is named.
         NotABatchMultiple: if a size depends on the batch size in another way than as a multiple.
     """
-    return _Builder(functionalized(program), name, of_one).build()
+    return Builder(functionalized(program), name, of_one).build()
 
 
-class _Builder:
-    """Builds the graph while walking the exported program."""
+class Builder:
+    """Builds the graph while walking the exported program.
+
+    Attributes:
+        program: what is walked.
+        graph: what is built.
+        read: what every node of the program has become.
+        constants: tensors of the program that nothing changes, by the node that stands for them.
+    """
 
     def __init__(self, program: ExportedProgram, name: str, of_one: bool) -> None:
         self.program, self.of_one = program, of_one
         self.graph = Graph("".join(c if c.isalnum() else "_" for c in name))
         self.read: dict[fx.Node, Operands] = {}
+        self.constants: dict[fx.Node, torch.Tensor] = {}
         self.symbols: dict[fx.Node, Dimension] = {}
-        self.batch_symbols: set[Any] = set()
-        paths = [_module_path(n) for n in program.graph.nodes if _is_operator(n)]
+        paths = [module_path(n) for n in program.graph.nodes if _is_operator(n)]
         self.calls_in_module = Counter(paths)
 
     def build(self) -> Graph:
-        # By their sequence: a copy of the program may have other names.
-        signature = iter(self.program.graph_signature.input_specs)
+        """Return the graph."""
+        signature = Signature(self.program, self.graph)
+        signature.add_inputs()
+        self.read |= signature.operands
+        self.constants |= signature.constants
         for node in self.program.graph.nodes:
-            if node.op == "placeholder":
-                self.placeholder(node, next(signature))
-            elif node.op == "call_function":
+            if node.op == "call_function":
                 self.call(node)
             elif node.op == "output":
-                self.output(node)
+                signature.add_outputs(node, self.read)
         self.graph.infer_shapes()
         remove_unused(self.graph)
         # The program's tensors are the model's own, and training it must not change the graph.
@@ -73,73 +82,88 @@ class _Builder:
             self.graph.set_parameter(name, tensor.clone())
         return self.graph
 
-    def placeholder(self, node: fx.Node, spec: Any) -> None:
-        if spec.kind == InputKind.USER_INPUT:
-            if not isinstance(node.meta.get("val"), torch.Tensor):
-                return  # a Python number that the program treats as a constant
-            value = node.meta["val"]
-            shape = tuple(batch_multiple(size) for size in value.shape)
-            self.check_dynamic(spec.arg.name, value.shape)
-            dtype = str(value.dtype).removeprefix("torch.")
-            self.read[node] = self.graph.add_input(spec.arg.name, TensorSpec(shape, dtype))
-            return
-        tensors = {**self.program.constants, **self.program.state_dict}
-        if not isinstance(tensors.get(spec.target), torch.Tensor):
-            raise HwoptError(
-                f"the model keeps {spec.target!r}, which is not a tensor: not supported"
-            )
-        self.read[node] = self.parameter(spec.target, tensors, spec.kind == InputKind.PARAMETER)
+    def inline(self, graph: fx.GraphModule, operands: Sequence[Any]) -> tuple[Operand, ...]:
+        """Add the nodes of a graph that a node calls; return its results.
 
-    def check_dynamic(self, name: str, shape: torch.Size) -> None:
-        """Refuse dynamic sizes other than one batch size, the first dimension of inputs."""
-        for dimension, size in enumerate(shape):
-            found: set[Any] = set() if isinstance(size, int) else size.node.expr.free_symbols
-            self.batch_symbols |= found
-            if found and (dimension > 0 or len(self.batch_symbols) > 1):
-                raise HwoptError(
-                    f"input {name!r}: dimension {dimension} is dynamic; only the batch size may "
-                    "be, the first of all inputs: export the model with the other sizes fixed"
-                )
+        Args:
+            graph: whose nodes are added, once for every call.
+            operands: nodes that were walked already, results of such, or sizes.
+        """
+        given = iter(operands)
+        for node in graph.graph.nodes:
+            if node.op == "placeholder":
+                self.take(node, next(given))
+            elif node.op == "call_function":
+                self.call(node)
+            elif node.op == "output":
+                returned: Any = node.args[0]
+                listed = returned if isinstance(returned, list | tuple) else (returned,)
+                return tuple(map(self.operand, listed))
+        raise AssertionError("a graph has an output")
 
-    def parameter(self, name: str, tensors: dict[str, Any], trainable: bool) -> Parameter:
-        """Return one name for tensors that share their storage."""
-        tensor = tensors[name]
-        for known, other in self.graph.parameters.items():
-            if _same_storage(tensor, other):
-                return Parameter(known)
-        name = self.graph.unique_name(_writable(name))
-        self.graph.set_parameter(name, tensor, trainable=trainable)
-        return Parameter(name)
+    def take(self, node: fx.Node, given: Any) -> None:
+        """Let an input of a graph that is called stand for what it is called with."""
+        if isinstance(given, fx.Node) and given in self.symbols:
+            self.symbols[node] = self.symbols[given]
+        elif isinstance(given, int | torch.SymInt):
+            self.symbols[node] = batch_multiple(given)
+        else:
+            self.read[node] = self.operand(given)
+
+    def operand(self, given: Any) -> Operand:
+        """Return what a node of the program has become."""
+        found = self.read[given] if isinstance(given, fx.Node) else given
+        assert isinstance(found, Value | Parameter)
+        return found
+
+    def add(
+        self, node: fx.Node, op: str, operands: dict[str, Operands], attributes: dict[str, Any]
+    ) -> Value:
+        """Add one of several nodes that a node of the program becomes."""
+        name = self.graph.unique_name(f"{module_path(node)}.{op}".strip("."))
+        return self.graph.add_node(name, op, operands, attributes)
 
     def call(self, node: fx.Node) -> None:
+        """Add what a call of the program computes."""
         self.refuse_sizes_from_data(node)
         if str(node.target) in ("aten.item.default", "aten._local_scalar_dense.default"):
             raise HwoptError(
-                f"{_where(node)}: {node.target} makes a number of a tensor, which a compiled model "
+                f"{where(node)}: {node.target} makes a number of a tensor, which a compiled model "
                 "cannot follow: keep it a tensor"
             )
         if isinstance(node.meta.get("val"), torch.SymInt | int):
             self.symbols[node] = batch_multiple(node.meta["val"])
+        elif node.target is operator.getitem:
+            self.read[node] = self.item(node)
+        elif is_control_flow(node):
+            self.read[node] = add_control_flow(self, node)
+        elif isinstance(node.target, torch._ops.OpOverload):
+            self.operator(node, node.target)
+        else:
+            raise HwoptError(f"{where(node)}: {node.target} is not supported")
+
+    def item(self, node: fx.Node) -> Operands:
+        """Return one of several results."""
+        source, index = node.args
+        assert isinstance(source, fx.Node) and isinstance(index, int)
+        value = self.read[source]
+        if isinstance(value, tuple):
+            found = value[index]
+            assert found is not None
+            return found
+        assert isinstance(value, Value)
+        return Value(value.node, index)
+
+    def operator(self, node: fx.Node, target: torch._ops.OpOverload) -> None:
+        """Add an operator."""
+        name = target._opname
+        if target.namespace == "aten" and name in _CHECKS:
             return
-        if node.target is operator.getitem:
-            source, index = node.args
-            value = self.read[source]  # type: ignore[index]
-            assert isinstance(index, int)
-            if isinstance(value, tuple):
-                self.read[node] = value[index]  # type: ignore[assignment]
-            else:
-                assert isinstance(value, Value)
-                self.read[node] = Value(value.node, index)
-            return
-        if not isinstance(node.target, torch._ops.OpOverload):
-            raise HwoptError(f"{_where(node)}: {node.target} (control flow) is not supported yet")
-        if node.target.namespace == "aten" and node.target._opname in _CHECKS:
-            return
-        if node.target._opname.startswith("as_strided"):
+        if name.startswith("as_strided"):
             self.refuse_other_strides(node)
-        if node.target._opname == "squeeze" and self.squeeze(node):
+        if name == "squeeze" and self.squeeze(node):
             return
-        op, renamed = operators.for_target(str(node.target))
+        op, renamed = operators.for_target(str(target))
         operands: dict[str, Operands] = {}
         attributes: dict[str, Any] = {}
         for argument, value in _arguments(node):
@@ -174,7 +198,7 @@ class _Builder:
         if not batch:
             return False
         if self.of_one:
-            raise NotABatchMultiple(f"that {_where(node)} takes away where it is one")
+            raise NotABatchMultiple(f"that {where(node)} takes away where it is one")
         left = tuple(d for d in dims if d not in batch and shape[d] == 1)
         operand = self.read[source]
         if left:
@@ -190,7 +214,7 @@ class _Builder:
             for size in value.shape if isinstance(value, torch.Tensor) else ():
                 if isinstance(size, torch.SymInt) and has_free_unbacked_symbols(size):
                     raise HwoptError(
-                        f"{_where(node)}: how much {node.target} returns depends on the numbers "
+                        f"{where(node)}: how much {node.target} returns depends on the numbers "
                         "that it reads, which a compiled model cannot follow: give it a fixed size"
                     )
 
@@ -200,7 +224,7 @@ class _Builder:
         value = read.meta["val"]
         if not value.is_contiguous() or value.storage_offset() != 0:
             raise HwoptError(
-                f"{_where(node)}: what {node.target} reads is not contiguous, and where it "
+                f"{where(node)}: what {node.target} reads is not contiguous, and where it "
                 "stands counts: call contiguous() on its argument"
             )
 
@@ -219,34 +243,17 @@ class _Builder:
         if value is None or isinstance(value, bool | int | float | str):
             return value
         raise HwoptError(
-            f"{_where(node)}: an argument of type {type(value).__name__} is not supported"
+            f"{where(node)}: an argument of type {type(value).__name__} is not supported"
         )
 
     def name(self, node: fx.Node) -> str:
         """Name a node after its module, or after module and operator if it is not alone there."""
-        path = _module_path(node)
+        path = module_path(node)
         if path and self.calls_in_module[path] == 1:
             return path
         target: Any = node.target
         kind = operators.for_target(str(target))[0].name.removeprefix("aten.").partition(".")[0]
         return f"{path}.{kind}" if path else kind
-
-    def output(self, node: fx.Node) -> None:
-        returned: Any = node.args[0]
-        results = []
-        for value, spec in zip(returned, self.program.graph_signature.output_specs, strict=True):
-            if spec.kind == OutputKind.BUFFER_MUTATION:
-                raise HwoptError(
-                    f"the model changes its buffer {spec.target!r} when it is called, which a "
-                    "graph cannot: import it in evaluation mode, or without that state"
-                )
-            # What else is written, such as the caller's input, is of no use to an artefact.
-            if spec.kind == OutputKind.USER_OUTPUT and isinstance(value, fx.Node):
-                results.append(value)
-        for index, result in enumerate(results):
-            operand = self.read[result]
-            assert isinstance(operand, Value | Parameter)
-            self.graph.outputs["output" if len(results) == 1 else f"output_{index}"] = operand
 
 
 def _refuse_nan(name: str, tensor: torch.Tensor) -> None:
@@ -259,40 +266,13 @@ def _refuse_nan(name: str, tensor: torch.Tensor) -> None:
         )
 
 
-def _same_storage(first: torch.Tensor, second: torch.Tensor) -> bool:
-    return (
-        first.numel() > 0
-        and first.data_ptr() == second.data_ptr()
-        and first.shape == second.shape
-        and first.stride() == second.stride()
-    )
-
-
 def _is_operator(node: fx.Node) -> bool:
     return (
         node.op == "call_function"
         and node.target is not operator.getitem
         and not isinstance(node.meta.get("val"), torch.SymInt | int)
+        and not is_control_flow(node)
     )
-
-
-def _module_path(node: fx.Node) -> str:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = stack[-1][0] if stack else ""
-    # A module that is called twice stands in the stack as ``name@1``.
-    path = str(path).split("@")[0]
-    return "" if "_empty_nn_module_stack" in path else _writable(path)
-
-
-def _writable(name: str) -> str:
-    """Return a name that the text of a graph may hold: torch lets modules have any."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"_{name}" if name.startswith("-") else name)
-
-
-def _where(node: fx.Node) -> str:
-    trace = (node.meta.get("stack_trace") or "").strip().splitlines()
-    line = next((t.strip() for t in reversed(trace) if t.strip().startswith("File")), "")
-    return f"node {node.name} ({line})" if line else f"node {node.name}"
 
 
 def _arguments(node: fx.Node) -> Iterator[tuple[str, Any]]:

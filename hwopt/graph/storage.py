@@ -22,7 +22,7 @@ from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
 
 GRAPH_FILE = "graph.json"
 WEIGHTS_FILE = "weights.safetensors"
-_SCHEMA = 3
+_SCHEMA = 4
 
 
 def save(graph: Graph, folder: Path) -> None:
@@ -92,7 +92,12 @@ def _to_json(graph: Graph, packing: dict[str, dict[str, Any]]) -> dict[str, Any]
             for name, s in graph.inputs.items()
         ],
         "parameters": [
-            {"name": name, "trainable": graph.is_trainable(name), **packing[name]}
+            {
+                "name": name,
+                "trainable": not graph.is_buffer(name),
+                "frozen": graph.is_frozen(name),
+                **packing[name],
+            }
             for name in graph.parameters
         ],
         "nodes": [
@@ -107,6 +112,7 @@ def _to_json(graph: Graph, packing: dict[str, dict[str, Any]]) -> dict[str, Any]
         "outputs": [
             {"name": name, "operand": _operands_to_json(o)} for name, o in graph.outputs.items()
         ],
+        "states": graph.states,
     }
 
 
@@ -119,7 +125,8 @@ def _from_json(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Gr
     for entry in document["parameters"]:
         name = entry["name"]
         tensor, mask = unpack(name, entry, tensors)
-        graph.set_parameter(name, tensor, trainable=entry["trainable"], mask=mask)
+        kind = {"trainable": entry["trainable"], "frozen": entry["frozen"]}
+        graph.set_parameter(name, tensor, **kind, mask=mask)
         graph.set_codebook(name, entry.get("codebook", False))
     for entry in document["nodes"]:
         operands = {role: _operands_from_json(o) for role, o in entry["operands"].items()}
@@ -127,7 +134,9 @@ def _from_json(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Gr
         graph.add_node(entry["name"], entry["op"], operands, attributes)
     for entry in document["outputs"]:
         graph.outputs[entry["name"]] = _operands_from_json(entry["operand"])
+    graph.states.update(document["states"])
     graph.infer_shapes()
+    graph.check_states()
     return graph
 
 

@@ -15,10 +15,12 @@ def to_text(graph: Graph) -> str:
     """Return the graph as text: inputs, parameters, nodes with their shapes, outputs."""
     lines = [f"input {name}: {spec}" for name, spec in graph.inputs.items()]
     for name in graph.parameters:
-        kind = "parameter" if graph.is_trainable(name) else "buffer"
+        kind = "buffer" if graph.is_buffer(name) else "parameter"
+        kind = "frozen" if graph.is_frozen(name) else kind
         suffix = " masked" * (name in graph.masks) + " codebook" * (name in graph.codebooks)
         lines.append(f"{kind} {name}: {graph.spec(Parameter(name))}{suffix}")
     lines += [_node(node) for node in graph.nodes()]
+    lines += [f"state {name} = {after}" for name, after in graph.states.items()]
     lines.append("return " + ", ".join(f"{name}={v}" for name, v in graph.outputs.items()))
     body = "".join(f"  {line}\n" for line in lines)
     return f"graph {graph.name} {{\n{body}}}\n"

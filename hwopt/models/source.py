@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hwopt import references
 from hwopt.errors import HwoptError
-from hwopt.models import registry
+from hwopt.models import libraries, registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,14 +31,15 @@ def load_graph(
     """Return the graph of a model.
 
     Args:
-        source: a name of the zoo, ``package.module:callable`` (which returns a torch module), the
-            path of a ``.pt2`` or ``.onnx`` file, or of a folder that holds a saved graph or an
-            artefact. What is a name of the zoo is never a folder: ``./resnet8`` is.
-        input_shape: shape of one input without the batch; optional for a zoo model, refused for
-            ``.pt2`` files and folders. A callable needs it, or ``inputs``.
-        num_classes: for a zoo model.
-        options: keyword arguments of the zoo model or of the callable.
-        seed: of the random weights of a zoo model or a callable.
+        source: a name of the zoo, ``torchvision:NAME`` or ``timm:NAME``,
+            ``package.module:callable`` (which returns a torch module), the path of a ``.pt2`` or
+            ``.onnx`` file, or of a folder that holds a saved graph or an artefact. What is a name
+            of the zoo is never a folder: ``./resnet8`` is.
+        input_shape: shape of one input without the batch; optional for a model of the zoo or of a
+            library, refused for ``.pt2`` files and folders. A callable needs it, or ``inputs``.
+        num_classes: for a model of the zoo or of a library.
+        options: keyword arguments of the model's function.
+        seed: of random weights.
         inputs: examples of several inputs, of a callable in their order, of an ``.onnx`` file by
             their names.
         constants, dims: see ``import_model``; of an ``.onnx`` file only.
@@ -58,6 +59,8 @@ def load_graph(
         return _from_onnx(Path(source), input_shape, inputs, constants, dims)
     if constants or dims:
         raise HwoptError(f"{source} is no .onnx file: it has no dimensions or inputs to bind")
+    if kind == "library":
+        return _from_library(source, input_shape, num_classes, inputs, options or {}, seed)
     if kind == "callable":
         if num_classes:
             raise HwoptError(f"{source} knows its classes itself: give them as options, or none")
@@ -71,7 +74,7 @@ def load_graph(
     return _from_zoo(source, input_shape, num_classes, options or {}, seed)
 
 
-def source_kind(source: str) -> Literal["zoo", "callable", "file"]:
+def source_kind(source: str) -> Literal["zoo", "library", "callable", "file"]:
     """Return what a user's name for a model means; a name of the zoo is never a folder.
 
     >>> source_kind("resnet8"), source_kind("my.nets:make"), source_kind("net.onnx")
@@ -82,6 +85,8 @@ def source_kind(source: str) -> Literal["zoo", "callable", "file"]:
         return "zoo"
     if path.is_dir() or path.suffix in (".pt2", ".onnx", ".pt", ".pth", ".torchscript"):
         return "file"
+    if libraries.is_library(source):
+        return "library"
     return "callable" if ":" in source else "zoo"
 
 
@@ -122,6 +127,25 @@ def _from_zoo(
     torch.manual_seed(seed)
     model = registry.create(name, **arguments)
     return import_model(model, torch.zeros(1, *shape), name=name)
+
+
+def _from_library(
+    source: str,
+    input_shape: tuple[int, ...] | None,
+    num_classes: int | None,
+    inputs: Mapping[str, Tensor] | None,
+    options: dict[str, Any],
+    seed: int,
+) -> Graph:
+    import torch
+
+    from hwopt.graph import import_model
+
+    torch.manual_seed(seed)
+    classes = {"num_classes": num_classes} if num_classes else {}
+    model, usual = libraries.create(source, **classes, **options)
+    examples = [*inputs.values()] if inputs else [torch.zeros(1, *(input_shape or usual))]
+    return import_model(model, examples, name=source.split(":")[1])
 
 
 def _from_callable(

@@ -65,7 +65,8 @@ def insert_graph(graph: Graph, name: str, part: Graph, *inputs: Value) -> Value:
         graph.set_parameter(
             f"{name}.{parameter}",
             tensor,
-            trainable=part.is_trainable(parameter),
+            trainable=not part.is_buffer(parameter),
+            frozen=part.is_frozen(parameter),
             mask=part.masks.get(parameter),
         )
         graph.set_codebook(f"{name}.{parameter}", parameter in part.codebooks)

@@ -31,7 +31,7 @@ def weights(graph: Graph, *, biases: bool = False) -> list[str]:
             roles = ("weight", "bias") if biases else ("weight",)
             names += [node.parameter(role) for role in roles]
     # Fixed kernels, such as those of a blur, are no weights.
-    return [n for n in dict.fromkeys(names) if n is not None and graph.is_trainable(n)]
+    return [n for n in dict.fromkeys(names) if n is not None and not graph.is_buffer(n)]
 
 
 def binary_weights(graph: Graph) -> list[str]:

@@ -101,8 +101,8 @@ def split(graph: Graph) -> tuple[Graph, Graph]:
     for value in handed:
         second.add_input(names[value], graph.spec(value))
     for name in dict.fromkeys(name for node in nodes for _, name in node.parameters()):
-        trainable, mask = graph.is_trainable(name), graph.masks.get(name)
-        second.set_parameter(name, graph.parameter(name), trainable=trainable, mask=mask)
+        kind = {"trainable": not graph.is_buffer(name), "frozen": graph.is_frozen(name)}
+        second.set_parameter(name, graph.parameter(name), **kind, mask=graph.masks.get(name))
         second.set_codebook(name, name in graph.codebooks)
     for node in nodes:
         moved = node.mapped(lambda operand: Value(names[operand]) if operand in names else operand)

@@ -169,7 +169,7 @@ def test_several_inputs_and_outputs_and_the_same_value_twice():
     assert torch.allclose(left, expected["left"])
     assert torch.allclose(values, expected["best"][0])
     assert torch.equal(indices, expected["best"][1])
-    assert graph.spec(graph.outputs["output_2"]).dtype == "int64"
+    assert graph.spec(graph.outputs["best_1"]).dtype == "int64"
 
 
 def test_symbolic_sizes_become_multiples_of_the_batch():
@@ -208,20 +208,6 @@ def test_a_model_that_writes_into_its_input_has_its_own_outputs_only():
     assert list(graph.outputs) == ["output"]
     x = torch.randn(2, *IMAGE)
     assert max_difference(model(x.clone()), graph.to_torch().eval()(x)) <= 1e-6
-
-
-def test_a_model_that_counts_its_calls_is_refused():
-    class Counting(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("calls", torch.zeros(1))
-
-        def forward(self, x):
-            self.calls += 1
-            return x * self.calls
-
-    with pytest.raises(HwoptError, match="changes its buffer 'calls'"):
-        hwopt.import_model(Counting(), torch.randn(1, 4))
 
 
 @pytest.mark.parametrize(

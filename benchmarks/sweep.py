@@ -1,0 +1,280 @@
+"""Networks of torchvision, timm and Hugging Face: imported, pruned, compiled, compared.
+
+    python -m benchmarks.sweep [torchvision|timm|huggingface ...] [--only NAME ...] [--again]
+
+Each network has random weights; batch norms know the statistics of two random images, and what a
+new network has constant (scales, biases) is drawn, so that what it does shows in the outputs. It is
+imported, pruned by 0.3 and compiled in a process of its own; the compiled network's outputs are
+compared with the model's. In another process Torch-Pruning prunes it by as much, with its usual
+options, and what is left is counted in the same way. ``--again`` takes up what was not equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import hwopt
+from benchmarks import hugging_face
+from benchmarks.apart import Ended, apart
+from benchmarks.records import Records, measured_on
+from benchmarks.timm_families import TIMM
+from hwopt.errors import HwoptError
+from hwopt.models import libraries
+from hwopt.report import markdown
+
+TOLERANCE = 1e-4
+RATIO = 0.3
+#: Of a process with one network, and of one in which Torch-Pruning prunes one.
+SECONDS, PEER_SECONDS = 1500.0, 90.0
+PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
+#: Of memory, for one process.
+MOST_BYTES = 18 << 30
+Made = tuple[nn.Module, tuple[Tensor, ...] | Mapping[str, Tensor]]
+
+
+def names(library: str) -> list[str]:
+    """Return the names of a library's networks that are swept."""
+    if library == "huggingface":
+        return list(hugging_face.FAMILIES)
+    if library == "timm":
+        return list(TIMM)
+    models = libraries.torchvision().models
+    # Detectors are left out: how much they return depends on data.
+    parts = (models, models.segmentation, models.video)
+    return [name for part in parts for name in models.list_models(part)]
+
+
+def make(library: str, name: str) -> Made:
+    """Return a network in evaluation mode, and example inputs."""
+    torch.manual_seed(0)
+    inputs: Any
+    if library == "huggingface":
+        model, inputs = hugging_face.create(name)
+    else:
+        options = {"weights_backbone": None} if _has_backbone(name) else {}
+        model, shape = libraries.create(f"{library}:{name}", **options)
+        inputs = (torch.randn(1, *shape),)
+    lively(model, inputs)
+    return model.eval(), inputs
+
+
+def _has_backbone(name: str) -> bool:
+    return name.startswith(("deeplab", "fcn", "lraspp"))
+
+
+def lively(model: nn.Module, inputs: Any) -> None:
+    """Let everything in a network show in its outputs."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.is_floating_point() and parameter.numel() > 1:
+                first = parameter.reshape(-1)[0]
+                if (parameter == first).all():
+                    low, high = (-0.1, 0.1) if first == 0 else (0.5, 1.5)
+                    parameter.uniform_(low, high)
+        model.eval()
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.train()
+            norm.momentum = None  # the mean over all batches, of which there is one
+            norm.reset_running_stats()
+        if norms:
+            called(model, pytree.tree_map(_two, inputs))
+
+
+def _two(x: Tensor) -> Tensor:
+    return torch.cat([x, torch.randn_like(x) if x.is_floating_point() else x])
+
+
+def called(model: nn.Module, inputs: Any) -> list[Tensor]:
+    """Return the tensors that a network returns."""
+    with torch.no_grad():
+        found = model(**inputs) if isinstance(inputs, Mapping) else model(*inputs)
+    return [leaf for leaf in pytree.tree_leaves(found) if isinstance(leaf, Tensor)]
+
+
+def measure(library: str, name: str) -> dict[str, Any]:
+    """Take a network through hwopt."""
+    model, inputs = make(library, name)
+    expected = called(model, inputs)
+    start = time.perf_counter()
+    try:
+        graph = hwopt.import_model(model, inputs)
+    except HwoptError as error:
+        return {"outcome": "not imported", "reason": str(error)[:400]}
+    figures: dict[str, Any] = {"import_seconds": round(time.perf_counter() - start, 1)}
+    del model
+    figures |= {"parameters": graph.num_parameters(), "macs": graph.macs()}
+    examples = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    try:
+        pruned = hwopt.apply(graph, f"prune-channels{{ratio={RATIO}}}")
+        called(pruned.to_torch().eval(), examples)
+        figures["macs_left"] = pruned.macs() / max(1, graph.macs())
+        del pruned
+    except Exception as error:
+        figures["not_pruned"] = f"{type(error).__name__}: {error}"[:400]
+    start = time.perf_counter()
+    try:
+        found = hwopt.compile(graph, examples, trials=0)(*examples)
+    except HwoptError as error:
+        return {"outcome": "not compiled", "reason": str(error)[:400], **figures}
+    figures["compile_seconds"] = round(time.perf_counter() - start, 1)
+    outputs = list(found) if isinstance(found, tuple) else [found]
+    difference = max(relative(*pair) for pair in zip(outputs, expected, strict=True))
+    outcome = "equal" if difference <= TOLERANCE else "wrong"
+    return {"outcome": outcome, "difference": difference, **figures}
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference, as a share of the largest number; infinite beside NaN."""
+    difference = (found.double() - expected.double()).abs().max().item()
+    scale = expected.double().abs().max().item()
+    return difference / scale if difference == difference and scale else float(difference != 0)
+
+
+def measure_peer(library: str, name: str) -> dict[str, Any]:
+    """Let Torch-Pruning prune a network."""
+    import torch_pruning
+
+    model, inputs = make(library, name)
+    before = hwopt.import_model(model, inputs).macs()
+    outputs = {size for x in called(model, inputs) for size in x.shape[1:]}
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv3d)]
+    kept = [m for m in layers if m.weight.shape[0] in outputs][-1:]
+    try:
+        torch_pruning.pruner.MagnitudePruner(
+            model,
+            dict(inputs) if isinstance(inputs, Mapping) else inputs,
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=RATIO,
+            ignored_layers=kept,
+        ).step()
+        called(model, inputs)
+        return {"macs_left": hwopt.import_model(model, inputs).macs() / max(1, before)}
+    except Exception as error:  # it raises whatever torch raises
+        return {"reason": f"{type(error).__name__}: {error}"[:200]}
+
+
+def isolated(
+    function: Callable[..., dict[str, Any]], *arguments: str, seconds: float
+) -> dict[str, Any]:
+    """Return the figures of a process of its own, or how that ended."""
+    try:
+        return apart(_guarded, function, *arguments, seconds=seconds)
+    except Ended as end:
+        return {"outcome": "ended", "reason": str(end)}
+
+
+def _guarded(function: Callable[..., dict[str, Any]], *arguments: str) -> dict[str, Any]:
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return {"outcome": "traceback", "reason": f"{type(error).__name__}: {error}"[:400]}
+
+
+def latest(runs: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the last run of every network."""
+    return {(run["library"], run["network"]): run for run in runs}
+
+
+def page(records: Records, peers: Records) -> Iterator[str]:
+    """Return the tables."""
+    runs, peer = latest(records.read()), latest(peers.read())
+    yield "# Networks of others"
+    yield f"Generated: `python -m benchmarks.sweep`, then `--page`. {_about()}"
+    yield markdown(
+        [
+            "",
+            "networks",
+            "imported",
+            "compiled and equal",
+            "pruned",
+            "MACs left as Torch-Pruning's",
+        ],
+        [_summary(library, runs, peer) for library in dict.fromkeys(key[0] for key in runs)],
+    )
+    yield measured_on(list(runs.values()))
+    for library in dict.fromkeys(key[0] for key in runs):
+        yield f"## {library}"
+        rows = [_row(run, peer.get(key, {})) for key, run in runs.items() if key[0] == library]
+        head = ["network", "MACs", "outcome", "difference", "MACs left", "Torch-Pruning", "remark"]
+        yield markdown(head, rows)
+
+
+def _about() -> str:
+    return (
+        f"Weights are random. The difference is the largest of all outputs, as a share of the "
+        f"largest number; equal is within {TOLERANCE:g}. MACs left are those of "
+        f"`prune-channels{{ratio={RATIO}}}` and of Torch-Pruning's `MagnitudePruner` with the same "
+        "ratio and its usual options, counted in the same way; where it fails, nothing stands "
+        "there. As its are those within three points of them, or fewer."
+    )
+
+
+def _summary(library: str, runs: Mapping[Any, Any], peer: Mapping[Any, Any]) -> list[str]:
+    own = {key: run for key, run in runs.items() if key[0] == library}
+    both = [
+        (run["macs_left"], peer[key]["macs_left"])
+        for key, run in own.items()
+        if "macs_left" in run and "macs_left" in peer.get(key, {})
+    ]
+    return [
+        library,
+        str(len(own)),
+        str(sum(run["outcome"] != "not imported" for run in own.values())),
+        str(sum(run["outcome"] == "equal" for run in own.values())),
+        str(sum("macs_left" in run for run in own.values())),
+        f"{sum(mine <= other + 0.03 for mine, other in both)} of {len(both)}",
+    ]
+
+
+def _row(run: Mapping[str, Any], peer: Mapping[str, Any]) -> list[str]:
+    def share(found: Mapping[str, Any]) -> str:
+        return f"{found['macs_left']:.2f}" if "macs_left" in found else ""
+
+    macs = f"{run['macs'] / 1e6:,.1f} M" if "macs" in run else ""
+    difference = f"{run['difference']:.0e}" if "difference" in run else ""
+    remark = run.get("reason", run.get("not_pruned", "")).replace("|", "/").replace("\n", " ")
+    return [run["network"], macs, run["outcome"], difference, share(run), share(peer), remark[:160]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("libraries", nargs="*", choices=["torchvision", "timm", "huggingface"])
+    parser.add_argument("--only", nargs="+", help="networks by name")
+    parser.add_argument("--again", action="store_true", help="what was not equal")
+    parser.add_argument("--page", action="store_true", help="write docs/networks.md")
+    arguments = parser.parse_args()
+    records, peers = Records("sweep"), Records("sweep_peer")
+    if arguments.page:
+        PAGE.write_text("\n\n".join(page(records, peers)) + "\n")
+        return
+    for library in arguments.libraries or ("huggingface", "timm", "torchvision"):
+        for name in names(library):
+            if arguments.only and name not in arguments.only:
+                continue
+            key = {"library": library, "network": name}
+            before = latest(records.read()).get((library, name))
+            if before is None or (arguments.again and before["outcome"] != "equal"):
+                records.append(key, isolated(measure, library, name, seconds=SECONDS))
+            peers.run(
+                key,
+                lambda key=key: isolated(measure_peer, *key.values(), seconds=PEER_SECONDS),
+            )
+
+
+if __name__ == "__main__":
+    main()
