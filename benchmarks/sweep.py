@@ -36,7 +36,7 @@ from hwopt.report import markdown
 TOLERANCE = 1e-4
 RATIO = 0.3
 #: Of a process with one network, and of one in which Torch-Pruning prunes one.
-SECONDS, PEER_SECONDS = 1500.0, 90.0
+SECONDS, PEER_SECONDS = 1500.0, 60.0
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 #: Of memory, for one process.
 MOST_BYTES = 18 << 30

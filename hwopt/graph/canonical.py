@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 #: ``conv2d(..., padding="same")``.
 _PADDED_BY_NAME = re.compile(r"aten\.(conv[123]d)\.padding")
+#: A graph knows no devices and no memory formats.
+_CASTS = tuple(
+    f"aten.{name}"
+    for name in ("to.device", "to.dtype_layout", "to.other", "_to_copy.default", "type_as.default")
+)
 _SHAPED_LIKE_ANOTHER = ("aten.reshape_as.default", "aten.view_as.default")
 
 
@@ -37,6 +42,9 @@ def canonical(
     if op in _SHAPED_LIKE_ANOTHER:
         shape = tuple(batch_multiple(size) for size in node.meta["val"].shape)
         return "reshape", {"self": operands["self"]}, {"shape": shape}
+    if op in _CASTS:
+        dtype = str(node.meta["val"].dtype)
+        return "to", {"self": operands["self"]}, {"dtype": dtype}
     convolution = _PADDED_BY_NAME.fullmatch(op)
     if convolution is None:
         return op, operands, attributes

@@ -57,6 +57,12 @@ def matmul(graph: Graph, node: Node) -> int:
     return node.output.elements() * graph.spec(node.operands["self"]).at()[-1]
 
 
+def sum_with_matmul(graph: Graph, node: Node) -> int:
+    """As ``matmul``, of the two operands that come after what is added."""
+    _, (_, first), *_ = node.flat_operands()
+    return node.output.elements() * graph.spec(first).at()[-1]
+
+
 def attention(graph: Graph, node: Node) -> int:
     """The two products: query with key, and the weights with value."""
     query = graph.spec(node.operands["query"]).at()

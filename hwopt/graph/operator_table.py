@@ -8,17 +8,24 @@ MAC_COUNTS = {
     "conv1d": mac_counts.convolution,
     "conv2d": mac_counts.convolution,
     "conv3d": mac_counts.convolution,
+    "conv_transpose1d": mac_counts.transposed_convolution,
     "conv_transpose2d": mac_counts.transposed_convolution,
+    "conv_transpose3d": mac_counts.transposed_convolution,
     "linear": mac_counts.linear,
     "matmul": mac_counts.matmul,
     "bmm": mac_counts.matmul,
+    "mm": mac_counts.matmul,
+    "addmm": mac_counts.sum_with_matmul,
+    "baddbmm": mac_counts.sum_with_matmul,
     "scaled_dot_product_attention": mac_counts.attention,
 }
 
 _LAYERS = """
-    conv1d.default conv2d.default conv3d.default conv_transpose2d.input linear.default
+    conv1d.default conv2d.default conv3d.default conv_transpose1d.default
+    conv_transpose2d.input conv_transpose3d.input linear.default
     embedding.default layer_norm.default group_norm.default instance_norm.default
-    matmul.default bmm.default scaled_dot_product_attention.default
+    matmul.default bmm.default mm.default addmm.default baddbmm.default
+    scaled_dot_product_attention.default
 """
 _ELEMENTWISE = """
     relu.default relu6.default hardtanh.default hardswish.default hardsigmoid.default

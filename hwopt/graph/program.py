@@ -20,11 +20,15 @@ from hwopt.graph.control_flow import add_control_flow, is_control_flow
 from hwopt.graph.functionalize import functionalized
 from hwopt.graph.fx_nodes import module_path, where
 from hwopt.graph.graph import Graph
+from hwopt.graph.products import products_become_linear
 from hwopt.graph.recurrent_layers import add_recurrent, is_recurrent
 from hwopt.graph.signature import Signature
 from hwopt.graph.symbols import NotABatchMultiple, batch_multiple
 from hwopt.graph.types import Dimension, Operand, Operands, Parameter, Value
+from hwopt.graph.views import remove_needless_slices
 
+#: Operators that return what they are given, as far as numbers go.
+_SAME = {"alias", "detach", "lift_fresh", "lift_fresh_copy"}
 #: Run-time assertions that export adds; shapes are checked by hwopt itself.
 _CHECKS = {"_assert_scalar", "sym_constrain_range_for_size", "_assert_tensor_metadata"}
 
@@ -75,7 +79,9 @@ class Builder:
             elif node.op == "output":
                 signature.add_outputs(node, self.read)
         self.graph.infer_shapes()
+        remove_needless_slices(self.graph)
         remove_unused(self.graph)
+        products_become_linear(self.graph)
         # The program's tensors are the model's own, and training it must not change the graph.
         for name, tensor in self.graph.parameters.items():
             _refuse_nan(name, tensor)
@@ -158,6 +164,9 @@ class Builder:
         """Add an operator."""
         name = target._opname
         if target.namespace == "aten" and name in _CHECKS:
+            return
+        if name in _SAME:
+            self.read[node] = self.operand(node.args[0])
             return
         if name.startswith("as_strided"):
             self.refuse_other_strides(node)

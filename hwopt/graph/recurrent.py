@@ -9,7 +9,7 @@ from hwopt.errors import HwoptError
 from hwopt.graph import composed
 
 SCHEMA = (
-    "(Tensor input, Tensor state, Tensor? memory, Tensor input_weight, Tensor hidden_weight, "
+    "(Tensor input, Tensor? state, Tensor? memory, Tensor input_weight, Tensor hidden_weight, "
     "Tensor? input_bias, Tensor? hidden_bias, Tensor? projection, str cell, bool reverse=False) "
     "-> (Tensor, Tensor, Tensor)"
 )
@@ -19,7 +19,7 @@ GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 def recurrent(
     input: Tensor,
-    state: Tensor,
+    state: Tensor | None,
     memory: Tensor | None,
     input_weight: Tensor,
     hidden_weight: Tensor,
@@ -37,8 +37,8 @@ def recurrent(
 
     Args:
         input: (T, N, I), steps first.
-        state: (N, P) before the first step.
-        memory: (N, H) before the first step, of ``lstm`` only.
+        state: (N, P) before the first step; None for zeros.
+        memory: (N, H) before the first step, of ``lstm`` only; None for zeros.
         input_weight: (gates * H, I).
         hidden_weight: (gates * H, P).
         input_bias, hidden_bias: (gates * H,), both or none.
@@ -62,12 +62,15 @@ def recurrent(
     if cell not in GATES:
         raise HwoptError(f"recurrent: there is no cell {cell!r}, only {', '.join(GATES)}")
     steps = input.flip(0) if reverse else input
+    if state is None:
+        state = input.new_zeros(input.shape[1], hidden_weight.shape[1])
     biases = [bias for bias in (input_bias, hidden_bias) if bias is not None]
     weights = [input_weight, hidden_weight, *biases]
     weights += [] if projection is None else [projection]
     options = (bool(biases), 1, 0.0, False, False, False)
     if cell == "lstm":
-        assert memory is not None
+        if memory is None:
+            memory = input.new_zeros(input.shape[1], hidden_weight.shape[0] // GATES[cell])
         found = torch.lstm(steps, [state[None], memory[None]], weights, *options)
         output, last, kept = found[0], found[1][0], found[2][0]
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hwopt.graph.types import Operands, Value
+from hwopt.graph.types import Operands, Parameter, Value
 
 if TYPE_CHECKING:
     from hwopt.graph.graph import Graph
@@ -17,6 +17,7 @@ _LAYERS = {
     "aten.rnn_tanh.input": "rnn_tanh",
     "aten.rnn_relu.input": "rnn_relu",
 }
+_ZEROS = ("aten.zeros.default", "aten.new_zeros.default", "aten.zeros_like.default")
 #: From torch's operators of a single step.
 _CELLS = {
     "aten.lstm_cell.default": "lstm",
@@ -64,10 +65,20 @@ class _Layers:
         name = self.graph.unique_name(f"{self.name}.{suffix}")
         return self.graph.add_node(name, op, operands, attributes)
 
+    def unless_zero(self, state: Operands | None) -> Operands | None:
+        """Return a state at the beginning; None if it is zero, as a cell takes it by itself."""
+        if isinstance(state, Parameter):
+            is_zero = (
+                self.graph.is_buffer(state.name) and not self.graph.parameter(state.name).any()
+            )
+        else:
+            is_zero = isinstance(state, Value) and self.graph.producer(state).op in _ZEROS
+        return None if is_zero else state
+
     def of_a_step(self, cell: str) -> tuple[Value, ...]:
         """Add one step: a sequence of length one."""
         states = self.operands["hx"]
-        first, *others = states if isinstance(states, tuple) else (states,)
+        first, *others = map(self.unless_zero, states if isinstance(states, tuple) else (states,))
         steps = self.node("steps", "unsqueeze", {"self": self.operands["input"]}, dim=0)
         roles = ("input_weight", "hidden_weight", "input_bias", "hidden_bias")
         given = (self.operands.get(role) for role in ("w_ih", "w_hh", "b_ih", "b_hh"))
@@ -82,7 +93,7 @@ class _Layers:
         weights = self.operands["params"]
         states = self.operands["hx"]
         assert isinstance(weights, tuple)
-        before = states if isinstance(states, tuple) else (states,)
+        before = [*map(self.unless_zero, states if isinstance(states, tuple) else (states,))]
         each = len(weights) // (given["num_layers"] * directions)
         roles = ["input_weight", "hidden_weight"]
         roles += ["input_bias", "hidden_bias"] if given["has_biases"] else []
@@ -97,9 +108,10 @@ class _Layers:
                 place = layer * directions + direction
                 suffix = f"l{layer}{'_reverse' * direction}"
                 begin = [
-                    self.node(f"{suffix}_from", "select", {"self": one}, dim=0, index=place)
+                    None
+                    if one is None
+                    else self.node(f"{suffix}_from", "select", {"self": one}, dim=0, index=place)
                     for one in before
-                    if one is not None
                 ]
                 own = dict(zip(roles, weights[place * each : (place + 1) * each], strict=True))
                 output, state, memory = self.cell(

@@ -10,7 +10,7 @@ import torch
 from hwopt.graph import Node, Parameter, Value
 from hwopt.graph.cleanup import remove_unused
 from hwopt.passes.base import Condition, Context, Note, Pass, PassResult
-from hwopt.passes.layers import OUTPUT_AXIS
+from hwopt.passes.layers import OUTPUT_AXIS, TRANSPOSED
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -56,7 +56,7 @@ def obstacle(graph: Graph, batch_norm: Node) -> str | None:
         return f"its input comes from {producer.name} ({producer.op})"
     if weight is None:
         return f"the weight of {producer.name} is computed"
-    if producer.op == "conv_transpose2d" and producer.attributes["groups"] != 1:
+    if producer.op in TRANSPOSED and producer.attributes["groups"] != 1:
         return f"{producer.name} is a grouped transposed convolution"
     if producer.op == "linear" and len(producer.output.shape) != 2:
         return (

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from hwopt.graph import Graph
 
 #: Operators that mix their input's channels, with the axis of the output's channels in the weight.
-OUTPUT_AXIS = {"conv1d": 0, "conv2d": 0, "conv3d": 0, "conv_transpose2d": 1, "linear": 0}
+TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+OUTPUT_AXIS = {"conv1d": 0, "conv2d": 0, "conv3d": 0, **dict.fromkeys(TRANSPOSED, 1), "linear": 0}
 
 #: From a layer to what multiplies the signs of its input.
 BINARY = {"conv2d": "binary_conv2d", "linear": "binary_linear"}

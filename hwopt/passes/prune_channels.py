@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,7 +33,9 @@ class PruneChannels(Pass):
     bias), and what that adds to the layers that read it goes into their biases.
 
     Options:
-        ratio: the share of channels to remove from each group, in [0, 1).
+        ratio: the share of channels to remove, in [0, 1).
+        scope: ``group`` removes that share of each group; ``global`` of all channels together, the
+            weakest of the network first, where scores are compared as shares of their group's mean.
         ratios: other shares for single groups: [conv1:0.25,stage2:0.5] by the beginning of a
         layer's
             name; the last one that fits counts.
@@ -61,6 +63,7 @@ class PruneChannels(Pass):
     name = "prune-channels"
 
     ratio: float = 0.5
+    scope: Literal["group", "global"] = "group"
     ratios: tuple[tuple[str, float], ...] = ()
     criterion: Criterion = "l2"
     batches: int = 1
@@ -98,8 +101,10 @@ class PruneChannels(Pass):
         """Return which channels stay, and a note on every group."""
         meant = [g for g in ranking.groups if not self.layers or g.is_named(self.layers)]
         removed = np.zeros(len(ranking.scores), dtype=bool)
+        shares = _global_shares(meant, ranking, self.ratio) if self.scope == "global" else {}
         for group in meant:
-            removed[self._weakest(group, ranking, context)] = True
+            share = self._ratio_of(group, shares.get(group, self.ratio))
+            removed[self._weakest(group, ranking, context, share)] = True
         kept = Kept(ranking.labels, ranking.classes, removed)
         removed[list(keep_something(kept, ranking.scores))] = False
         names = (*self.layers, *(name for name, _ in self.ratios))
@@ -152,7 +157,9 @@ class PruneChannels(Pass):
             for name, share in point.items()
             if name.startswith(f"{self.name}.") and share != 1
         )
-        return dataclasses.replace(self, ratio=0.0, ratios=ratios) if ratios else None
+        if not ratios:
+            return None
+        return dataclasses.replace(self, ratio=0.0, scope="group", ratios=ratios)
 
     def widths(
         self, group: ChannelGroup, ranking: Ranking, context: Context, most: int
@@ -172,26 +179,30 @@ class PruneChannels(Pass):
         wanted = [math.ceil(free * k / most / step) * step for k in range(1, most)]
         return [free, *sorted({n for n in wanted if fewest <= n < free}, reverse=True)]
 
-    def _weakest(self, group: ChannelGroup, ranking: Ranking, context: Context) -> list[int]:
+    def _weakest(
+        self, group: ChannelGroup, ranking: Ranking, context: Context, ratio: float
+    ) -> list[int]:
         free = ranking.removable(group)
         if not free:
             return []
-        left = self._channels_to_keep(group, len(free), context)
+        left = self._channels_to_keep(group, len(free), context, ratio)
         return sorted(free, key=lambda c: ranking.scores[c])[: len(free) - left]
 
-    def _channels_to_keep(self, group: ChannelGroup, free: int, context: Context) -> int:
+    def _channels_to_keep(
+        self, group: ChannelGroup, free: int, context: Context, ratio: float
+    ) -> int:
         """Return how many of the free classes stay."""
-        # The small subtraction keeps 10 x (1 - 0.7) from becoming 4, and 24 x 0.666667 from 17.
-        wanted = math.ceil(free * (1 - self._ratio_of(group)) - 1e-6 * free)
+        # To the nearest, of two the larger: 0.5 of 5 leaves 3.
+        wanted = math.floor(free * (1 - ratio) + 0.5 + 1e-6)
         fewest = math.ceil(self.minimum / group.width)
         step = self.multiple_for(context)
         step //= math.gcd(step, group.width)
         rounded = math.ceil(max(wanted, fewest, 1) / step) * step
         return min(free, rounded)
 
-    def _ratio_of(self, group: ChannelGroup) -> float:
+    def _ratio_of(self, group: ChannelGroup, otherwise: float) -> float:
         fitting = [ratio for name, ratio in self.ratios if group.is_named((name,))]
-        return fitting[-1] if fitting else self.ratio
+        return fitting[-1] if fitting else otherwise
 
     def multiple_for(self, context: Context) -> int:
         """Return the multiple of channels that is kept, with that of the target if it is 0."""
@@ -203,6 +214,30 @@ class PruneChannels(Pass):
                 "known here: give a number, or Context(vector_length=...)"
             )
         return context.vector_length
+
+
+def _global_shares(
+    groups: Sequence[ChannelGroup], ranking: Ranking, ratio: float
+) -> dict[ChannelGroup, float]:
+    """Return the share of each group that is among the weakest channels of all groups.
+
+    Scores of layers with different weights cannot be compared: taken are shares of the group's
+    mean, as where each group's mean is one.
+    """
+    scores: list[np.ndarray] = []
+    owners: list[np.ndarray] = []
+    for group in groups:
+        own = ranking.scores[ranking.removable(group)]
+        scores.append(own / max(own.mean(), 1e-30) if len(own) else own)
+        owners.append(np.full(len(own), len(owners)))
+    listed = np.concatenate([*scores, np.zeros(0)])
+    weakest = np.argsort(listed, kind="stable")[: round(ratio * len(listed))]
+    lost = np.bincount(np.concatenate([*owners, np.zeros(0, int)])[weakest], minlength=len(groups))
+    return {
+        group: lost[n] / len(own)
+        for n, (group, own) in enumerate(zip(groups, scores, strict=True))
+        if len(own)
+    }
 
 
 def _note(group: ChannelGroup, removed: np.ndarray, ranking: Ranking) -> Note:

@@ -295,3 +295,31 @@ def test_a_shared_weight_is_cut_once_and_a_partly_shared_one_not_at_all():
     assert pruned.parameter("embedding.weight").shape == (20, 4)
     assert pruned.parameter("hidden.weight").shape == (4, 4)
     assert pruned.to_torch()(torch.randint(0, 20, (3, 4))).shape == (3, 20)
+
+
+def test_the_weakest_channels_of_the_whole_network_go():
+    """Scores count as shares of their group's mean: of 8 channels each the weakest 6 in all."""
+    model = nn.Sequential(*(nn.Conv2d(8, 8, 1, bias=False) for _ in range(3)))
+    strengths = {"0": [1.0] * 8, "1": [100.0] * 4 + [1.0] * 4, "2": [1.0] * 8}
+    with torch.no_grad():
+        for name, values in strengths.items():
+            weight = torch.tensor(values)[:, None, None, None].expand(8, 8, 1, 1)
+            model.get_submodule(name).weight.copy_(weight)
+    graph = hwopt.import_model(model, torch.randn(1, 8, 4, 4))
+    left = {"0.weight": 8, "1.weight": 4, "2.weight": 8}
+    pruned = hwopt.apply(graph, "prune-channels{ratio=0.25,scope=global}")
+    assert {name: len(pruned.parameter(name)) for name in left} == left
+    by_group = hwopt.apply(graph, "prune-channels{ratio=0.25}")
+    assert [len(by_group.parameter(name)) for name in left] == [6, 6, 8]
+    kept = hwopt.apply(graph, "prune-channels{ratio=0.25,scope=global,ratios=[1:0.0]}")
+    assert [len(kept.parameter(name)) for name in left] == [8, 8, 8]
+
+
+def test_the_number_kept_is_the_nearest():
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 5, 1), nn.Conv2d(5, 2, 1))
+    graph = hwopt.import_model(model, torch.randn(1, 3, 4, 4))
+    widths = {}
+    for ratio in (0.3, 0.5):
+        pruned = hwopt.apply(graph, f"prune-channels{{ratio={ratio}}}")
+        widths[ratio] = [len(pruned.parameter(f"{n}.weight")) for n in (0, 1)]
+    assert widths == {0.3: [11, 4], 0.5: [8, 3]}

@@ -24,7 +24,7 @@ op = relax.op
 def recurrent(
     call: Call,
     steps: Tensor,
-    state: Tensor,
+    state: Tensor | None,
     memory: Tensor | None,
     input_weight: Tensor,
     hidden_weight: Tensor,
@@ -41,14 +41,13 @@ def recurrent(
     """
     length, rows, _ = steps.shape
     size = input_weight.shape[0] // GATES[cell]
-    width = state.shape[1]
+    width = hidden_weight.shape[1]
     gates = call.emit(op.matmul(call.plain(steps), _turned(call, input_weight)))
     if input_bias is not None:
         gates = call.emit(op.add(gates, call.plain(input_bias)))
-    zeros = torch.zeros(hidden_weight.shape[0], dtype=getattr(torch, call.dtype))
-    added = call.constant(zeros) if hidden_bias is None else call.plain(hidden_bias)
-    operands = [gates, call.plain(state), _turned(call, hidden_weight), added]
-    operands += [] if memory is None else [call.plain(memory)]
+    added = _or_zeros(call, hidden_bias, hidden_weight.shape[0])
+    operands = [gates, _or_zeros(call, state, rows, width), _turned(call, hidden_weight), added]
+    operands += [_or_zeros(call, memory, rows, size)] if cell == "lstm" else []
     operands += [] if projection is None else [_turned(call, projection)]
     loop = _Loop(cell, length, rows, size, width, reverse, projection is not None)
     macs = length * rows * sum(map(math.prod, (hidden_weight.shape, _shape(projection))))
@@ -56,10 +55,16 @@ def recurrent(
     made = call.te(loop.describe, *operands, name=cell, attrs=attrs)
     found = [call.emit(relax.TupleGetItem(made, n)) for n in range(3)]
     results = [call.result(one, index=n) for n, one in enumerate(found[:2])]
-    if memory is None:
+    if cell != "lstm":
         empty = torch.empty(0, dtype=getattr(torch, call.dtype))
         return [*results, Tensor(Spec.of(empty), constant=empty)]
     return [*results, call.result(found[2], index=2)]
+
+
+def _or_zeros(call: Call, given: Tensor | None, *shape: int) -> Any:
+    if given is not None:
+        return call.plain(given)
+    return call.constant(torch.zeros(shape, dtype=getattr(torch, call.dtype)))
 
 
 def _shape(projection: Tensor | None) -> tuple[int, ...]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from hwopt.graph import Node, Value
 from hwopt.passes.channels.labels import ChannelLabels, Kept, Labels, along
 
@@ -48,14 +50,12 @@ def attention(labels: ChannelLabels, node: Node) -> None:
         return
     query, key, value = tensors
     axes = [_channel_axis(labels, tensor) for tensor in tensors]
-    is_understood = not node.attributes["enable_gqa"] and -2 not in axes
-    if not is_understood or len(labels.values.keys() & set(tensors)) < len(tensors):
+    if -2 in axes or len(labels.values.keys() & set(tensors)) < len(tensors):
         labels.barrier(node, f"the heads of {node.name} could not be followed")
         return
     heads = next((axis for axis in axes if axis is not None and axis < -2), None)
     if heads is not None:
-        _tie(labels, node, [(tensor, heads) for tensor in tensors])
-        written = (heads, _vector(labels, value, heads, node))
+        written = (heads, _heads(labels, node, tensors, heads))
     else:
         _tie(labels, node, [(query, -1), (key, -1)])
         written = (-1, _vector(labels, value, -1, node))
@@ -73,6 +73,17 @@ def attention(labels: ChannelLabels, node: Node) -> None:
         return node.with_attributes(scale=1 / math.sqrt(width))
 
     labels.rewrites[node.name] = rewrite
+
+
+def _heads(labels: ChannelLabels, node: Node, tensors: list[Value], axis: int) -> Labels:
+    """Let heads of query, key and value go together; return those of the result.
+
+    With grouped queries several heads of the query share one of key and value.
+    """
+    query, key, value = (_vector(labels, tensor, axis, node) for tensor in tensors)
+    for shared in (key, value):
+        labels.equate(query, np.repeat(shared, len(query) // len(shared)))
+    return query
 
 
 def _channel_axis(labels: ChannelLabels, value: Value) -> int | None:

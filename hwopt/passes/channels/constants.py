@@ -22,7 +22,8 @@ from hwopt.passes.layers import OUTPUT_AXIS
 if TYPE_CHECKING:
     from hwopt.graph import Graph
 
-_NORMS_OVER_CHANNELS = ("layer_norm", "group_norm")
+_OVER_LAST = ("layer_norm", "aten.rms_norm.default")
+_NORMS_OVER_CHANNELS = (*_OVER_LAST, "group_norm")
 
 
 @dataclass
@@ -116,7 +117,7 @@ class Constants:
         mask = self.removed(value)
         if not mask.any():
             return
-        if constants.dim() == 1 and node.op != "layer_norm":
+        if constants.dim() == 1 and node.op not in _OVER_LAST:
             axis = next(d for d, size in enumerate(mask.shape) if size > 1)
             constants = constants.reshape([-1 if d == axis else 1 for d in range(mask.ndim)])
         held = torch.where(torch.from_numpy(mask), constants, torch.nan)
@@ -130,6 +131,8 @@ class Constants:
         first = known[..., :1, :]
         if (known.nan_to_num() == first.nan_to_num()).all():
             shape = self.kept.labels.shape(Value(node.name))
+            if len(shape) > 3:  # grouped queries share heads
+                first = first.repeat_interleave(shape[-3] // first.shape[-3], -3)
             self.values[Value(node.name)] = first.expand(shape).clone()
 
     def _run(self, node: Node) -> None:

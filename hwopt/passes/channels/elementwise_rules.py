@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hwopt.graph import Node, Parameter
+import numpy as np
+
+from hwopt.graph import Node, Parameter, Value
 from hwopt.passes.channels.labels import ChannelLabels, Labels
 
 
@@ -24,12 +26,14 @@ def elementwise(labels: ChannelLabels, node: Node) -> None:
     # One label for a whole value cannot go: there would be nothing left.
     known = {value: array for value, array in known.items() if array.size > 1}
     if not known:
+        _table(labels, node)
         return
     first = next(iter(known.values()))
-    axes = _varying(first)
-    if any(_varying(array) != axes for array in known.values()):
+    axes = _common_axes(labels, known)
+    if not axes:
         labels.barrier(node, f"{node.name} ({node.op}) combines channels of several kinds")
         return
+    first = next(iter(known.values()))
     for array in known.values():
         labels.equate(first, array)
     for operand in {o for _, o in node.flat_operands()} - known.keys():
@@ -44,6 +48,40 @@ def elementwise(labels: ChannelLabels, node: Node) -> None:
             else:
                 labels.equate(labels.read(operand, own, node), vector)
     labels.write(node, first)
+
+
+def _common_axes(labels: ChannelLabels, known: dict[Value, Labels]) -> list[int]:
+    """Return the axes along which all labels change; those that change along more do so no more.
+
+    Such as heads and their widths, beside a table that all heads share.
+    """
+    axes = [_varying(array) for array in known.values()]
+    if all(own == axes[0] for own in axes):
+        return axes[0]
+    largest = max(axes, key=len)
+    if labels.whole_parts and len(largest) == 2:
+        common = largest[:1]
+        for value in [value for value, own in known.items() if own.shape[common[0]] == 1]:
+            labels.pin(known.pop(value), "all heads share them")
+    else:
+        common = [axis for axis in largest if all(axis in own for own in axes)]
+    if len(common) != 1:
+        return []
+    for value, array in known.items():
+        known[value] = labels.couple(array, common[0])
+    return common
+
+
+def _table(labels: ChannelLabels, node: Node) -> None:
+    """Label what is computed of a parameter, such as of the rates of rotary positions."""
+    rank = len(node.output.shape)
+    for operand in {o for _, o in node.flat_operands() if isinstance(o, Parameter)}:
+        shape = labels.graph.parameter(operand.name).shape
+        axes = [axis + rank - len(shape) for axis, size in enumerate(shape) if size > 1]
+        others = [labels.graph.spec(o).at() for _, o in node.flat_operands() if o != operand]
+        varying = {rank - len(s) + d for s in others for d, size in enumerate(s) if size > 1}
+        if len(axes) == 1 and axes[0] not in varying:
+            labels.write(node, _aligned(labels.of_parameter(operand.name), rank))
 
 
 def of_images(labels: ChannelLabels, node: Node) -> None:
@@ -87,20 +125,36 @@ def spatial(dimensions: int) -> Callable[[ChannelLabels, Node], None]:
 
 
 def reduction(labels: ChannelLabels, node: Node) -> None:
-    """Mean, sum or maximum over other dimensions than the channels."""
+    """Mean, sum, norm or maximum; over the channels it is that of what is left."""
     known = labels.values.get(node.input)
     if known is None:
         return
     given = node.attributes["dim"]
     given = (given,) if isinstance(given, int) else given
     dims = {d % known.ndim for d in given or range(known.ndim)}
-    if dims & set(_varying(known)):
-        labels.barrier(node, f"{node.name} ({node.op}) reduces over the channels")
+    varying = set(_varying(known))
+    if dims & varying:
+        if varying - dims:
+            labels.barrier(node, f"{node.name} ({node.op}) reduces over some of the channels")
         return
     kept = [d for d in range(known.ndim) if d not in dims]
     reduced = known if node.attributes["keepdim"] else known.reshape([known.shape[d] for d in kept])
     for output in range(len(node.outputs)):
         labels.write(node, reduced, output)
+
+
+def gated(labels: ChannelLabels, node: Node) -> None:
+    """``glu``: one half of the channels is a gate for the other."""
+    known = labels.values.get(node.input)
+    if known is None:
+        return
+    axis = node.attributes["dim"] % known.ndim
+    if known.shape[axis] == 1:
+        labels.write(node, known)
+        return
+    first, second = np.split(known, 2, axis)
+    labels.equate(first, second)
+    labels.write(node, first)
 
 
 def softmax(labels: ChannelLabels, node: Node) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwopt.graph import Node
+from hwopt.graph import Node, Value
 from hwopt.passes.channels.labels import ChannelLabels, Kept, Labels, along
+from hwopt.passes.channels.removal import WEIGHT_NORM
 
 
 def convolution(labels: ChannelLabels, node: Node) -> None:
     """Read the input's channels, make new ones; groups are narrowed alike or go as a whole."""
-    weight = node.parameter("weight")
+    weight = _weight(labels, node)
     if weight is None or _has_computed_bias(node):
         labels.barrier(node, f"the weight or bias of {node.name} is computed")
         return
@@ -20,12 +21,12 @@ def convolution(labels: ChannelLabels, node: Node) -> None:
     read = labels.read(node.input, axis, node)
     if groups == 1:
         written = labels.fresh(channels_out)
-        labels.parameter(weight, 1, read)
-        labels.parameter(weight, 0, written, produces=True)
+        _cut(labels, node, 1, read)
+        _cut(labels, node, 0, written, produces=True)
     elif channels_in == 1 or labels.whole_parts:
         whole = labels.couple(read.reshape(groups, -1), 0).reshape(-1)
         written = np.repeat(whole, channels_out // groups)
-        labels.parameter(weight, 0, written, produces=channels_in > 1)
+        _cut(labels, node, 0, written, produces=channels_in > 1)
         labels.separate.add(node.name)
         labels.rewrites[node.name] = lambda node, kept: node.with_attributes(
             groups=int(kept.of(whole).sum())
@@ -33,33 +34,33 @@ def convolution(labels: ChannelLabels, node: Node) -> None:
     else:
         table = labels.divide(read, groups)
         written = np.tile(labels.fresh(channels_out // groups), groups)
-        labels.parameter(weight, 1, table[0])
-        labels.parameter(weight, 0, written, produces=True)
+        _cut(labels, node, 1, table[0])
+        _cut(labels, node, 0, written, produces=True)
     _write(labels, node, axis, written)
 
 
 def transposed_convolution(labels: ChannelLabels, node: Node) -> None:
     """As ``convolution``; the weight has the input's channels first."""
-    weight = node.parameter("weight")
+    weight = _weight(labels, node)
     if weight is None or node.attributes["groups"] != 1 or _has_computed_bias(node):
         labels.barrier(node, f"{node.name} is grouped, or its weight is computed")
         return
     axis = _channel_axis(labels, node, weight)
     written = labels.fresh(labels.graph.parameter(weight).shape[1])
-    labels.parameter(weight, 0, labels.read(node.input, axis, node))
-    labels.parameter(weight, 1, written, produces=True)
+    _cut(labels, node, 0, labels.read(node.input, axis, node))
+    _cut(labels, node, 1, written, produces=True)
     _write(labels, node, axis, written)
 
 
 def linear(labels: ChannelLabels, node: Node) -> None:
     """Read the last dimension of the input, make a new one."""
-    weight = node.parameter("weight")
+    weight = _weight(labels, node)
     if weight is None or _has_computed_bias(node):
         labels.barrier(node, f"the weight or bias of {node.name} is computed")
         return
     last = len(node.output.shape) - 1
     written = labels.fresh(labels.graph.parameter(weight).shape[0])
-    labels.parameter(weight, 0, written, produces=True)
+    _cut(labels, node, 0, written, produces=True)
     known = labels.values.get(node.input)
     if known is not None and known.shape[last] == 1 < known.size:
         # It mixes another dimension, such as tokens, for every channel by itself.
@@ -67,7 +68,7 @@ def linear(labels: ChannelLabels, node: Node) -> None:
         labels.separate.add(node.name)
         labels.write(node, known)
         return
-    labels.parameter(weight, 1, labels.read(node.input, last, node))
+    _cut(labels, node, 1, labels.read(node.input, last, node))
     _write(labels, node, last, written)
 
 
@@ -134,6 +135,38 @@ def layer_norm(labels: ChannelLabels, node: Node) -> None:
         return node.with_attributes(normalized_shape=tuple(sizes))
 
     labels.rewrites[node.name] = rewrite
+
+
+def _weight(labels: ChannelLabels, node: Node) -> str | None:
+    """Return the parameter that has the shape of a layer's weight; None if there is none.
+
+    Of a weight that is normalized it is the direction.
+    """
+    norm = _weight_norm(labels, node)
+    return node.parameter("weight") if norm is None else norm.parameter("v")
+
+
+def _weight_norm(labels: ChannelLabels, node: Node) -> Node | None:
+    """Return the node that normalizes a layer's weight."""
+    operand = node.operands["weight"]
+    if not isinstance(operand, Value):
+        return None
+    maker = labels.graph.producer(operand)
+    parts = [maker.parameter(role) for role in ("v", "g")] if maker.op == WEIGHT_NORM else [None]
+    return None if None in parts or len(labels.graph.users(maker.name)) > 1 else maker
+
+
+def _cut(
+    labels: ChannelLabels, node: Node, axis: int, slices: Labels, *, produces: bool = False
+) -> None:
+    """State that slices of a layer's weight belong to channels, and those of its lengths."""
+    weight, norm = _weight(labels, node), _weight_norm(labels, node)
+    assert weight is not None
+    labels.parameter(weight, axis, slices, produces=produces)
+    if norm is not None and norm.attributes["dim"] == axis:
+        lengths = norm.parameter("g")
+        assert lengths is not None
+        labels.parameter(lengths, axis, slices)
 
 
 def _is_computed(labels: ChannelLabels, node: Node) -> bool:

@@ -116,6 +116,11 @@ def concat(labels: ChannelLabels, node: Node) -> None:
     inner = [d - (node.op == "stack" and d > dim) for d in range(len(node.output.shape))]
     joined = dim if node.op == "concat" else None
     axes = {d for known in tracked for d in range(known.ndim) if known.shape[d] > 1}
+    if node.op == "concat" and len(axes) > 1 and len(tracked) == len(operands):
+        values = [operand for operand in operands if isinstance(operand, Value)]
+        arrays = [np.broadcast_to(labels.values[v], labels.shape(v)) for v in values]
+        labels.write(node, np.concatenate(arrays, dim))
+        return
     if len(axes) > 1 or (joined in axes and any(isinstance(o, Parameter) for o in operands)):
         labels.barrier(node, f"{node.name} joins channels of several kinds")
         return

@@ -10,7 +10,10 @@ from hwopt.passes.channels import attention_rules as attention
 from hwopt.passes.channels import elementwise_rules as elementwise
 from hwopt.passes.channels import layer_rules as layers
 from hwopt.passes.channels import movement_rules as movement
+from hwopt.passes.channels import recurrent_rules as recurrent
 from hwopt.passes.channels.labels import ChannelLabels
+from hwopt.passes.channels.removal import WEIGHT_NORM
+from hwopt.passes.layers import TRANSPOSED
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -18,7 +21,11 @@ if TYPE_CHECKING:
 _IN_PLACE_OF_EACH = """
     relu relu6 hardtanh hardswish hardsigmoid leaky_relu sigmoid silu gelu tanh elu selu softplus
     mish exp log sqrt rsqrt neg abs square reciprocal erf sin cos pow clamp clamp_min rsub dropout
-    to contiguous clone
+    to contiguous clone aten.hardshrink.default aten.softshrink.default aten.celu.default
+    aten.log_sigmoid.default aten.softsign.default aten.tanhshrink.default aten.threshold.default
+    aten.logsigmoid.default aten.clamp_max.default aten.round.default aten.floor.default
+    aten.ceil.default aten.sign.default aten.exp2.default aten.log1p.default aten.expm1.default
+    aten.feature_dropout.default aten.add.Scalar aten.mul.Scalar aten.sub.Scalar aten.div.Scalar
 """
 _OF_SEVERAL = "add sub mul div maximum minimum where gt"
 _MOVEMENT = """
@@ -29,22 +36,36 @@ _OVER_TWO = """
     max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d
     upsample_bilinear2d upsample_bicubic2d reflection_pad2d replication_pad2d
 """
+_OVER_THREE = """
+    aten.max_pool3d.default aten.avg_pool3d.default aten.adaptive_avg_pool3d.default
+    aten.adaptive_max_pool3d.default aten.max_pool3d_with_indices.default
+    aten.upsample_nearest3d.vec aten.upsample_trilinear3d.vec
+"""
+_REDUCTIONS = """
+    mean sum amax amin aten.linalg_vector_norm.default aten.norm.ScalarOpt_dim
+    aten.norm.ScalarOpt_dim_dtype aten.var.correction aten.std.correction aten.var.dim aten.std.dim
+"""
 
 _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), layers.convolution),
-    "conv_transpose2d": layers.transposed_convolution,
+    **dict.fromkeys(TRANSPOSED, layers.transposed_convolution),
     "linear": layers.linear,
     "embedding": layers.embedding,
+    "recurrent": recurrent.cell,
+    # Its tensors are labelled by the layers that read the weight.
+    WEIGHT_NORM: lambda labels, node: None,
     **dict.fromkeys(("batch_norm", "instance_norm"), layers.per_channel_norm),
     "group_norm": layers.group_norm,
-    "layer_norm": layers.layer_norm,
+    **dict.fromkeys(("layer_norm", "aten.rms_norm.default"), layers.layer_norm),
     **dict.fromkeys(_IN_PLACE_OF_EACH.split(), elementwise.hand_on),
     **dict.fromkeys(_OF_SEVERAL.split(), elementwise.elementwise),
     **dict.fromkeys(("advection_diffusion", "interpolate_anchors"), elementwise.of_images),
     "prelu": elementwise.parametric_relu,
     **dict.fromkeys(_OVER_TWO.split(), elementwise.spatial(2)),
     **dict.fromkeys(("max_pool1d", "avg_pool1d", "adaptive_avg_pool1d"), elementwise.spatial(1)),
-    **dict.fromkeys(("mean", "sum", "amax", "amin"), elementwise.reduction),
+    **dict.fromkeys(_OVER_THREE.split(), elementwise.spatial(3)),
+    **dict.fromkeys(_REDUCTIONS.split(), elementwise.reduction),
+    "aten.glu.default": elementwise.gated,
     **dict.fromkeys(("softmax", "log_softmax"), elementwise.softmax),
     **dict.fromkeys(_MOVEMENT.split(), movement.move),
     **dict.fromkeys(("reshape", "expand", "unflatten"), movement.reshape),
@@ -58,7 +79,7 @@ _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
     **dict.fromkeys(("aten.roll.default", "aten.flip.default"), movement.roll),
     "channel_shuffle": movement.channel_shuffle,
     "pixel_shuffle": movement.pixel_shuffle,
-    **dict.fromkeys(("matmul", "bmm"), attention.matmul),
+    **dict.fromkeys(("matmul", "bmm", "mm"), attention.matmul),
     "scaled_dot_product_attention": attention.attention,
 }
 

@@ -1,0 +1,210 @@
+"""Channels of recurrent and language networks, of normalized weights and of gates."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+import hwopt
+from tests.passes.test_odd_networks import Call, half_dead
+
+PRUNED = "prune-channels{ratio=0.5,constants=drop}"
+
+
+def _left(graph: hwopt.Graph, passes: str = PRUNED) -> tuple[hwopt.Graph, float]:
+    pruned = hwopt.apply(graph, passes)
+    return pruned, pruned.macs() / graph.macs()
+
+
+@pytest.mark.parametrize(
+    ("make", "bidirectional"), [(nn.LSTM, True), (nn.GRU, False), (nn.RNN, True)]
+)
+def test_numbers_of_cells_that_do_nothing_go(make, bidirectional):
+    layer = make(6, 8, 2, batch_first=True, bidirectional=bidirectional)
+    model = Call(
+        lambda m, x: m.head(m.rnn(m.before(x))[0][:, -1]),
+        before=nn.Linear(4, 6),
+        rnn=layer,
+        head=nn.Linear(16 if bidirectional else 8, 3),
+    )
+    x = torch.randn(2, 5, 4)
+    graph = half_dead(hwopt.import_model(model, x))
+    for name, tensor in graph.parameters.items():
+        if "bias" in name and not name.startswith("head"):
+            graph.set_parameter(name, tensor.index_fill(0, torch.arange(1, len(tensor), 2), 0.0))
+    pruned, left = _left(graph)
+    assert left < 0.35
+    assert pruned.parameter("rnn.weight_hh_l1").shape[1] == 4
+    torch.testing.assert_close(pruned.to_torch().eval()(x), graph.to_torch().eval()(x))
+    artifact = hwopt.compile(pruned, x, trials=0)
+    torch.testing.assert_close(artifact(x), graph.to_torch().eval()(x).detach())
+
+
+def test_a_projected_state_is_narrowed():
+    model = Call(
+        lambda m, x: m.head(m.rnn(x)[0]), rnn=nn.LSTM(4, 12, proj_size=6), head=nn.Linear(6, 2)
+    )
+    pruned, _ = _left(hwopt.import_model(model, torch.randn(5, 2, 4)))
+    assert pruned.parameter("rnn.weight_hr_l0").shape == (3, 6)
+    assert pruned.parameter("rnn.weight_ih_l0").shape == (24, 4)
+
+
+def test_a_state_that_is_an_input_keeps_its_numbers():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = nn.GRU(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            y, state = self.rnn(x, state)
+            return self.head(y), state
+
+    graph = hwopt.import_model(Model(), (torch.randn(5, 2, 4), torch.randn(1, 2, 8)))
+    assert _left(graph)[1] == 1.0
+
+
+@pytest.mark.parametrize("convolution", [nn.Conv1d, nn.ConvTranspose1d])
+def test_normalized_weights_are_pruned_as_plain_ones(convolution):
+    def make(norm):
+        torch.manual_seed(0)
+        layers = [convolution(3, 8, 3, padding=1), convolution(8, 6, 3, padding=1)]
+        layers = [norm(layer) for layer in layers]
+        return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.ReLU(), nn.Conv1d(6, 2, 1))
+
+    x = torch.randn(2, 3, 10)
+    plain, _ = _left(hwopt.import_model(make(lambda layer: layer), x))
+    normed, left = _left(hwopt.import_model(make(weight_norm), x))
+    assert left < 0.5 and len(normed.nodes("aten._weight_norm.default")) == 2
+    torch.testing.assert_close(normed.to_torch().eval()(x), plain.to_torch().eval()(x))
+    assert all(normed.is_trainable(name) for name in normed.parameters)
+
+
+def test_a_gate_goes_with_what_it_opens():
+    model = nn.Sequential(nn.Conv1d(4, 16, 3), nn.GLU(1), nn.Conv1d(8, 4, 3), nn.Flatten())
+    x = torch.randn(2, 4, 9)
+    graph = half_dead(hwopt.import_model(model, x))
+    graph.set_parameter("0.bias", graph.parameter("0.bias") * 0)
+    pruned, left = _left(graph)
+    assert left <= 0.5 and pruned.parameter("0.weight").shape[0] == 8
+    torch.testing.assert_close(pruned.to_torch()(x), graph.to_torch()(x))
+
+
+class Turned(nn.Module):
+    """Attention with grouped queries and rotary positions, between root mean square norms."""
+
+    def __init__(self, heads: int = 4, shared: int = 2, width: int = 8) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.heads, self.shared, self.width = heads, shared, width
+        self.norm, self.after = nn.RMSNorm(16), nn.RMSNorm(16)
+        self.inside = nn.Linear(5, 16)
+        self.q, self.k, self.v = (
+            nn.Linear(16, n * width, bias=False) for n in (heads, shared, shared)
+        )
+        self.o, self.head = nn.Linear(heads * width, 16), nn.Linear(16, 3)
+        self.register_buffer("rate", 0.1 ** torch.arange(width // 2))
+
+    def turned(self, x: Tensor) -> Tensor:
+        angle = torch.arange(x.shape[2])[:, None].float() * self.rate
+        angle = torch.cat([angle, angle], -1)
+        first, second = x[..., : self.width // 2], x[..., self.width // 2 :]
+        return x * angle.cos() + torch.cat([-second, first], -1) * angle.sin()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inside(x)
+        y = self.norm(x)
+        q, k, v = (
+            layer(y).unflatten(-1, (-1, self.width)).transpose(1, 2)
+            for layer in (self.q, self.k, self.v)
+        )
+        y = nn.functional.scaled_dot_product_attention(
+            self.turned(q), self.turned(k), v, enable_gqa=True
+        )
+        return self.head(self.after(x + self.o(y.transpose(1, 2).flatten(2))))
+
+
+@pytest.mark.parametrize("parts", ["narrow", "whole"])
+def test_grouped_and_turned_queries(parts):
+    x = torch.randn(2, 6, 5)
+    graph = hwopt.import_model(Turned(), x)
+    pruned, left = _left(graph, f"prune-channels{{ratio=0.5,parts={parts}}}")
+    assert left < 0.4
+    shape = [pruned.parameter(f"{name}.weight").shape[0] for name in "qkv"]
+    assert shape == ([16, 8, 8] if parts == "narrow" else [16, 8, 8])
+    assert pruned.parameter("norm.weight").shape == (8,)
+    assert len(pruned.parameter("rate")) == (2 if parts == "narrow" else 4)
+    hwopt.compile(pruned, x, trials=0)
+
+
+def test_turned_queries_that_do_nothing():
+    graph = hwopt.import_model(Turned(), x := torch.randn(2, 6, 5))
+    for name in ("q.weight", "k.weight"):  # every fourth pair of a head's numbers
+        weight = graph.parameter(name).unflatten(0, (-1, 4)).clone()
+        weight[:, 3] = 0
+        graph.set_parameter(name, weight.flatten(0, 1))
+    pruned, _ = _left(graph, "prune-channels{ratio=0.25,layers=[q]}")
+    assert len(pruned.parameter("rate")) == 3
+    torch.testing.assert_close(pruned.to_torch().eval()(x), graph.to_torch().eval()(x))
+
+
+def test_products_with_weights_are_layers():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = (nn.Parameter(torch.randn(*s)) for s in ((4, 8), (8, 2)))
+            self.shift = nn.Parameter(torch.randn(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.addmm(self.shift, x, self.a).relu() @ self.b
+
+    model, x = Model(), torch.randn(3, 4)
+    graph = hwopt.import_model(model, x)
+    assert [node.op for node in graph.nodes()] == ["linear", "relu", "linear"]
+    torch.testing.assert_close(graph.to_torch()(x), model(x))
+    assert _left(graph)[1] == 0.5
+
+
+def test_a_weight_that_is_read_twice_stays_a_product():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Parameter(torch.randn(4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.a + self.a.sum()
+
+    graph = hwopt.import_model(Model(), torch.randn(3, 4))
+    assert graph.nodes("matmul") and not graph.nodes("linear")
+
+
+def test_writing_into_all_of_a_view_is_seen_through():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            part = self.a(x).relu()[:, :6]
+            part += self.b(self.a(x))
+            return self.c(part)
+
+    model, x = Model(), torch.randn(2, 3, 4, 4)
+    graph = hwopt.import_model(model, x)
+    assert not graph.nodes("aten.slice_scatter.default")
+    torch.testing.assert_close(graph.to_torch()(x), model(x))
+    assert _left(graph)[1] < 0.6
+
+
+def test_writing_into_some_rows_only():
+    class Model(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * 2
+            y[:1] += 1
+            y[1:, 2:] -= 5
+            return y[:2]
+
+    x = torch.randn(4, 5)
+    graph = hwopt.import_model(Model(), (x,))
+    torch.testing.assert_close(graph.to_torch()(x), Model()(x))
