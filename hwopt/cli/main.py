@@ -14,6 +14,7 @@ from hwopt.errors import HwoptError
 _COMMANDS = {
     "bench": "hwopt.cli.bench",
     "compile": "hwopt.cli.compile",
+    "coverage": "hwopt.cli.coverage",
     "devices": "hwopt.cli.devices",
     "doctor": "hwopt.cli.doctor",
     "export": "hwopt.cli.export",

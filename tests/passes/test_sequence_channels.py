@@ -132,7 +132,7 @@ def test_grouped_and_turned_queries(parts):
     pruned, left = _left(graph, f"prune-channels{{ratio=0.5,parts={parts}}}")
     assert left < 0.4
     shape = [pruned.parameter(f"{name}.weight").shape[0] for name in "qkv"]
-    assert shape == ([16, 8, 8] if parts == "narrow" else [16, 8, 8])
+    assert shape == [16, 8, 8]
     assert pruned.parameter("norm.weight").shape == (8,)
     assert len(pruned.parameter("rate")) == (2 if parts == "narrow" else 4)
     hwopt.compile(pruned, x, trials=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,33 @@ class Loaded(NamedTuple):
     inputs: tuple[torch.Tensor, ...]
     outputs: tuple[str, ...]
     free: tuple[str, ...] = ()
+
+
+def unknown_operators(path: Path) -> dict[str, int]:
+    """Return the operators of a file that are not known, with how often it calls them.
+
+    Raises:
+        HwoptError: if the file is damaged.
+    """
+    from hwopt.graph.onnx.node import OnnxGraph, read_graph
+    from hwopt.graph.onnx.table import OPERATORS
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = _read(path)
+        versions = {one.domain: one.version for one in model.opset_import}
+        found: Counter[str] = Counter()
+
+        def visit(graph: OnnxGraph) -> None:
+            for node in graph.nodes:
+                found[node.op] += node.op not in OPERATORS
+                for value in node.attributes.values():
+                    for inner in value if isinstance(value, list) else [value]:
+                        if isinstance(inner, OnnxGraph):
+                            visit(inner)
+
+        visit(read_graph(model.graph, versions, str(path.parent)))
+    return {op: count for op, count in found.items() if count}
 
 
 def load_onnx(

@@ -90,7 +90,7 @@ class ChannelLabels:
         slices: where labels meet parameters.
         rewrites: nodes with attributes that state a size, and how to correct them.
         separate: layers that keep channels (or groups of them) apart, such as depthwise ones.
-        barriers: layers that could not be followed, with the reason.
+        stops: nodes at which channels could not be followed, with the reason.
     """
 
     graph: Graph
@@ -100,7 +100,7 @@ class ChannelLabels:
     slices: list[Slices] = field(default_factory=list)
     rewrites: dict[str, Rewrite] = field(default_factory=dict)
     separate: set[str] = field(default_factory=set)
-    barriers: dict[str, str] = field(default_factory=dict)
+    stops: dict[str, str] = field(default_factory=dict)
     _equal: list[tuple[Labels, Labels]] = field(default_factory=list)
     _pinned: list[tuple[Labels, str]] = field(default_factory=list)
 
@@ -178,11 +178,19 @@ class ChannelLabels:
 
     def barrier(self, node: Node, reason: str) -> None:
         """Pin all that the node reads; its outputs have no labels."""
-        if operators.get(node.op).macs is not mac_counts.none:
-            self.barriers[node.name] = reason
+        self.stops[node.name] = reason
         for _, value in node.values():
             if value in self.values:
                 self.pin(self.values[value], reason)
+
+    @property
+    def barriers(self) -> dict[str, str]:
+        """The layers among them, which multiply."""
+        return {
+            name: reason
+            for name, reason in self.stops.items()
+            if operators.get(self.graph.node(name).op).macs is not mac_counts.none
+        }
 
     # -- the result ------------------------------------------------------------------------
 
