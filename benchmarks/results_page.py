@@ -35,6 +35,7 @@ from benchmarks import (
     optimizer_overhead,
     optimizers,
     peers,
+    real_files,
     robustness,
     router_overhead,
     routing,
@@ -96,6 +97,7 @@ EXPERIMENTS = (
     robustness,
     fuzz,
     onnx_round_trip,
+    real_files,
 )
 
 

@@ -116,7 +116,7 @@ def _weighted(
     return shares @ value, stages[node.get("qk_matmul_output_mode", 0)]
 
 
-def _rotary(
+def rotary(
     node: OnnxNode, x: Value, cos: Value, sin: Value, positions: Value = None
 ) -> torch.Tensor:
     """Compute ``RotaryEmbedding``."""
@@ -146,5 +146,5 @@ def _rotary(
 
 OPERATORS: dict[str, Operator] = {
     "Attention": Operator(attention),
-    "RotaryEmbedding": Operator(_rotary),
+    "RotaryEmbedding": Operator(rotary),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from hwopt.graph.onnx.attention import attention
+from hwopt.graph.onnx import microsoft_attention
 from hwopt.graph.onnx.node import OnnxNode
 from hwopt.graph.onnx.normalization import layer_norm, rms_norm
 from hwopt.graph.onnx.operator import Operator
@@ -113,28 +113,6 @@ def _unprepared(node: OnnxNode, *given: Value) -> Any:
     raise node.refuse("peepholes, lengths, or activations other than the usual ones")
 
 
-def _multi_head(node: OnnxNode, *given: Value) -> Any:
-    """Compute ``MultiHeadAttention``: of packed heads, with a bias of all three and a mask."""
-    query, key, value, bias, mask, added, past_key, past_value = [*given, *[None] * 8][:8]
-    if key is None or value is None or mask is not None:
-        raise node.refuse("packed keys and values, or a mask of keys")
-    if tensor(key).dim() != 3:
-        raise node.refuse("keys that are split into heads")
-    heads = node.get("num_heads")
-    parts = [tensor(v) for v in (query, key, value)]
-    if bias is not None:
-        sizes = [part.shape[-1] for part in parts]
-        parts = [x + b for x, b in zip(parts, tensor(bias).split(sizes), strict=True)]
-    named = {
-        "q_num_heads": heads,
-        "kv_num_heads": heads,
-        "is_causal": node.get("unidirectional", 0),
-        **({"scale": node.get("scale")} if node.get("scale") else {}),
-    }
-    plain = dataclasses.replace(node, op="Attention", attributes=named)
-    return attention(plain, *parts, added, past_key, past_value)
-
-
 def _quantized(function: Any, count: int) -> Operator:
     """Return an operator of whole numbers: computed of the floats that they mean."""
 
@@ -161,6 +139,7 @@ _NORM = {2: "weight", 3: "bias"}
 OPERATORS: dict[str, Operator] = {
     f"{DOMAIN}.{name}": operator
     for name, operator in {
+        **microsoft_attention.OPERATORS,
         "Gelu": Operator(lambda node, x: F.gelu(tensor(x))),
         "BiasGelu": Operator(_bias_gelu, weights={1: "bias"}),
         "FastGelu": Operator(_fast_gelu, weights={1: "bias"}),
@@ -172,7 +151,6 @@ OPERATORS: dict[str, Operator] = {
         "MatMulIntegerToFloat": Operator(_matmul_integer_to_float),
         "DynamicQuantizeMatMul": Operator(_dynamic_matmul),
         "DynamicQuantizeLSTM": Operator(_unprepared, prepare=_dynamic_lstm),
-        "MultiHeadAttention": Operator(_multi_head),
         "QLinearAdd": _quantized(lambda node, x, y: x + y, 2),
         "QLinearMul": _quantized(lambda node, x, y: x * y, 2),
         "QLinearSigmoid": _quantized(lambda node, x: x.sigmoid(), 1),

@@ -9,7 +9,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 import hwopt
 
-TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
+TYPES = {
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "int32": TensorProto.INT32,
+    "bool": TensorProto.BOOL,
+}
 
 
 def write(path, nodes, inputs, outputs, weights=None, opset=17, domains=()):

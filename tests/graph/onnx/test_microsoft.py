@@ -67,8 +67,77 @@ def test_whole_numbers(tmp_path, op):
     compare(path, numbers(2, 4, 8), 0.031)  # one step, where rounding decides
 
 
-def compare(path, x, tolerance):
-    (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+PACKED = [numbers(8, 24, seed=9), numbers(24, seed=10)]
+LENGTHS = np.array([3, 4], "int32")
+MASK = np.array([[1, 1, 0, 1], [1, 1, 1, 0]], "int32")
+PAST = numbers(2, 2, 2, 3, 4, seed=11)
+
+
+@pytest.mark.parametrize(
+    ("others", "attributes"),
+    [
+        ([], {}),
+        ([], {"unidirectional": 1, "scale": 0.2}),
+        ([LENGTHS], {}),
+        ([MASK], {"mask_filter_value": -1e4}),
+        ([np.stack([MASK] * 4, 1)], {}),
+        ([None, None, numbers(2, 2, 4, 4, seed=12)], {}),
+        ([None, PAST], {"unidirectional": 1}),
+    ],
+)
+def test_packed_attention(tmp_path, others, attributes):
+    given = dict(zip(("w", "b", "mask", "past", "added"), [*PACKED, *others], strict=False))
+    given = {name: value for name, value in given.items() if value is not None}
+    names = ["x", "w", "b", *(n if n in given else "" for n in ("mask", "past", "added"))]
+    outputs = ["y", "present"] if "past" in given else ["y"]
+    made = helper.make_node("Attention", names, outputs, domain=DOMAIN, num_heads=2, **attributes)
+    path = write(tmp_path / "n.onnx", [made], {"x": [2, 4, 8]}, outputs, given, domains=[DOMAIN])
+    compare(path, numbers(2, 4, 8), 1e-5)
+
+
+def test_the_product_of_packed_attention_is_a_layer(tmp_path):
+    made = helper.make_node("Attention", ["x", "w", "b"], ["y"], domain=DOMAIN, num_heads=2)
+    given = {"w": PACKED[0], "b": PACKED[1]}
+    path = write(tmp_path / "n.onnx", [made], {"x": [2, 4, 8]}, ["y"], given, domains=[DOMAIN])
+    assert len(hwopt.import_model(path).nodes("linear")) == 1
+
+
+@pytest.mark.parametrize("with_segments", [True, False])
+def test_embeddings_with_their_norm(tmp_path, with_segments):
+    given = {
+        "words": numbers(20, 8, seed=1),
+        "places": numbers(6, 8, seed=2),
+        "parts": numbers(2, 8, seed=3),
+        "g": ROW,
+        "b": ROW,
+        "mask": MASK,
+        "segments": MASK,
+    }
+    names = ["ids", "segments", "words", "places", "parts", "g", "b", "mask"]
+    if not with_segments:
+        names[1] = names[4] = ""
+        given = {name: value for name, value in given.items() if name in names}
+    made = helper.make_node("EmbedLayerNormalization", names, ["y", "counts"], domain=DOMAIN)
+    ids = {"ids": ("int32", [2, 4])}
+    path = write(tmp_path / "n.onnx", [made], ids, ["y"], given, domains=[DOMAIN])
+    x = np.random.default_rng(0).integers(0, 20, (2, 4)).astype("int32")
+    compare(path, x, 1e-5, name="ids")
+
+
+@pytest.mark.parametrize("interleaved", [0, 1])
+@pytest.mark.parametrize("place", [np.array([2]), np.array([[0, 3, 1, 2], [5, 4, 3, 2]])])
+def test_turned_by_positions(tmp_path, interleaved, place):
+    angles = np.outer(np.arange(8), 0.1 ** np.arange(2)).astype("float32")
+    given = {"p": place.astype("int64"), "c": np.cos(angles), "s": np.sin(angles)}
+    made = helper.make_node(
+        "RotaryEmbedding", ["x", "p", "c", "s"], ["y"], domain=DOMAIN, interleaved=interleaved
+    )
+    path = write(tmp_path / "n.onnx", [made], {"x": [2, 4, 8]}, ["y"], given, domains=[DOMAIN])
+    compare(path, numbers(2, 4, 8), 1e-5)
+
+
+def compare(path, x, tolerance, name="x"):
+    (expected, *_) = onnxruntime.InferenceSession(path).run(None, {name: x})
     with torch.no_grad():
         found = hwopt.import_model(path).to_torch().eval()(torch.from_numpy(x))
     found = found[0] if isinstance(found, tuple) else found
