@@ -115,7 +115,7 @@ def measure(library: str, name: str) -> dict[str, Any]:
     figures: dict[str, Any] = {"import_seconds": round(time.perf_counter() - start, 1)}
     del model
     figures |= {"parameters": graph.num_parameters(), "macs": graph.macs()}
-    examples = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    examples = [inputs[n] for n in graph.inputs] if isinstance(inputs, Mapping) else inputs
     try:
         pruned = hwopt.apply(graph, f"prune-channels{{ratio={RATIO}}}")
         called(pruned.to_torch().eval(), examples)

@@ -74,8 +74,9 @@ def test_normalized_weights_are_pruned_as_plain_ones(convolution):
         return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.ReLU(), nn.Conv1d(6, 2, 1))
 
     x = torch.randn(2, 3, 10)
-    plain, _ = _left(hwopt.import_model(make(lambda layer: layer), x))
-    normed, left = _left(hwopt.import_model(make(weight_norm), x))
+    passes = "prune-channels{ratio=0.5}"
+    plain, _ = _left(hwopt.import_model(make(lambda layer: layer), x), passes)
+    normed, left = _left(hwopt.import_model(make(weight_norm), x), passes)
     assert left < 0.5 and len(normed.nodes("aten._weight_norm.default")) == 2
     torch.testing.assert_close(normed.to_torch().eval()(x), plain.to_torch().eval()(x))
     assert all(normed.is_trainable(name) for name in normed.parameters)
@@ -208,3 +209,40 @@ def test_writing_into_some_rows_only():
     x = torch.randn(4, 5)
     graph = hwopt.import_model(Model(), (x,))
     torch.testing.assert_close(graph.to_torch()(x), Model()(x))
+
+
+def test_what_removed_channels_add_goes_to_a_bias_that_is_computed():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.c = nn.Linear(4, 8), nn.Linear(8, 2)
+            self.weight = nn.Parameter(torch.randn(8, 8))
+            self.one, self.two = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            bias = torch.cat([self.one, self.two])
+            return self.c(nn.functional.linear(self.a(x), self.weight, bias))
+
+    x = torch.randn(3, 4)
+    graph = half_dead(hwopt.import_model(Model(), x))  # what is left of a channel is its bias
+    pruned, left = _left(graph, "prune-channels{ratio=0.5}")
+    assert left < 0.5 and len(pruned.parameter("one")) + len(pruned.parameter("two")) == 4
+    torch.testing.assert_close(pruned.to_torch()(x), graph.to_torch()(x))
+
+
+def test_branches_that_share_by_a_softmax():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside, self.gate = nn.Conv2d(3, 16, 1), nn.Conv2d(8, 16, 1)
+            self.head = nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            both = self.inside(x).unflatten(1, (2, 8))
+            share = self.gate(both.sum(1).mean((2, 3), keepdim=True)).unflatten(1, (2, 8))
+            return self.head((both * share.softmax(1)).sum(1))
+
+    x = torch.randn(2, 3, 4, 4)
+    pruned, left = _left(hwopt.import_model(Model(), x))
+    assert left < 0.6 and pruned.parameter("head.weight").shape[1] == 4
+    hwopt.compile(pruned, x, trials=0)

@@ -83,6 +83,12 @@ def _add_to_bias(result: Graph, node: Node, added: torch.Tensor) -> None:
         result.set_parameter(bias, result.parameter(bias) + added)
     elif bias is None and after is not None:
         result.set_parameter(after, result.parameter(after) - added)
+    elif isinstance(node.operands.get("bias"), Value):  # it is computed, and stays so
+        parameter = result.unique_name(f"{node.name}.constants")
+        result.set_parameter(parameter, added, trainable=True)
+        operands = {"self": node.operands["bias"], "other": Parameter(parameter)}
+        total = result.add_node(result.unique_name(f"{node.name}.add_constants"), "add", operands)
+        result.replace_node(node.with_operands(bias=total))
     else:
         name = result.unique_name(f"{node.name}.bias")
         old = 0 if bias is None else result.parameter(bias)
@@ -101,9 +107,8 @@ def _add_map(result: Graph, node: Node, added: torch.Tensor) -> None:
 
 
 def _channel_axis(kept: Kept, node: Node) -> int:
-    weight = node.parameter("weight")
-    assert weight is not None
-    return len(node.output.shape) - (kept.labels.graph.parameter(weight).dim() - 1)
+    weight = kept.labels.graph.spec(node.operands["weight"]).shape
+    return len(node.output.shape) - (len(weight) - 1)
 
 
 def _others(rank: int, axis: int) -> tuple[int, ...]:

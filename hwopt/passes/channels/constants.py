@@ -17,6 +17,7 @@ import torch
 from hwopt.graph import Node, Operand, Operands, Parameter, Value
 from hwopt.graph.module import Operation
 from hwopt.passes.channels.labels import Kept
+from hwopt.passes.channels.removal import WEIGHT_NORM
 from hwopt.passes.layers import OUTPUT_AXIS
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class Constants:
         if node.op == "embedding" or (
             node.op in OUTPUT_AXIS and node.name not in self.kept.labels.separate
         ):
-            if node.parameter("weight") is not None:
-                self._hold(node, _produced(graph, node))
+            if _weight_is_known(graph, node):
+                self._hold(node, self._produced(node))
         elif node.op in _NORMS_OVER_CHANNELS:
             shift = node.parameter("bias")
             self._hold(node, torch.zeros(()) if shift is None else graph.parameter(shift))
@@ -150,6 +151,22 @@ class Constants:
             if result.is_floating_point():
                 self.values[Value(node.name, output)] = result
 
+    def _produced(self, node: Node) -> torch.Tensor:
+        """Return the constant of every channel that a layer makes, shape (channels,)."""
+        graph = self.kept.labels.graph
+        weight = self._tensor(node.operands["weight"])
+        if node.op == "embedding":
+            return weight.mean(0)
+        by_channel = _by_channel(node, weight)
+        bias = self._tensor(node.operands.get("bias"))
+        if bias is None:
+            bias = weight.new_zeros(len(by_channel))
+        behind = batch_norm_behind(graph, node)
+        if behind is None:
+            return bias
+        # With weights of zero the output is the bias for certain, whatever the norm has seen.
+        return torch.where((by_channel == 0).all(1), bias, graph.parameter(behind))
+
     def _tensor(self, operand: Operands | None) -> Any:
         if isinstance(operand, tuple):
             return [self._tensor(one) for one in operand]
@@ -162,20 +179,11 @@ class Constants:
         return torch.full(spec.at(), torch.nan if dtype.is_floating_point else 0, dtype=dtype)
 
 
-def _produced(graph: Graph, node: Node) -> torch.Tensor:
-    """Return the constant of every channel that a layer makes, shape (channels,)."""
-    weight_name, bias_name = node.parameter("weight"), node.parameter("bias")
-    assert weight_name is not None
-    weight = graph.parameter(weight_name)
-    if node.op == "embedding":
-        return weight.mean(0)
-    by_channel = _by_channel(node, weight)
-    bias = weight.new_zeros(len(by_channel)) if bias_name is None else graph.parameter(bias_name)
-    behind = batch_norm_behind(graph, node)
-    if behind is None:
-        return bias
-    # With weights of zero the output is the bias for certain, whatever the batch norm has seen.
-    return torch.where((by_channel == 0).all(1), bias, graph.parameter(behind))
+def _weight_is_known(graph: Graph, node: Node) -> bool:
+    """Say whether a layer's weight is a parameter, or a parameter that is normalized."""
+    weight = node.operands["weight"]
+    is_normed = isinstance(weight, Value) and graph.producer(weight).op == WEIGHT_NORM
+    return is_normed or isinstance(weight, Parameter)
 
 
 def _by_channel(node: Node, weight: torch.Tensor) -> torch.Tensor:

@@ -132,10 +132,9 @@ def reduction(labels: ChannelLabels, node: Node) -> None:
     given = node.attributes["dim"]
     given = (given,) if isinstance(given, int) else given
     dims = {d % known.ndim for d in given or range(known.ndim)}
-    varying = set(_varying(known))
-    if dims & varying:
-        if varying - dims:
-            labels.barrier(node, f"{node.name} ({node.op}) reduces over some of the channels")
+    if dims & set(_varying(known)):
+        known = _along_one(labels, known)
+    if dims & set(_varying(known)):
         return
     kept = [d for d in range(known.ndim) if d not in dims]
     reduced = known if node.attributes["keepdim"] else known.reshape([known.shape[d] for d in kept])
@@ -158,14 +157,25 @@ def gated(labels: ChannelLabels, node: Node) -> None:
 
 
 def softmax(labels: ChannelLabels, node: Node) -> None:
-    """Softmax over another dimension than the channels."""
+    """Softmax over another dimension than the channels, such as over branches of all of them."""
     known = labels.values.get(node.input)
     if known is None:
         return
-    if node.attributes["dim"] % known.ndim in _varying(known):
+    dim = node.attributes["dim"] % known.ndim
+    if dim in _varying(known):
+        known = _along_one(labels, known)
+    if dim in _varying(known):
         labels.barrier(node, f"{node.name} ({node.op}) is taken over the channels")
         return
     labels.write(node, known)
+
+
+def _along_one(labels: ChannelLabels, known: Labels) -> Labels:
+    """Let labels change along one dimension only: the last, or of whole parts that before it."""
+    varying = _varying(known)
+    if len(varying) < 2:
+        return known
+    return labels.couple(known, varying[-2 if labels.whole_parts else -1])
 
 
 def _aligned(labels: Labels, rank: int) -> Labels:

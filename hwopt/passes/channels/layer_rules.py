@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwopt.graph import Node, Value
+from hwopt.graph import Node, Parameter, Value
 from hwopt.passes.channels.labels import ChannelLabels, Kept, Labels, along
 from hwopt.passes.channels.removal import WEIGHT_NORM
 
@@ -12,8 +12,8 @@ from hwopt.passes.channels.removal import WEIGHT_NORM
 def convolution(labels: ChannelLabels, node: Node) -> None:
     """Read the input's channels, make new ones; groups are narrowed alike or go as a whole."""
     weight = _weight(labels, node)
-    if weight is None or _has_computed_bias(node):
-        labels.barrier(node, f"the weight or bias of {node.name} is computed")
+    if weight is None:
+        labels.barrier(node, f"the weight of {node.name} is computed")
         return
     channels_out, channels_in, *_ = labels.graph.parameter(weight).shape
     groups = node.attributes["groups"]
@@ -42,7 +42,7 @@ def convolution(labels: ChannelLabels, node: Node) -> None:
 def transposed_convolution(labels: ChannelLabels, node: Node) -> None:
     """As ``convolution``; the weight has the input's channels first."""
     weight = _weight(labels, node)
-    if weight is None or node.attributes["groups"] != 1 or _has_computed_bias(node):
+    if weight is None or node.attributes["groups"] != 1:
         labels.barrier(node, f"{node.name} is grouped, or its weight is computed")
         return
     axis = _channel_axis(labels, node, weight)
@@ -55,8 +55,8 @@ def transposed_convolution(labels: ChannelLabels, node: Node) -> None:
 def linear(labels: ChannelLabels, node: Node) -> None:
     """Read the last dimension of the input, make a new one."""
     weight = _weight(labels, node)
-    if weight is None or _has_computed_bias(node):
-        labels.barrier(node, f"the weight or bias of {node.name} is computed")
+    if weight is None:
+        labels.barrier(node, f"the weight of {node.name} is computed")
         return
     last = len(node.output.shape) - 1
     written = labels.fresh(labels.graph.parameter(weight).shape[0])
@@ -75,8 +75,8 @@ def linear(labels: ChannelLabels, node: Node) -> None:
 def embedding(labels: ChannelLabels, node: Node) -> None:
     """Make the embedding's width; rows are chosen by indices, so all of them stay."""
     weight = node.parameter("weight")
-    if weight is None or _has_computed_bias(node):
-        labels.barrier(node, f"the weight or bias of {node.name} is computed")
+    if weight is None:
+        labels.barrier(node, f"the weight of {node.name} is computed")
         return
     rows, width = labels.graph.parameter(weight).shape
     all_rows = labels.fresh(rows)
@@ -177,17 +177,15 @@ def _is_computed(labels: ChannelLabels, node: Node) -> bool:
     return computed
 
 
-def _has_computed_bias(node: Node) -> bool:
-    return "bias" in node.operands and node.parameter("bias") is None
-
-
 def _channel_axis(labels: ChannelLabels, node: Node, weight: str) -> int:
     """Return 1, or 0 for an input without a batch."""
     return len(node.output.shape) - (labels.graph.parameter(weight).dim() - 1)
 
 
 def _write(labels: ChannelLabels, node: Node, axis: int, written: Labels) -> None:
-    bias = node.parameter("bias")
-    if bias is not None:
-        labels.parameter(bias, 0, written)
+    bias = node.operands.get("bias")
+    if isinstance(bias, Parameter):
+        labels.parameter(bias.name, 0, written)
+    elif isinstance(bias, Value):
+        labels.equate(labels.read(bias, 0, node), written)
     labels.write(node, along(written, axis, len(node.output.shape)))

@@ -110,6 +110,10 @@ def concat(labels: ChannelLabels, node: Node) -> None:
     """Join channels, or make them equal where another dimension is joined."""
     operands = [operand for _, operand in node.flat_operands()]
     tracked = [labels.values[o] for o in operands if isinstance(o, Value) and o in labels.values]
+    if not any(isinstance(operand, Value) for operand in operands):
+        vectors = [_vector(labels, operand, 0, node) for operand in operands]
+        labels.write(node, np.concatenate(vectors))
+        return
     if not tracked:
         return
     dim = node.attributes["dim"] % len(node.output.shape)

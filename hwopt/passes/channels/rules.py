@@ -88,6 +88,8 @@ def _moves_a_vector(graph: Graph, node: Node) -> bool:
     """Say whether a parameter is handed on whose only axis can be that of channels."""
     if node.op in ("expand", "repeat"):
         return True
+    if node.op == "concat":  # such as the biases of queries, keys and values
+        return all(len(graph.spec(operand).shape) == 1 for _, operand in node.flat_operands())
     handed_on = ("reshape", "unsqueeze", *_MOVEMENT.split(), *_IN_PLACE_OF_EACH.split())
     is_moved = node.op in handed_on
     shapes = [graph.parameter(name).shape for _, name in node.parameters()]
