@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hwopt.passes import Context
 
 HELP = (
-    "MODEL is a name of the zoo (such as resnet8), package.module:callable, a .pt2 or .onnx "
-    "file, or a folder with a saved graph or an artefact."
+    "MODEL is a name of the zoo (such as resnet8), torchvision:NAME, timm:NAME, "
+    "package.module:callable, a .pt2 or .onnx file, or a folder with a saved graph or an artefact."
 )
 
 
@@ -117,7 +117,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "model_options",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Argument of a zoo model or callable; may be repeated.",
+            help="Argument of the model's function; may be repeated.",
         ),
         click.option("--input-shape", type=InputShape(), help="Shape of one input, no batch."),
     ):
@@ -160,7 +160,9 @@ def making_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @model_options
     @input_options
-    @click.option("--classes", type=click.IntRange(1), help="Classes of a zoo model.")
+    @click.option(
+        "--classes", type=click.IntRange(1), help="Classes of a model of the zoo or a library."
+    )
     @options.seed_option
     @functools.wraps(command)
     def with_making(

@@ -176,8 +176,9 @@ class Recipe(_Strict):
     """The whole job.
 
     Attributes:
-        model: zoo name, ``package.module:callable``, ``.pt2``, ``.onnx`` or a saved graph.
-        model_options: keyword arguments for the first two.
+        model: zoo name, ``torchvision:NAME``, ``timm:NAME``, ``package.module:callable``,
+            ``.pt2``, ``.onnx`` or a saved graph.
+        model_options: keyword arguments, for those that are functions.
         input_shape: shape of one input without the batch; by default that of the data.
         data: a data set's name, a folder of images or ``package.module:callable``.
         data_fallback: use digits, and say so, if fashion-mnist cannot be had.
