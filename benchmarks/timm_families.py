@@ -65,7 +65,6 @@ TIMM = (
     "vit_small_patch8_224",
     "vit_srelpos_small_patch16_224",
     "vitamin_small_224",
-    "xception",
     "tnt_s_legacy_patch16_224",
     "inception_v3",
     "rdnet_tiny",

@@ -12,7 +12,12 @@ Gradients = Callable[..., tuple[Tensor | None, ...]]
 """From arguments, which of them want a gradient, and the results' gradients, to one for each."""
 
 
-def define(function: Callable[..., Any], schema: str, gradients: Gradients | None = None) -> Any:
+def define(
+    function: Callable[..., Any],
+    schema: str,
+    gradients: Gradients | None = None,
+    shapes: Callable[..., Any] | None = None,
+) -> Any:
     """Return the function as the torch operator ``hwopt::NAME``, with gradients.
 
     Only the arguments are kept for the backward, none of what the function makes on the way.
@@ -21,11 +26,12 @@ def define(function: Callable[..., Any], schema: str, gradients: Gradients | Non
         function: of tensors and numbers to one new tensor, or a tuple of them.
         schema: its arguments and result as torch writes them.
         gradients: by default torch's of the function, which then runs again.
+        shapes: returns empty results for tensors without numbers; by default the function.
     """
     operator = torch.library.custom_op(
         f"hwopt::{function.__name__}", function, mutates_args=(), schema=schema
     )
-    operator.register_fake(function)
+    operator.register_fake(shapes or function)
     operator.register_autograd(_backward(gradients or _of_torch(function)), setup_context=_keep)
     operator.register_autocast("cpu", torch.bfloat16)
     operator.register_autocast("cuda", torch.float16)

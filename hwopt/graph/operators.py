@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hwopt.errors import HwoptError
-from hwopt.graph import advection_diffusion, anchors, binary, cond, mac_counts, recurrent
+from hwopt.graph import (
+    advection_diffusion,
+    anchors,
+    binary,
+    cond,
+    mac_counts,
+    recurrent,
+    suppression,
+)
 from hwopt.graph.operator_table import MAC_COUNTS, NAMED
 from hwopt.graph.types import Node, Operands
 
@@ -187,6 +195,7 @@ for _operator, _plain, _macs in (
     (anchors.OPERATOR, anchors.interpolate_anchors, mac_counts.interpolate_anchors),
     (cond.OPERATOR, cond.cond, mac_counts.none),
     (recurrent.OPERATOR, recurrent.recurrent, mac_counts.recurrent),
+    (suppression.OPERATOR, suppression.non_maximum_suppression, mac_counts.none),
 ):
     _target = str(_operator._opoverload)
     _DECOMPOSITIONS[_operator._opoverload] = _plain

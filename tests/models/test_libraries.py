@@ -35,7 +35,7 @@ def test_what_is_no_network_of_a_library():
     assert source_kind("timm:resnet18") == "library" and source_kind("my.nets:make") == "callable"
     with pytest.raises(HwoptError, match="torchvision has no model 'resnet999'; did you mean"):
         libraries.create("torchvision:resnet999")
-    with pytest.raises(HwoptError, match="model timm:resnet18: .*nothing_like_this"):
+    with pytest.raises(HwoptError, match=r"model timm:resnet18: .*nothing_like_this"):
         libraries.create("timm:resnet18", nothing_like_this=1)
     with pytest.raises(HwoptError, match="it has no dimensions or inputs to bind"):
         load_graph("timm:resnet18", dims={"n": 1})

@@ -21,6 +21,7 @@ from hwopt.compiler.lower import (
     resize,
     scatter,
     sorting,
+    suppression,
 )
 from hwopt.compiler.lower.call import Converter
 
@@ -43,6 +44,7 @@ CONVERTERS: dict[str, Converter] = {
     **pools.CONVERTERS,
     **resize.CONVERTERS,
     **recurrent.CONVERTERS,
+    **suppression.CONVERTERS,
     **own.CONVERTERS,
 }
 

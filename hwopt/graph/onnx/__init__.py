@@ -88,6 +88,7 @@ def load_onnx(
 
     from hwopt.graph.onnx.load import to_module, unique_names
     from hwopt.graph.onnx.node import read_graph
+    from hwopt.graph.onnx.suppression import with_counts
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -102,7 +103,7 @@ def load_onnx(
                 f"read is {OLDEST}: convert it with onnx.version_converter"
             )
         try:
-            graph = read_graph(model.graph, versions, str(path.parent))
+            graph = with_counts(read_graph(model.graph, versions, str(path.parent)))
             declared = {v.name: v for v in model.graph.input if v.name in graph.inputs}
             fixed = {
                 name: _as_declared(declared, name, value)

@@ -22,6 +22,7 @@ from hwopt.graph.onnx import (
     sequences,
     signal,
     stateful,
+    suppression,
 )
 from hwopt.graph.onnx.operator import Operator
 
@@ -37,6 +38,7 @@ OPERATORS: dict[str, Operator] = {
     **normalization.OPERATORS,
     **resize.OPERATORS,
     **regions.OPERATORS,
+    **suppression.OPERATORS,
     **recurrent.OPERATORS,
     **attention.OPERATORS,
     **stateful.OPERATORS,

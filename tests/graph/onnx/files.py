@@ -18,7 +18,9 @@ TYPES = {
 
 
 def write(path, nodes, inputs, outputs, weights=None, opset=17, domains=()):
-    """Write a file; inputs are shapes, or (dtype, shape), by name; outputs names.
+    """Write a file; inputs are shapes, or (dtype, shape), by name.
+
+    Outputs are names, or dtypes by name.
 
     Returns:
         The path.
@@ -28,11 +30,12 @@ def write(path, nodes, inputs, outputs, weights=None, opset=17, domains=()):
         dtype, shape = shape if isinstance(shape, tuple) else ("float32", shape)
         return helper.make_tensor_value_info(name, TYPES[dtype], shape)
 
+    dtypes = outputs if isinstance(outputs, dict) else dict.fromkeys(outputs, "float32")
     graph = helper.make_graph(
         nodes,
         "net",
         [declared(*item) for item in inputs.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [helper.make_tensor_value_info(name, TYPES[dtypes[name]], None) for name in dtypes],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in (weights or {}).items()],
     )
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
