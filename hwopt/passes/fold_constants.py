@@ -31,6 +31,10 @@ class FoldConstants(Pass):
     batch, random ones, and what reads a parameter with a mask or a codebook, which would become
     larger.
 
+    Options:
+        weights: whether what weights compute is folded; otherwise only what buffers do, such as
+            tables and masks, so that nothing is trained less.
+
     >>> import hwopt
     >>> class Shifted(torch.nn.Module):
     ...     def forward(self, x):
@@ -49,13 +53,15 @@ class FoldConstants(Pass):
     name = "fold-constants"
     preserves_function = True
 
+    weights: bool = True
+
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with the constants in place of what computes them."""
         constants: dict[Value, torch.Tensor] = {}
         folded = {}
         with torch.no_grad():
             for node in graph.nodes():
-                if _is_constant(graph, node, constants):
+                if self._is_folded(graph, node) and _is_constant(graph, node, constants):
                     folded[node.name] = node
                     constants.update(_computed(graph, node, constants))
         if not folded:
@@ -71,6 +77,9 @@ class FoldConstants(Pass):
         remove_unused(result)
         notes = [Note(name, "computed from parameters alone", changed=True) for name in folded]
         return PassResult(result, modified=True, notes=tuple(notes))
+
+    def _is_folded(self, graph: Graph, node: Node) -> bool:
+        return self.weights or all(graph.is_buffer(name) for _, name in node.parameters())
 
 
 def _is_constant(graph: Graph, node: Node, constants: dict[Value, torch.Tensor]) -> bool:

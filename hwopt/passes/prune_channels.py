@@ -16,6 +16,7 @@ from hwopt.passes.channels import ChannelGroup, Kept, Ranking, find_groups, labe
 from hwopt.passes.channels.carry import Carry, carry
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
+from hwopt.passes.fold_constants import FoldConstants
 from hwopt.passes.layers import check_share, notes_on_unknown
 from hwopt.passes.rounds import between
 
@@ -115,6 +116,8 @@ class PruneChannels(Pass):
 
     def rank(self, graph: Graph, context: Context) -> Ranking:
         """Return the groups of channels, and how much every channel matters."""
+        # Tables of positions are cut as parameters are, however they were computed.
+        graph = FoldConstants(weights=False).apply(graph, context).graph
         labels = label_channels(graph, whole_parts=self.parts == "whole")
         classes, pinned = labels.finish()
         scores = score_classes(labels, classes, self.criterion, context, self.batches)

@@ -33,6 +33,10 @@ def elementwise(labels: ChannelLabels, node: Node) -> None:
     if not axes:
         labels.barrier(node, f"{node.name} ({node.op}) combines channels of several kinds")
         return
+    others = [labels.graph.spec(o).at() for _, o in node.flat_operands() if o not in known]
+    if len(axes) > 1 and any(_covers(shape, axes, rank) for shape in others):
+        known = {value: _along_one(labels, array) for value, array in known.items()}
+        axes = _varying(next(iter(known.values())))
     first = next(iter(known.values()))
     for array in known.values():
         labels.equate(first, array)
@@ -48,6 +52,12 @@ def elementwise(labels: ChannelLabels, node: Node) -> None:
             else:
                 labels.equate(labels.read(operand, own, node), vector)
     labels.write(node, first)
+
+
+def _covers(shape: tuple[int, ...], axes: list[int], rank: int) -> bool:
+    """Say whether a table has numbers along some of the axes, and one for all along others."""
+    sizes = [shape[axis - rank] if rank - axis <= len(shape) else 1 for axis in axes]
+    return max(sizes) > 1 and min(sizes) == 1
 
 
 def _common_axes(labels: ChannelLabels, known: dict[Value, Labels]) -> list[int]:

@@ -78,11 +78,20 @@ def take_slice(labels: ChannelLabels, node: Node) -> None:
     move(labels, node)
     if known.shape[dim] == 1:
         return
-    if step != 1:
-        labels.pin(known, f"{node.name} takes every {step}th of them")
-        return
     size = labels.shape(value)[dim]
     start, stop, _ = slice(node.attributes["start"], node.attributes["end"]).indices(size)
+    if step != 1:
+        if size % step or start >= step or stop < size:
+            labels.pin(known, f"{node.name} takes every {step}th of them")
+            return
+        # Neighbours go together, such as the two numbers that a rotary position turns.
+        for offset in range(1, step):
+            every = [slice(None)] * known.ndim
+            every[dim] = slice(offset, None, step)
+            first = [slice(None)] * known.ndim
+            first[dim] = slice(0, None, step)
+            labels.equate(known[tuple(first)], known[tuple(every)])
+        return
 
     def rewrite(node: Node, kept: Kept) -> Node:
         others = tuple(d for d in range(known.ndim) if d != dim % known.ndim)
@@ -120,10 +129,10 @@ def concat(labels: ChannelLabels, node: Node) -> None:
     inner = [d - (node.op == "stack" and d > dim) for d in range(len(node.output.shape))]
     joined = dim if node.op == "concat" else None
     axes = {d for known in tracked for d in range(known.ndim) if known.shape[d] > 1}
-    if node.op == "concat" and len(axes) > 1 and len(tracked) == len(operands):
+    if len(axes) > 1 and len(tracked) == len(operands):
         values = [operand for operand in operands if isinstance(operand, Value)]
         arrays = [np.broadcast_to(labels.values[v], labels.shape(v)) for v in values]
-        labels.write(node, np.concatenate(arrays, dim))
+        labels.write(node, (np.concatenate if node.op == "concat" else np.stack)(arrays, dim))
         return
     if len(axes) > 1 or (joined in axes and any(isinstance(o, Parameter) for o in operands)):
         labels.barrier(node, f"{node.name} joins channels of several kinds")

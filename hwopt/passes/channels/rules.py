@@ -86,7 +86,7 @@ _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
 
 def _moves_a_vector(graph: Graph, node: Node) -> bool:
     """Say whether a parameter is handed on whose only axis can be that of channels."""
-    if node.op in ("expand", "repeat"):
+    if node.op in ("expand", "repeat", "embedding"):
         return True
     if node.op == "concat":  # such as the biases of queries, keys and values
         return all(len(graph.spec(operand).shape) == 1 for _, operand in node.flat_operands())
