@@ -30,7 +30,7 @@ from benchmarks import hugging_face
 from benchmarks.apart import Ended, apart
 from benchmarks.records import Records, measured_on
 from benchmarks.timm_families import TIMM
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_choice
 from hwopt.models import libraries
 from hwopt.report import markdown
 
@@ -40,6 +40,7 @@ MARGIN = 4.0
 RATIO = 0.3
 #: Of a process with one network, and of one in which Torch-Pruning prunes one.
 SECONDS, PEER_SECONDS = 1500.0, 60.0
+LIBRARIES = ("huggingface", "timm", "torchvision")
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 #: Of memory, for one process.
 MOST_BYTES = 18 << 30
@@ -283,17 +284,19 @@ def _row(run: Mapping[str, Any], peer: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("libraries", nargs="*", choices=["torchvision", "timm", "huggingface"])
+    parser.add_argument("libraries", nargs="*", default=LIBRARIES, help=", ".join(LIBRARIES))
     parser.add_argument("--only", nargs="+", help="networks by name")
     parser.add_argument("--again", action="store_true", help="what was not equal")
     parser.add_argument("--pruning", action="store_true", help="only that")
     parser.add_argument("--page", action="store_true", help="write docs/networks.md")
     arguments = parser.parse_args()
+    for library in arguments.libraries:
+        check_choice("library", library, LIBRARIES)
     if arguments.page:
         PAGE.write_text("\n\n".join(page()) + "\n")
         return
     records = Records("sweep")
-    for library in arguments.libraries or ("huggingface", "timm", "torchvision"):
+    for library in arguments.libraries:
         for name in names(library):
             if arguments.only and name not in arguments.only:
                 continue
