@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ from hwopt.models import libraries, registry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
     from torch import Tensor
 
     from hwopt.graph import Graph
@@ -40,8 +42,8 @@ def load_graph(
         num_classes: for a model of the zoo or of a library.
         options: keyword arguments of the model's function.
         seed: of random weights.
-        inputs: examples of several inputs, of a callable in their order, of an ``.onnx`` file by
-            their names.
+        inputs: examples of several inputs by their names, which are those of the module's
+            ``forward`` or of the ``.onnx`` file; other names are taken for the arguments in order.
         constants, dims: see ``import_model``; of an ``.onnx`` file only.
 
     Raises:
@@ -144,8 +146,17 @@ def _from_library(
     torch.manual_seed(seed)
     classes = {"num_classes": num_classes} if num_classes else {}
     model, usual = libraries.create(source, **classes, **options)
-    examples = [*inputs.values()] if inputs else [torch.zeros(1, *(input_shape or usual))]
+    examples = _examples(model, inputs) or [torch.zeros(1, *(input_shape or usual))]
     return import_model(model, examples, name=source.split(":")[1])
+
+
+def _examples(
+    model: torch.nn.Module, inputs: Mapping[str, Tensor] | None
+) -> Mapping[str, Tensor] | list[Tensor]:
+    """Return inputs by name where these are the module's, otherwise in their order."""
+    given = inputs or {}
+    known = inspect.signature(model.forward).parameters
+    return given if given.keys() <= known.keys() else [*given.values()]
 
 
 def _from_callable(
@@ -165,5 +176,5 @@ def _from_callable(
     model = references.call(source, "model", **options)
     if not isinstance(model, torch.nn.Module):
         raise HwoptError(f"model {source} returned a {type(model).__name__}, not a torch module")
-    examples = [torch.zeros(1, *input_shape)] if input_shape else [*(inputs or {}).values()]
+    examples = [torch.zeros(1, *input_shape)] if input_shape else _examples(model, inputs)
     return import_model(model, examples, name=source.split(":")[1])

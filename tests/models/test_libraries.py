@@ -39,3 +39,21 @@ def test_what_is_no_network_of_a_library():
         libraries.create("timm:resnet18", nothing_like_this=1)
     with pytest.raises(HwoptError, match="it has no dimensions or inputs to bind"):
         load_graph("timm:resnet18", dims={"n": 1})
+
+
+class Difference(nn.Module):
+    """Not the same in another order."""
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return first - second
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [(("second", "first"), ["first", "second"]), (("a", "b"), None)]
+)
+def test_inputs_of_a_callable_go_by_their_names(names, expected):
+    inputs = {names[0]: torch.zeros(2, 3), names[1]: torch.zeros(2, 1)}
+    graph = load_graph("tests.models.test_libraries:Difference", inputs=inputs)
+    assert list(graph.inputs) == ["first", "second"]
+    first = graph.inputs["first"].shape[1]
+    assert first == (1 if expected else 3)

@@ -28,7 +28,6 @@ def elementwise(labels: ChannelLabels, node: Node) -> None:
     if not known:
         _table(labels, node)
         return
-    first = next(iter(known.values()))
     axes = _common_axes(labels, known)
     if not axes:
         labels.barrier(node, f"{node.name} ({node.op}) combines channels of several kinds")
