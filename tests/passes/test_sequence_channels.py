@@ -246,3 +246,30 @@ def test_branches_that_share_by_a_softmax():
     pruned, left = _left(hwopt.import_model(Model(), x))
     assert left < 0.6 and pruned.parameter("head.weight").shape[1] == 4
     hwopt.compile(pruned, x, trials=0)
+
+
+class Grouped(nn.Module):
+    """A group norm, as it is or as ONNX's exporters write it."""
+
+    def __init__(self, written_out: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 12, 3), nn.Conv2d(12, 2, 1)
+        self.weight = nn.Parameter(torch.rand(12, 1, 1))
+        self.bias = nn.Parameter(torch.randn(12, 1, 1))
+        self.written_out = written_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        if self.written_out:
+            y = nn.functional.group_norm(x.reshape(1, 3, -1), 3).reshape(1, 12, 6, 6)
+        else:
+            y = nn.functional.group_norm(x, 3)
+        return self.last((y * self.weight + self.bias).tanh())
+
+
+def test_a_group_norm_that_is_written_out():
+    x = torch.randn(1, 3, 8, 8)
+    found = [_left(hwopt.import_model(Grouped(out), x), "prune-channels") for out in (False, True)]
+    assert found[0][1] == found[1][1] == 0.5
+    torch.testing.assert_close(*(pruned.to_torch().eval()(x) for pruned, _ in found))

@@ -119,7 +119,8 @@ class Constants:
         if not mask.any():
             return
         if constants.dim() == 1 and node.op not in _OVER_LAST:
-            axis = next(d for d, size in enumerate(mask.shape) if size > 1)
+            varying = [d for d, size in enumerate(mask.shape) if size > 1]
+            axis = 1 if node.op == "group_norm" else varying[0]
             constants = constants.reshape([-1 if d == axis else 1 for d in range(mask.ndim)])
         held = torch.where(torch.from_numpy(mask), constants, torch.nan)
         self.values[value] = held.expand(self.kept.labels.shape(value)).clone()

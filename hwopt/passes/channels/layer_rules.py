@@ -102,6 +102,8 @@ def group_norm(labels: ChannelLabels, node: Node) -> None:
     if _is_computed(labels, node):
         return
     groups = node.attributes["num_groups"]
+    if groups == labels.shape(node.input)[1] and _hands_on_parts(labels, node):
+        return
     read = labels.read(node.input, 1, node)
     table = labels.divide(read, groups)
     for _, name in node.parameters():
@@ -111,6 +113,20 @@ def group_norm(labels: ChannelLabels, node: Node) -> None:
         labels.rewrites[node.name] = lambda node, kept: node.with_attributes(
             num_groups=int(kept.of(table[:, 0]).sum())
         )
+
+
+def _hands_on_parts(labels: ChannelLabels, node: Node) -> bool:
+    """Hand on channels that lie within what is normalized; say whether there are such.
+
+    ``GroupNorm`` is exported as groups of channels that are normalized one by one: all of them
+    become narrower alike.
+    """
+    known = labels.values.get(node.input)
+    inner = [] if known is None else [d for d in range(2, known.ndim) if known.shape[d] > 1]
+    if known is None or not inner or labels.whole_parts:
+        return False
+    labels.write(node, labels.couple(known, inner[-1]))
+    return True
 
 
 def layer_norm(labels: ChannelLabels, node: Node) -> None:

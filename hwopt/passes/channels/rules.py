@@ -27,7 +27,14 @@ _IN_PLACE_OF_EACH = """
     aten.ceil.default aten.sign.default aten.exp2.default aten.log1p.default aten.expm1.default
     aten.feature_dropout.default aten.add.Scalar aten.mul.Scalar aten.sub.Scalar aten.div.Scalar
 """
-_OF_SEVERAL = "add sub mul div maximum minimum where gt"
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+_ARITHMETIC = "add sub mul div maximum minimum where gt"
+_OF_SEVERAL = (
+    *_ARITHMETIC.split(),
+    *(f"aten.where.{kind}" for kind in ("ScalarOther", "ScalarSelf", "Scalar")),
+    *(f"aten.{name}.{kind}" for name in _COMPARISONS for kind in ("Tensor", "Scalar")),
+    *(f"aten.logical_{name}.default" for name in ("and", "or", "xor", "not")),
+)
 _MOVEMENT = """
     flatten permute transpose swapaxes movedim unsqueeze squeeze squeeze_dims squeeze_all expand_as
     repeat pixel_unshuffle
@@ -58,7 +65,7 @@ _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
     "group_norm": layers.group_norm,
     **dict.fromkeys(("layer_norm", "aten.rms_norm.default"), layers.layer_norm),
     **dict.fromkeys(_IN_PLACE_OF_EACH.split(), elementwise.hand_on),
-    **dict.fromkeys(_OF_SEVERAL.split(), elementwise.elementwise),
+    **dict.fromkeys(_OF_SEVERAL, elementwise.elementwise),
     **dict.fromkeys(("advection_diffusion", "interpolate_anchors"), elementwise.of_images),
     "prelu": elementwise.parametric_relu,
     **dict.fromkeys(_OVER_TWO.split(), elementwise.spatial(2)),
