@@ -53,7 +53,7 @@ class Difference(nn.Module):
 )
 def test_inputs_of_a_callable_go_by_their_names(names, expected):
     inputs = {names[0]: torch.zeros(2, 3), names[1]: torch.zeros(2, 1)}
-    graph = load_graph("tests.models.test_libraries:Difference", inputs=inputs)
+    graph = load_graph("tests.models.test_torchvision_and_timm:Difference", inputs=inputs)
     assert list(graph.inputs) == ["first", "second"]
     first = graph.inputs["first"].shape[1]
     assert first == (1 if expected else 3)
