@@ -273,3 +273,25 @@ def test_a_group_norm_that_is_written_out():
     found = [_left(hwopt.import_model(Grouped(out), x), "prune-channels") for out in (False, True)]
     assert found[0][1] == found[1][1] == 0.5
     torch.testing.assert_close(*(pruned.to_torch().eval()(x) for pruned, _ in found))
+
+
+@pytest.mark.parametrize("how", ["expand", "expand_as", "broadcast"])
+def test_what_is_divided_by_its_norm(how):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            norm = x.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+            if how != "broadcast":
+                norm = norm.expand_as(x) if how == "expand_as" else norm.expand(-1, 5, 8)
+            return self.b(x / norm)
+
+    x = torch.randn(3, 5, 4)
+    graph = half_dead(hwopt.import_model(Model(), x))
+    graph.set_parameter("a.bias", graph.parameter("a.bias") * 0)
+    pruned, left = _left(graph)
+    assert left == 0.5
+    torch.testing.assert_close(pruned.to_torch()(x), graph.to_torch()(x))

@@ -52,6 +52,35 @@ def reshape(labels: ChannelLabels, node: Node) -> None:
     labels.rewrites[node.name] = rewrite
 
 
+def expand(labels: ChannelLabels, node: Node) -> None:
+    """As ``reshape``; what is the same for all channels, such as their norm, loses any of them."""
+    reshape(labels, node)
+    operand = _moved(node)
+    if not isinstance(operand, Value) or operand in labels.values:
+        return
+    wanted = node.output.shape
+    given = labels.graph.spec(operand).at()
+    given = (1,) * (len(wanted) - len(given)) + given
+    spread = [d for d, n in enumerate(given) if n == 1 and isinstance(wanted[d], int | np.integer)]
+    spread = [d for d in spread if wanted[d] != 1]
+    if len(spread) == 1:
+        size = node.output.at()[spread[0]]
+        labels.write(node, along(labels.fresh(size), spread[0], len(wanted)))
+
+
+def expand_as(labels: ChannelLabels, node: Node) -> None:
+    """As ``move``; what is the same for all channels of the other has the labels of the other."""
+    operand, other = (operand for _, operand in node.flat_operands())
+    known = labels.values.get(other) if isinstance(other, Value) else None
+    if isinstance(operand, Value) and operand not in labels.values and known is not None:
+        given = labels.graph.spec(operand).at()
+        given = (1,) * (known.ndim - len(given)) + given
+        if all(given[d] == 1 for d in range(known.ndim) if known.shape[d] > 1):
+            labels.write(node, known)
+        return
+    move(labels, node)
+
+
 def split(labels: ChannelLabels, node: Node) -> None:
     """As ``move``; parts of unequal size become a split by sizes."""
     move(labels, node)

@@ -36,8 +36,8 @@ _OF_SEVERAL = (
     *(f"aten.logical_{name}.default" for name in ("and", "or", "xor", "not")),
 )
 _MOVEMENT = """
-    flatten permute transpose swapaxes movedim unsqueeze squeeze squeeze_dims squeeze_all expand_as
-    repeat pixel_unshuffle
+    flatten permute transpose swapaxes movedim unsqueeze squeeze squeeze_dims squeeze_all repeat
+    pixel_unshuffle
 """
 _OVER_TWO = """
     max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d
@@ -75,7 +75,9 @@ _RULES: dict[str, Callable[[ChannelLabels, Node], None]] = {
     "aten.glu.default": elementwise.gated,
     **dict.fromkeys(("softmax", "log_softmax"), elementwise.softmax),
     **dict.fromkeys(_MOVEMENT.split(), movement.move),
-    **dict.fromkeys(("reshape", "expand", "unflatten"), movement.reshape),
+    **dict.fromkeys(("reshape", "unflatten"), movement.reshape),
+    "expand": movement.expand,
+    "expand_as": movement.expand_as,
     **dict.fromkeys(("chunk", "split", "split_with_sizes"), movement.split),
     **dict.fromkeys(("select", "unbind"), movement.select),
     **dict.fromkeys(("concat", "stack"), movement.concat),
