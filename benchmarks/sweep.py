@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import re
 import resource
 import time
 import warnings
@@ -159,12 +160,18 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return difference / scale if difference == difference and scale else float(difference != 0)
 
 
+def _channels(model: nn.Module) -> int:
+    """Return how many channels all layers make."""
+    kinds = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+    return sum(m.weight.shape[0] for m in model.modules() if isinstance(m, kinds))
+
+
 def measure_peer(library: str, name: str) -> dict[str, Any]:
     """Let Torch-Pruning prune a network."""
     import torch_pruning
 
     model, inputs = make(library, name)
-    before = hwopt.import_model(model, inputs).macs()
+    before, channels = hwopt.import_model(model, inputs).macs(), _channels(model)
     outputs = {size for x in called(model, inputs) for size in x.shape[1:]}
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv3d)]
     kept = [m for m in layers if m.weight.shape[0] in outputs][-1:]
@@ -177,9 +184,14 @@ def measure_peer(library: str, name: str) -> dict[str, Any]:
             ignored_layers=kept,
         ).step()
         called(model, inputs)
-        return {"macs_left": hwopt.import_model(model, inputs).macs() / max(1, before)}
+        left = hwopt.import_model(model, inputs).macs()
+        return {
+            "macs_left": left / max(1, before),
+            "channels_left": _channels(model) / max(1, channels),
+        }
     except Exception as error:  # it raises whatever torch raises
-        return {"reason": f"{type(error).__name__}: {error}"[:200]}
+        reason = re.sub(r"/\S*/site-packages/", "", f"{type(error).__name__}: {error}")
+        return {"reason": reason[:200]}
 
 
 #: By the records' name: what is measured, and for how long at most.

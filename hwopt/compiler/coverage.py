@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import torch
 from hwopt.compiler.lower import lower
 from hwopt.compiler.pipeline import to_kernels, unscheduled
 from hwopt.compiler.prepare import PREPARATION
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, first_line
 from hwopt.graph import Graph, Node, Operand, Parameter, Value, operators
 from hwopt.graph.module import Operation
 from hwopt.passes import apply
@@ -87,8 +86,11 @@ def coverage(graph: Graph, target: Target) -> list[OperatorCoverage]:
         if node.name in stops:
             row.stops += 1
             row.note(stops[node.name].replace(f"{node.name} ({node.op}) ", ""))
-        if not _is_trained(graph, node):
+        trained, why_not = _is_trained(graph, node)
+        if not trained:
             row.untrained += 1
+        if why_not:
+            row.note(why_not)
         if node.name in needed:
             alone = _alone(graph, node)
             key = alone.to_text()
@@ -140,10 +142,13 @@ def _rank(road: str) -> int:
     return {"loops": 0, "written": 2, SEARCH: 3}.get(road, 1)
 
 
-def _is_trained(graph: Graph, node: Node) -> bool:
-    """Say whether a node of floats hands a gradient on; True for one without floats."""
+def _is_trained(graph: Graph, node: Node) -> tuple[bool, str]:
+    """Say whether a node of floats hands a gradient on, and what torch says if it does not run.
+
+    A node without floats has none to hand on, and stops nothing.
+    """
     if not any("float" in spec.dtype for spec in node.outputs):
-        return True
+        return True, ""
     wanted: list[torch.Tensor] = []
 
     def tensor(operand: Parameter | Value) -> torch.Tensor:
@@ -162,11 +167,12 @@ def _is_trained(graph: Graph, node: Node) -> bool:
         for role, given in node.operands.items()
     }
     if not wanted:
-        return True
-    with contextlib.suppress(RuntimeError, NotImplementedError, IndexError):
+        return True, ""
+    try:
         results = Operation(node).eval()(operands, 1)
-        return any(one.requires_grad for one in _listed(results))
-    return False
+    except (RuntimeError, NotImplementedError, IndexError) as error:
+        return False, f"torch does not run it on random numbers: {first_line(error)}"
+    return any(one.requires_grad for one in _listed(results)), ""
 
 
 def _listed(results: torch.Tensor | list[torch.Tensor]) -> Iterator[torch.Tensor]:

@@ -10,7 +10,7 @@ from torch import fx
 
 from hwopt.errors import HwoptError
 from hwopt.graph.fx_nodes import where
-from hwopt.graph.symbols import batch_multiple
+from hwopt.graph.symbols import NotABatchMultiple, batch_multiple
 from hwopt.graph.types import Batch, Operand, Value
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ def _cond(builder: Builder, node: fx.Node) -> tuple[Operand, ...]:
     """Both branches; an artefact computes the one that is asked for (``hwopt.graph.cond``)."""
     predicate, then, otherwise, operands = _arguments(node)
     if isinstance(predicate, bool):
-        return builder.inline(_graph(then), operands)
+        return builder.inline(_graph(then if predicate else otherwise), operands)
+    if predicate not in builder.read:
+        raise HwoptError(
+            f"{where(node)}: the branch depends on a size, which a graph cannot: fix the sizes"
+        )
     sides = [builder.inline(_graph(side), operands) for side in (then, otherwise)]
     results: Any = node.meta["val"]
     return tuple(
@@ -156,10 +160,7 @@ def _slices(builder: Builder, node: fx.Node, rows: Sequence[fx.Node]) -> Iterato
     """Yield the rows of several tensors."""
     count = batch_multiple(rows[0].meta["val"].shape[0])
     if isinstance(count, Batch):
-        raise HwoptError(
-            f"{where(node)}: the loop runs over the batch, whose size is free: import the "
-            "model with a batch that is fixed, by examples of different first sizes"
-        )
+        raise NotABatchMultiple(f"of the turns of {where(node)}")
     _check_turns(builder, node, count)
     for index in range(count):
         yield [

@@ -118,8 +118,9 @@ class Builder:
 
     def operand(self, given: Any) -> Operand:
         """Return what a node of the program has become."""
-        found = self.read[given] if isinstance(given, fx.Node) else given
-        assert isinstance(found, Value | Parameter)
+        found = self.read.get(given) if isinstance(given, fx.Node) else given
+        if not isinstance(found, Value | Parameter):
+            raise HwoptError("a branch or loop hands on a number: make it a tensor")
         return found
 
     def add(

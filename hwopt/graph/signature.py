@@ -124,12 +124,17 @@ class Signature:
         for value, spec in zip(returned, self.program.graph_signature.output_specs, strict=True):
             if spec.kind == OutputKind.BUFFER_MUTATION:
                 state = self.states[str(spec.target)]
-                self._output(f"{state}_next", read[value])
-                self.graph.states[state] = f"{state}_next"
+                self.graph.states[state] = self._output(f"{state}_next", read[value])
 
-    def _output(self, name: str, operand: Operands) -> None:
+    def _output(self, wanted: str, operand: Operands) -> str:
+        """Add an output; return its name, which is numbered if there is one of that name."""
         assert isinstance(operand, Value | Parameter)
+        name, count = wanted, 0
+        while name in self.graph.outputs:
+            count += 1
+            name = f"{wanted}_{count}"
         self.graph.outputs[name] = operand
+        return name
 
 
 def _spec(value: torch.Tensor) -> TensorSpec:
@@ -158,11 +163,7 @@ def _output_names(program: ExportedProgram, places: Sequence[int]) -> list[str]:
     paths = [path for path, _ in pytree.tree_flatten_with_path(numbered)[0]]
     named = (pytree.MappingKey, pytree.GetAttrKey)
     if any(isinstance(key, named) for place in places for key in paths[place]):
-        names: list[str] = []
-        for place in places:
-            name = writable("_".join(map(_key_text, paths[place])))
-            names.append(f"{name}_{names.count(name)}" if name in names else name)
-        return names
+        return [writable("_".join(map(_key_text, paths[place]))) for place in places]
     return ["output"] if len(places) == 1 else [f"output_{n}" for n in range(len(places))]
 
 

@@ -101,12 +101,14 @@ def _fold(graph: Graph, into: Node, batch_norm: Node) -> None:
 
     bias_name = into.parameter("bias")
     bias = torch.zeros_like(shift) if bias_name is None else graph.parameter(bias_name).double()
+    frozen = None  # a bias that is there stays what it is; a new one is as its weight
     if bias_name is None:
         bias_name = graph.unique_name(f"{into.name}.bias")
+        frozen = graph.is_frozen(weight_name)
     folded = bias * scale + shift
     if bias_name in graph.masks:
         graph.set_mask(bias_name, None)  # the shift of the norm is not held at zero
-    graph.set_parameter(bias_name, folded.to(weight.dtype), trainable=True)
+    graph.set_parameter(bias_name, folded.to(weight.dtype), trainable=True, frozen=frozen)
     graph.replace_node(into.with_operands(bias=Parameter(bias_name)))
     graph.replace_uses(Value(batch_norm.name), Value(into.name))
     graph.remove_node(batch_norm.name)

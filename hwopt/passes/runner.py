@@ -78,6 +78,7 @@ def _apply_one(graph: Graph, instance: Pass, context: Context) -> Graph:
         )
     if result.modified:
         result.graph.infer_shapes()
+        result.graph.check_states()
         result.graph.history = (*graph.history, str(instance))
         _check_interface(graph, result.graph, instance)
         _check(result.graph, instance, instance.ensures, "ensures")

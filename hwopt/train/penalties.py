@@ -80,7 +80,8 @@ class L1Penalty(Term):
             missing = sorted(set(chosen) - named.keys())
             if missing:
                 raise HwoptError(f"the weights are of another model: it has no {missing[0]!r}")
-            weights = {name: named[name] for name in chosen}
+            # Frozen weights are moved by no training.
+            weights = {name: named[name] for name in chosen if named[name].requires_grad}
             self._clipping = L1Clipping(weights, share, self.form, self.grows)
         else:
             self.channels.check(named)

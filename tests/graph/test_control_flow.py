@@ -65,12 +65,12 @@ def test_a_loop_over_rows():
         def forward(self, x: Tensor) -> Tensor:
             return torch_map(lambda row: self.first(row).tanh(), x)
 
-    # Two first sizes: the batch is fixed.
     class WithOther(Model):
         def forward(self, x: Tensor, other: Tensor) -> Tensor:  # type: ignore[override]
             return super().forward(x) + other
 
     _same(WithOther(), torch.randn(3, 4), torch.randn(1, 4))
+    _same(Model(), torch.randn(3, 4))
 
 
 def test_a_scan_carries_and_collects():

@@ -13,6 +13,8 @@ from torch.utils import _pytree as pytree
 import hwopt
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph
+from hwopt.passes import layers
+from hwopt.train.penalties import L1Penalty
 
 
 class Nested(nn.Module):
@@ -68,6 +70,24 @@ def test_a_graph_is_compiled_with_examples_by_name():
     assert list(graph.inputs) == ["x", "y"]
     artifact = hwopt.compile(graph, examples, trials=0)
     assert artifact(examples)["output"].tolist() == [[-1.0, -1.0]] * 3
+
+
+def test_outputs_of_one_name_are_numbered():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("total", torch.zeros(1, 2))
+
+        def forward(self, x: Tensor) -> dict[str, object]:
+            self.total += x
+            return {"a b": x, "a": {"b": x + 1}, "total_next": x + 2}
+
+    x = torch.ones(1, 2)
+    graph = hwopt.import_model(Model(), x)
+    assert list(graph.outputs) == ["a_b", "a_b_1", "total_next", "total_next_1"]
+    assert graph.states == {"total": "total_next_1"}
+    found = [float(y[0, 0]) for y in graph.to_torch()(x, 0 * x)]
+    assert found == [1.0, 2.0, 3.0, 1.0]
 
 
 def test_inputs_that_forward_does_not_take():
@@ -165,3 +185,18 @@ def test_frozen_weights_stay_frozen(tmp_path):
     pruned = hwopt.apply(graph, "prune-channels{ratio=0.5}")
     assert pruned.is_frozen("0.weight") and pruned.parameter("0.weight").shape == (2, 4)
     np.testing.assert_array_equal(model[0].weight.shape, (4, 4))
+
+
+def test_penalties_and_folding_leave_frozen_weights_alone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+    model[0].requires_grad_(False)
+    graph = hwopt.import_model(model, torch.zeros(1, 3, 4, 4))
+    trained = graph.to_torch()
+    before = {name: p.detach().clone() for name, p in trained.named_parameters()}
+    penalty = L1Penalty(10.0, weights=layers.weights(graph))
+    penalty.start(trained, samples=10)
+    penalty.after_step(learning_rate=0.01)
+    moved = {n for n, p in trained.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {"2.weight"}
+    folded = hwopt.apply(graph, "fold-batch-norm")
+    assert folded.is_frozen("0.weight") and folded.is_frozen("0.bias")

@@ -20,11 +20,15 @@ def with_counts(graph: OnnxGraph) -> OnnxGraph:
 
     They are called as the chosen boxes, and ``_count`` behind.
     """
-    counts = []
+    taken = {name for node in graph.nodes for name in (*node.inputs, *node.outputs)}
+    counts: list[str] = []
     nodes = []
     for node in graph.nodes:
         if node.op == NAME:
-            counts.append(f"{node.outputs[0]}_count")
+            name = f"{node.outputs[0]}_count"
+            while name in taken or name in graph.inputs:
+                name += "_"
+            counts.append(name)
             node = dataclasses.replace(node, outputs=(node.outputs[0], counts[-1]))
         nodes.append(node)
     return dataclasses.replace(graph, nodes=tuple(nodes), outputs=(*graph.outputs, *counts))

@@ -92,7 +92,9 @@ def _add_to_bias(result: Graph, node: Node, added: torch.Tensor) -> None:
     else:
         name = result.unique_name(f"{node.name}.bias")
         old = 0 if bias is None else result.parameter(bias)
-        result.set_parameter(name, old + added, trainable=True)
+        weight = node.parameter("weight")
+        frozen = weight is not None and result.is_frozen(weight)
+        result.set_parameter(name, old + added, trainable=True, frozen=frozen)
         result.replace_node(node.with_operands(bias=Parameter(name)))
 
 
