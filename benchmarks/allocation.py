@@ -21,7 +21,7 @@ from benchmarks.records import TRAINING_THREADS, Records, machine, mean_and_spre
 from hwopt import data, passes, targets, train
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.files import read_json, write_json
-from hwopt.optimize import Job, changed_recipe, load_recipe
+from hwopt.job import Job, changed_recipe, load_recipe
 from hwopt.report import markdown
 
 SEEDS = (0, 1, 2)

@@ -22,8 +22,8 @@ from torch.utils.data import Dataset, Subset
 import hwopt
 from benchmarks.records import TRAINING_THREADS, Records, kept_graph, mean_and_spread, measured_on
 from hwopt import data, models, train
-from hwopt.optimize.recipe import Binary, Training, Variant
-from hwopt.optimize.terms import make_terms, with_real_weights
+from hwopt.job.recipe import Binary, Training, Variant
+from hwopt.job.terms import make_terms, with_real_weights
 from hwopt.passes.layers import binary_weights
 from hwopt.report import markdown
 

@@ -18,8 +18,8 @@ from benchmarks.choose_recipe import SEED, fit, validation_accuracy
 from benchmarks.main_job import RECIPE
 from benchmarks.records import Records, kept_graph, measured_on
 from hwopt import data
+from hwopt.job import load_recipe
 from hwopt.models.source import load_graph
-from hwopt.optimize import load_recipe
 from hwopt.report import markdown
 
 PRUNING = "prune-channels{ratio=0.5}"

@@ -20,8 +20,8 @@ from benchmarks.main_job import RECIPE
 from benchmarks.records import Records, measured_on
 from hwopt import data, train
 from hwopt.compiler import measure
+from hwopt.job import load_recipe
 from hwopt.models.source import load_graph
-from hwopt.optimize import load_recipe
 from hwopt.report import markdown
 
 SEED = 100

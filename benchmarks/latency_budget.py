@@ -19,9 +19,9 @@ from torch.utils.data import Subset
 import hwopt
 from benchmarks.records import Records, kept_graph, mean_and_spread, measured_on
 from hwopt import data, models, passes, targets, train
+from hwopt.allocation.latency_budget import MARGIN, LatencyBudget
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.report import markdown
-from hwopt.search.latency_budget import MARGIN, LatencyBudget
 
 SEEDS = (0, 1, 2)
 SHARES = (0.7, 0.5, 0.35)

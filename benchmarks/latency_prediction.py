@@ -26,9 +26,9 @@ from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.compiler.kernels_of import kernels_of
 from hwopt.passes import Context
 from hwopt.passes.prune_channels import PruneChannels
+from hwopt.prediction.predictor import Predictor
+from hwopt.prediction.profiling import MEMORY, profile
 from hwopt.report import markdown
-from hwopt.search.predictor import Predictor
-from hwopt.search.profiling import MEMORY, profile
 from hwopt.targets.database import own_folder
 from hwopt.targets.latency_table import LatencyTable
 

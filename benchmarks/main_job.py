@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import Records, measured_on
-from hwopt.optimize import Job, changed_recipe, load_recipe
+from hwopt.job import Job, changed_recipe, load_recipe
 from hwopt.report import markdown
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"

@@ -13,7 +13,7 @@ import hwopt
 from benchmarks.records import TRAINING_THREADS, kept_graph
 from hwopt import data, models, passes, train
 from hwopt.passes.route import Route
-from hwopt.train.hybrid import fit_routed
+from hwopt.routing.hybrid import fit_routed
 
 SHAPE = (1, 28, 28)
 #: The networks are trained on these, and the routers on the rest, which the networks never saw.

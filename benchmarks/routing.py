@@ -26,9 +26,9 @@ from hwopt import data, targets
 from hwopt.passes.routing import RoutedValues, with_threshold
 from hwopt.report import markdown
 from hwopt.report.plots import curves, png
-from hwopt.search.routes import choose_point, route_points
+from hwopt.routing.routed_parts import answers
+from hwopt.routing.routes import choose_point, route_points
 from hwopt.train import evaluate
-from hwopt.train.routed_parts import answers
 
 SEEDS = (0, 1, 2)
 COVERAGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -10,6 +10,7 @@ accounted for: measured, or failed for the reason that was injected.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import subprocess
 import sys
 from collections import Counter
@@ -23,10 +24,10 @@ from torch import nn
 from benchmarks.records import Records, measured_on
 from hwopt.files import read_json, write_json
 from hwopt.report import markdown
-from hwopt.study.files import STUDY_FILE
-from hwopt.study.processes import Outcome, Processes, Task
-from hwopt.study.recipe import make_search
-from hwopt.study.study import Study
+from hwopt.search.files import STUDY_FILE
+from hwopt.search.recipe import make_search
+from hwopt.search.study import Study
+from hwopt.search.workers.processes import Outcome, Processes, Task
 
 TRIALS, KILLS, SEED = 190, 6, 0
 WORKERS, SECONDS = 8, 30
@@ -79,17 +80,18 @@ def injected(name: str) -> str | None:
 class Breaking(Processes):
     """Processes of which some break."""
 
-    def run(self, folder: Path, tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task], seconds: float) -> list[Outcome]:
         """Run tasks, with a plugin that breaks those of some candidates."""
-        return super().run(folder, [self._broken(folder, task) for task in tasks], seconds)
+        return super().run([self._broken(task) for task in tasks], seconds)
 
-    def _broken(self, folder: Path, task: Task) -> Task:
-        how = injected(task.arguments["name"])
+    def _broken(self, task: Task) -> Task:
+        how = injected(task.arguments["options"]["name"])
         if how is None:
             return task
-        plugin = folder / f"{how}.py"
+        plugin = Path(task.arguments["folder"]) / f"{how}.py"
         plugin.write_text(BREAKS[how][0])
-        return Task(task.do, task.arguments, (*task.plugins, str(plugin)), task.threads)
+        plugins = [*task.arguments["plugins"], str(plugin)]
+        return dataclasses.replace(task, arguments={**task.arguments, "plugins": plugins})
 
 
 def search() -> None:

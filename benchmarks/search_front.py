@@ -28,10 +28,10 @@ from hwopt.report import markdown
 from hwopt.report.plots import png
 from hwopt.report.study_plots import front_plot
 from hwopt.report.study_view import complete
-from hwopt.study.files import STUDY_FILE
-from hwopt.study.in_peers import CALIBRATION, calibration
-from hwopt.study.recipe import make_search
-from hwopt.study.study import Study
+from hwopt.search.files import STUDY_FILE
+from hwopt.search.in_peers import CALIBRATION, calibration
+from hwopt.search.recipe import make_search
+from hwopt.search.study import Study
 
 TRIALS, SEED, THREADS, RUNS = 20, 0, 1, 1000
 #: Points below the dense network that still count as as good.

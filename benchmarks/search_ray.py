@@ -10,7 +10,6 @@ with no kernels and no latencies of its own.
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import shutil
 import tempfile
@@ -22,10 +21,11 @@ from typing import Any
 
 from benchmarks.records import Records, measured_on
 from hwopt.report import markdown
-from hwopt.study.processes import Processes, Task
-from hwopt.study.ray_workers import RayWorkers
-from hwopt.study.recipe import make_search, write_search
-from hwopt.study.study import Study
+from hwopt.search.plan import Plan
+from hwopt.search.recipe import make_search, write_search
+from hwopt.search.study import Study
+from hwopt.search.tasks import Tasks
+from hwopt.search.workers.ray_workers import RayWorkers
 
 TRIALS, EPOCHS = 6, 2
 WORKERS = (1, 2)
@@ -71,8 +71,9 @@ def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared"
         prepared.mkdir()
-        write_search(prepared, *make_search(RECIPE))
-        (outcome,) = Processes().run(prepared, [Task("prepare", {})], math.inf)
+        recipe, part = make_search(RECIPE)
+        write_search(prepared, recipe, part)
+        outcome = Tasks(Plan(recipe, part, prepared)).prepare()
         if outcome.reason:
             raise SystemExit(outcome.reason)
         cluster = RayWorkers("local")

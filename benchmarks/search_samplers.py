@@ -18,7 +18,7 @@ from hwopt.report import markdown
 from hwopt.report.plots import curves, png
 from hwopt.search.front import Point, hypervolume
 from hwopt.search.guided import distributions
-from hwopt.study.samplers import make_sampler
+from hwopt.search.samplers import make_sampler
 
 SEEDS = range(5)
 SAMPLERS = ("guided", "tpe", "nsga2", "gp", "random")

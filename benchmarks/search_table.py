@@ -21,9 +21,9 @@ from torch.utils.data import Dataset, Subset
 import hwopt
 from benchmarks.records import TRAINING_THREADS, Records, kept_graph
 from hwopt import data, models, targets, train
+from hwopt.allocation.allocate import Width
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.passes import BATCH_SIZE, Context, parse
-from hwopt.search.allocate import Width
 from hwopt.search.front import Point
 from hwopt.search.prior import prior
 from hwopt.search.space import Choice, Space

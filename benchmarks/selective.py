@@ -22,7 +22,7 @@ from hwopt import data, models, train
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_file
 from hwopt.report import markdown
-from hwopt.search.selective import choose_threshold, select
+from hwopt.routing.selective import choose_threshold, select
 from hwopt.train.one_sided import OneSided
 
 SEEDS = (0, 1, 2)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hwopt.version import __version__
+
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact, Latency, load
     from hwopt.compiler import compile as compile
     from hwopt.graph import Graph, import_model
     from hwopt.passes import apply
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "Artifact": "hwopt.compiler",
@@ -26,7 +27,16 @@ _HOMES = {
     "load": "hwopt.compiler",
 }
 
-__all__ = ["Artifact", "Graph", "Latency", "apply", "compile", "import_model", "load"]
+__all__ = [
+    "Artifact",
+    "Graph",
+    "Latency",
+    "__version__",
+    "apply",
+    "compile",
+    "import_model",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,8 @@ import sys
 
 import click
 
-from hwopt import __version__
 from hwopt.errors import HwoptError
+from hwopt.version import __version__
 
 _COMMANDS = {
     "bench": "hwopt.cli.bench",

@@ -12,7 +12,7 @@ from hwopt.cli import model, options, progress
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
-    from hwopt.optimize import Recipe
+    from hwopt.job import Recipe
 
 
 @click.command("optimize")
@@ -67,7 +67,7 @@ def command(
 
 
 def _run(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
-    from hwopt.optimize import Job
+    from hwopt.job import Job
     from hwopt.report import write_report
 
     with progress.tuning_progress() as tuning:
@@ -78,7 +78,7 @@ def _run(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
 
 
 def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
-    from hwopt.optimize import changed_recipe, load_recipe, make_recipe
+    from hwopt.job import changed_recipe, load_recipe, make_recipe
 
     changes = _from_flags(flags)
     if path is not None:

@@ -49,7 +49,7 @@ def command(
     hwopt pick runs/search --accuracy 0.91
     """
     from hwopt.report.study_texts import changes
-    from hwopt.study.pick import copy_artifact, pick
+    from hwopt.search.pick import copy_artifact, pick
 
     if (latency is None) == (accuracy is None):
         raise HwoptError("give either --latency or --accuracy")

@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Predict a latency; the help text stands above."""
     from hwopt import targets
-    from hwopt.search.predictor import Predictor
+    from hwopt.prediction.predictor import Predictor
     from hwopt.targets.latency_table import LatencyTable
 
     predictor = Predictor(LatencyTable(targets.get(target, threads=threads)))

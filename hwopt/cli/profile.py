@@ -52,7 +52,7 @@ def command(
 ) -> None:
     """Make or merge a table; the help text stands above."""
     from hwopt import targets
-    from hwopt.search.profiling import profile
+    from hwopt.prediction.profiling import profile
     from hwopt.targets.latency_table import LatencyTable
 
     chosen = targets.get(target, threads=threads)

@@ -20,8 +20,8 @@ def command(folder: Path, markdown: bool, as_json: bool) -> None:
     from hwopt.report import markdown_table, print_table, rich_table, write_report
     from hwopt.report.study_page import write_study_report
     from hwopt.report.study_table import front_table
-    from hwopt.study.files import STUDY_FILE
-    from hwopt.study.read_study import read_study
+    from hwopt.search.files import STUDY_FILE
+    from hwopt.search.read_study import read_study
 
     of_study = (folder / STUDY_FILE).exists()
     path = folder / (STUDY_FILE if of_study else RESULTS_FILE)

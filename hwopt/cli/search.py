@@ -11,8 +11,8 @@ from hwopt.cli import options
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
-    from hwopt.optimize import Recipe
-    from hwopt.study.recipe import Search
+    from hwopt.job import Recipe
+    from hwopt.search.recipe import Search
 
 
 @click.command("search")
@@ -92,11 +92,11 @@ def _run(
 ) -> dict[str, Any]:
     from hwopt.cli.live_study import live_study
     from hwopt.report.study_page import write_study_report
-    from hwopt.study.study import Study
+    from hwopt.search.study import Study
 
     workers, fresh = None, not resume
     if ray is not None:
-        from hwopt.study.ray_workers import RayWorkers
+        from hwopt.search.workers.ray_workers import RayWorkers
 
         workers = RayWorkers(ray)
     with live_study() as report:
@@ -110,8 +110,8 @@ def _run(
 
 def _changed(path: Path, flags: dict[str, Any]) -> tuple[Recipe, Search]:
     """Return the recipe of a file with the values that flags set."""
-    from hwopt.optimize.read_recipe import read_document
-    from hwopt.study.recipe import make_search
+    from hwopt.job.read_recipe import read_document
+    from hwopt.search.recipe import make_search
 
     document = read_document(path)
     for key in ("target", "threads", "seed"):
@@ -134,7 +134,7 @@ def _evaluate(
     as_json: bool,
 ) -> None:
     """Train and measure one candidate, by the steps of a study."""
-    from hwopt.study.evaluate import evaluate
+    from hwopt.search.evaluate import evaluate
 
     found = evaluate(recipe, search, passes, folder, plugins, fresh)
     if as_json:

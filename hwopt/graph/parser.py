@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hwopt.errors import HwoptError
 from hwopt.graph import operators
-from hwopt.graph.graph import Graph
+from hwopt.graph.shapes import infer_shapes
 from hwopt.graph.types import Batch, Dimension, Operand, Operands, Parameter, TensorSpec, Value
+
+if TYPE_CHECKING:
+    from hwopt.graph.graph import Graph
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<value>%[\w.-]+(?:\#\d+)?)|(?P<parameter>@[\w.-]+)|(?P<string>"(?:\\.|[^"\\])*")
@@ -31,8 +34,8 @@ _RETURN = re.compile(r"return (.*)")
 _OUTPUT = re.compile(rf"({_NAME})=([%@][\w.-]+(?:#\d+)?)")
 
 
-def parse(text: str, parameters: Mapping[str, torch.Tensor]) -> Graph:
-    """Return the graph that ``text`` describes.
+def parse(graph: Graph, text: str, parameters: Mapping[str, torch.Tensor]) -> None:
+    """Put what ``text`` describes into an empty graph.
 
     Raises:
         HwoptError: if the text is not a graph; the line is named.
@@ -41,15 +44,14 @@ def parse(text: str, parameters: Mapping[str, torch.Tensor]) -> Graph:
     head = _HEAD.fullmatch(lines[0][1]) if lines else None
     if head is None or lines[-1][1] != "}":
         raise HwoptError("the text of a graph begins with 'graph NAME {' and ends with '}'")
-    graph = Graph(head[1])
+    graph.name = head[1]
     for number, line in lines[1:-1]:
         try:
             _line(graph, line, parameters)
         except (ValueError, KeyError, IndexError, HwoptError) as error:
             raise HwoptError(f"line {number} of the graph's text: {error}: {line}") from None
-    graph.infer_shapes()
+    infer_shapes(graph)
     graph.check_states()
-    return graph
 
 
 def _line(graph: Graph, line: str, parameters: Mapping[str, torch.Tensor]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,9 +16,12 @@ from hwopt.files import (
     sha256,
     write_sealed_json,
 )
-from hwopt.graph.graph import Graph
 from hwopt.graph.packing import pack, unpack
+from hwopt.graph.shapes import infer_shapes
 from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
+
+if TYPE_CHECKING:
+    from hwopt.graph.graph import Graph
 
 GRAPH_FILE = "graph.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -49,8 +52,8 @@ def save(graph: Graph, folder: Path) -> None:
     write_sealed_json(folder / GRAPH_FILE, {**document, "weights_sha256": weights})
 
 
-def load(folder: Path) -> Graph:
-    """Read both files.
+def load(graph: Graph, folder: Path) -> None:
+    """Read both files into an empty graph.
 
     Raises:
         HwoptError: if a file is missing, damaged, changed or of another version.
@@ -77,7 +80,7 @@ def load(folder: Path) -> Graph:
             f"{weights} does not belong to {GRAPH_FILE} beside it: save the graph again"
         )
     try:
-        return _from_json(document, tensors)
+        _from_json(graph, document, tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise HwoptError(f"{folder / GRAPH_FILE} is damaged: {error!r}") from error
 
@@ -116,8 +119,8 @@ def _to_json(graph: Graph, packing: dict[str, dict[str, Any]]) -> dict[str, Any]
     }
 
 
-def _from_json(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Graph:
-    graph = Graph(document["name"])
+def _from_json(graph: Graph, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    graph.name = document["name"]
     graph.history = tuple(document["history"])
     for entry in document["inputs"]:
         shape = _attribute_from_json(entry["shape"])
@@ -135,9 +138,8 @@ def _from_json(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Gr
     for entry in document["outputs"]:
         graph.outputs[entry["name"]] = _operands_from_json(entry["operand"])
     graph.states.update(document["states"])
-    graph.infer_shapes()
+    infer_shapes(graph)
     graph.check_states()
-    return graph
 
 
 def _operands_to_json(operands: Operands | None) -> Any:

@@ -20,7 +20,7 @@ class Abstain(Pass):
     """Let a classifier say which inputs it answers, beside its logits.
 
     There is one more output, ``answers``, bool (N,): where the largest softmax probability reaches
-    the threshold. ``hwopt.search.selective.choose_threshold`` finds one for an error or a coverage
+    the threshold. ``hwopt.routing.selective.choose_threshold`` finds one for an error or a coverage
     on held-out samples; a network trained with ``hwopt.train.one_sided.OneSided`` answers more for
     the same error. Source: Gangrade, Kag and Saligrama 2021 (Selective classification via
     one-sided prediction).

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from hwopt.errors import check_choice
-from hwopt.passes.text import format_pass
+from hwopt.passes.text import format_pass, parse_options, split_pipeline
 
 if TYPE_CHECKING:
     import torch
@@ -167,10 +167,8 @@ class Pass:
         Args:
             point: values by the names of :meth:`dimensions`; those of other passes are there, too.
         """
-        from hwopt.passes.registry import parse
-
-        text = str(point.get(self.name, ""))
-        return parse(text)[0] if text else None
+        found = list(split_pipeline(str(point.get(self.name, ""))))
+        return parse_options(type(self), found[0][1]) if found else None
 
     def in_rounds(self, spread: Spread) -> list[Pass]:
         """Return the instance of every round, if this pass is to do its work bit by bit.

@@ -28,8 +28,9 @@ class Route(Pass):
     A router gives every input a score; where it is above the threshold the expert answers, and only
     there does an artefact run it. With ``expert`` the network itself is the small one. Without it
     the network is the large one, and gets an exit at ``cut``: a mean over the image, or over tokens
-    (N, tokens, features), and a linear layer. What is new must be trained (``hwopt.train.hybrid``),
-    and the threshold be chosen on images that were not trained on (``hwopt.search.routes``).
+    (N, tokens, features), and a linear layer. What is new must be trained
+    (``hwopt.routing.hybrid``), and the threshold be chosen on images that were not trained on
+    (``hwopt.routing.routes``).
     Source: Kag et al. 2023 (Efficient edge inference by selective query).
 
     Options:

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.optimize import lsq_linear
 
-from hwopt.search.allocate import Table, allocate, fastest
+from hwopt.allocation.allocate import Table, allocate, fastest
 from hwopt.search.front import Point, front, hypervolume
 from hwopt.search.space import Choice, Space
 
@@ -36,7 +36,7 @@ class GuidedSampler(BaseSampler):
     """Suggests points of a space by importance and latency, then by what trials measured (ours).
 
     First a ladder of latency budgets: for each the most important point within it, by an integer
-    programme (:func:`hwopt.search.allocate.allocate`). Then, of the neighbours of the measured
+    programme (:func:`hwopt.allocation.allocate.allocate`). Then, of the neighbours of the measured
     front, and of some points at random, the one whose expected gain of hypervolume is largest;
     accuracy and latency are Gaussian processes around what importance and the prediction say.
 

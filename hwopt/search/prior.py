@@ -7,15 +7,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from hwopt.allocation.allocate import Width
 from hwopt.errors import HwoptError
-from hwopt.search.allocate import Width
 from hwopt.search.space import Space
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
     from hwopt.passes.base import Value
 
-log = logging.getLogger("hwopt.search")
+log = logging.getLogger(__name__)
 
 #: No loss is told from a larger one: a network that is that bad by one choice is of no use.
 _LARGEST_LOSS = 10.0

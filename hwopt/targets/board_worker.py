@@ -16,8 +16,17 @@ from typing import Any
 from hwopt.errors import HwoptError
 from hwopt.targets import boards
 from hwopt.targets.boards import Board, BoardLost
+from hwopt.targets.candidates import (
+    LOST,
+    PROGRESS,
+    Kernel,
+    Timer,
+    failure,
+    in_turns,
+    summary,
+    times,
+)
 from hwopt.targets.tracker import Tracker
-from hwopt.targets.worker import LOST, PROGRESS, Kernel, Timer, failure, in_turns, summary, times
 
 #: How long a candidate may take on a board, its way there included.
 SESSION_SECONDS = 60.0

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt.errors import HwoptError
 from hwopt.targets import threads
+from hwopt.targets.candidates import LOST, PROGRESS
 from hwopt.targets.target import Target
-from hwopt.targets.worker import LOST, PROGRESS
 
 if TYPE_CHECKING:
     from hwopt.targets.templates import Config

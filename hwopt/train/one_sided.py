@@ -21,7 +21,7 @@ class OneSided(Term):
     """Train for the largest sets of inputs that are answered with few errors.
 
     The softmax scores f_k of the outputs become answers where they reach a threshold, which
-    :func:`hwopt.search.selective.choose_threshold` finds. In the place of the loss stands
+    :func:`hwopt.routing.selective.choose_threshold` finds. In the place of the loss stands
 
         share * sum_k [L_k + m_k (C_k - p_k) + cost * p_k] + (1 - share) * task loss of a head,
 

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.command import hwopt, refused
 from tests.kernels import EACH_WIDTH, HOST
 
-NETWORK = ("tests.study.small:network", "--input-shape", "1x12x12")
+NETWORK = ("tests.search.small:network", "--input-shape", "1x12x12")
 MODEL = (*NETWORK, "--model-option", f"width={2 * HOST.float_lanes}")
 HERE = ("--threads", 1)
 

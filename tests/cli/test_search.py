@@ -7,10 +7,10 @@ import shutil
 import pytest
 import yaml
 
-from hwopt.study.files import STUDY_FILE
+from hwopt.search.files import STUDY_FILE
 from tests.cli.command import hwopt, refused
-from tests.study import small
-from tests.study.studies import RECIPE, changed
+from tests.search import small
+from tests.search.studies import RECIPE, changed
 
 
 @pytest.fixture(scope="module")

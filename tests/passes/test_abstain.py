@@ -9,7 +9,7 @@ import hwopt
 from hwopt import data, models, train
 from hwopt.errors import HwoptError
 from hwopt.passes.abstain import Abstain
-from hwopt.search.selective import choose_threshold, select
+from hwopt.routing.selective import choose_threshold, select
 
 
 @pytest.fixture(scope="module")

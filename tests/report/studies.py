@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from hwopt.study.read_study import SCHEMA_VERSION
+from hwopt.search.read_study import SCHEMA_VERSION
 
 #: A name that ends the script and the element around it, if a page forgets to escape.
 NASTY = "a<b & \"c\" 'd' </script><script>document.title = 'escaped'</script>"

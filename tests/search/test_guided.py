@@ -5,7 +5,7 @@ import math
 import optuna
 import pytest
 
-from hwopt.search.allocate import Width
+from hwopt.allocation.allocate import Width
 from hwopt.search.front import Point, hypervolume
 from hwopt.search.guided import GuidedSampler, distributions
 from hwopt.search.space import Space

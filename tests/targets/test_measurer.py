@@ -6,8 +6,8 @@ from tvm import te
 
 from hwopt import targets
 from hwopt.errors import HwoptError
+from hwopt.targets.candidates import QUICK_REPEATS
 from hwopt.targets.measurer import Measurer
-from hwopt.targets.worker import QUICK_REPEATS
 
 SETTINGS = {"repeats": 3, "repeat_ms": 1, "best_us": None}
 

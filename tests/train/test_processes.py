@@ -12,8 +12,8 @@ from torch.utils.data import TensorDataset
 
 import hwopt
 from hwopt import train
+from hwopt.allocation.latency_budget import LatencyBudget
 from hwopt.errors import HwoptError
-from hwopt.search.latency_budget import LatencyBudget
 from hwopt.train.processes import Processes
 
 SCRIPT = Path(__file__).with_name("parallel_training.py")

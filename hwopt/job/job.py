@@ -1,0 +1,262 @@
+"""The main job: import, train, compress, fine-tune, compile, check, measure."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt import data, peers, targets, train
+from hwopt.compiler import InTurns, load, measure, record_figures
+from hwopt.compiler import compile as compile_model
+from hwopt.compiler.machines import alone_on, release_boards
+from hwopt.errors import HwoptError
+from hwopt.files import RESULTS_FILE, write_json
+from hwopt.graph import Graph
+from hwopt.graph.fingerprint import fingerprint
+from hwopt.job import asked_peers
+from hwopt.job.check import check
+from hwopt.job.compression import Compression
+from hwopt.job.recipe import Recipe, Variant
+from hwopt.job.results import MEASURED, compare, routed_notes, sparse_notes
+from hwopt.job.terms import make_terms
+from hwopt.job.workspace import Workspace, start_fresh
+from hwopt.models.source import load_graph, source_kind
+from hwopt.passes.routing import is_routed
+from hwopt.routing.routed_parts import coverage_of
+from hwopt.train.cpu import set_threads
+from hwopt.version import __version__
+
+if TYPE_CHECKING:
+    from hwopt.compiler import Artifact
+    from hwopt.data import DataSet
+    from hwopt.targets.progress import Progress
+
+
+class Job:
+    """A recipe at work in a folder.
+
+    Args:
+        recipe: what to do.
+        folder: where graphs, artefacts and records go; a job found there is resumed.
+        report: called with (step, whether its result was there already).
+        tuning: progress of compiling; see ``hwopt.compile``.
+        bars: show progress bars of training.
+        data_set: other data than the recipe's.
+        training_threads: of this machine, for training; None takes those of the target.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        report: Callable[[str, bool], None] | None = None,
+        tuning: Progress | None = None,
+        bars: bool = True,
+        data_set: DataSet | None = None,
+        training_threads: int | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.work = Workspace(folder, report)
+        self.tuning = tuning
+        self.target = targets.get(recipe.target, threads=recipe.threads)
+        self.data = data_set or load_data(recipe)
+        self.compression = Compression(
+            recipe, self.work, self.data, self.target, tuning, bars, training_threads
+        )
+
+    def run(self, fresh: bool = False) -> dict[str, Any]:
+        """Do what is not done yet, write ``results.json`` and return its content.
+
+        Args:
+            fresh: forget what an earlier job left in the folder.
+
+        Raises:
+            HwoptError: if nothing can be measured on the target, a step fails for a reason that the
+                user can mend, or another job is at work in the folder.
+        """
+        targets.require(self.target)
+        if fresh:
+            start_fresh(self.work.folder)
+        with self.work.alone():
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
+        base, base_key = self.trained()
+        variants, keys = {}, {}
+        for name, variant in self.recipe.variants.items():
+            variants[name], keys[name] = self.variant(name, variant, base, base_key)
+        beside = asked_peers.measurable(self.recipe, self.target)
+        depends_on = [keys, beside, self.recipe.runs, "failures"]
+        measured, _ = self.work.step("measure", depends_on, self.measured)
+        table = compare(variants, measured["latencies"], self.recipe)
+        for name, facts in table.items():
+            figures = {key: facts[key] for key in MEASURED}
+            record_figures(self.work.path("artifacts", name), figures)
+        results = {
+            "hwopt": __version__,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "target": {"name": self.target.name, "cpu": self.target.cpu, "isa": self.target.isa},
+            "threads": self.target.threads,
+            "data": self.data.name,
+            "baseline": self.recipe.baseline,
+            "notes": [
+                *self.notes(),
+                *measured["failures"],
+                *sparse_notes(table),
+                *routed_notes(table),
+            ],
+            "variants": table,
+        }
+        write_json(self.work.path(RESULTS_FILE), results)
+        return results
+
+    def notes(self) -> list[str]:
+        """Return what the reader of the results must be told."""
+        notes = asked_peers.missing(self.recipe, self.target)
+        if self.target.emulated:
+            notes.append("all latencies are an emulator's, and those of no device")
+        return [*([self.data.note] if self.data.note else []), *notes]
+
+    # -- the steps -------------------------------------------------------------------------
+
+    def trained(self) -> tuple[Graph, str]:
+        """Return the model's graph after training, if the recipe asks for it."""
+        recipe = self.recipe
+        folder = self.work.path("graphs", "base")
+        graph = self.imported
+        depends_on = [__version__, fingerprint(graph), self.data.fingerprint(), recipe.seed]
+        _, key = self.work.step("import", depends_on, lambda: graph.save(folder), makes=folder)
+        self.compression.check(graph, key)
+        if recipe.train is None:
+            return Graph.load(folder), key
+        terms = make_terms(recipe.train, graph, self.compression.samples)
+        trained = self.work.path("graphs", "train")
+        return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms, trained)
+
+    @functools.cached_property
+    def imported(self) -> Graph:
+        """The model's graph before any training.
+
+        Raises:
+            HwoptError: if it does not take samples of the data.
+        """
+        recipe = self.recipe
+        kind = source_kind(recipe.model)
+        shape = None if kind == "file" else self.data.input_shape
+        graph = load_graph(
+            recipe.model,
+            input_shape=recipe.input_shape or shape,
+            num_classes=self.data.num_classes if kind == "zoo" else None,
+            options=dict(recipe.model_options),
+            seed=recipe.seed,
+        )
+        name, spec = next(iter(graph.inputs.items()))
+        if spec.at()[1:] != self.data.input_shape:
+            took, given = (
+                "x".join(map(str, one)) for one in (spec.at()[1:], self.data.input_shape)
+            )
+            raise HwoptError(
+                f"{recipe.model} takes {took} as {name}, but samples of {recipe.data} are {given}: "
+                "give input_shape, or other data"
+            )
+        return graph
+
+    def variant(
+        self, name: str, variant: Variant, base: Graph, base_key: str
+    ) -> tuple[dict[str, Any], str]:
+        """Return the facts of one variant: passes, fine-tuning, compiling, checking."""
+        facts, graph, key = self.compression.variant(name, variant, base, base_key)
+        accuracy, _ = self.work.step(f"{name}.accuracy", key, lambda: self._accuracy(graph))
+        compiled, key = self.work.step(
+            f"{name}.compile",
+            [key, self.target.fingerprint(), self.recipe.trials],
+            lambda: self._compile(name, graph),
+            makes=self.work.path("artifacts", name),
+        )
+        checked, _ = self.work.step(
+            f"{name}.check", [key, self.recipe.check_samples], lambda: self._check(name, graph)
+        )
+        result = {"passes": variant.passes, **facts, **accuracy, **compiled, "check": checked}
+        return result, key
+
+    def _accuracy(self, graph: Graph) -> dict[str, Any]:
+        with set_threads(targets.threads_here(self.target)):
+            result = train.evaluate(graph.to_torch(), self.data.test)
+            easy = {"easy": coverage_of(graph, self.data.test)} if is_routed(graph) else {}
+        return {"accuracy": result.accuracy, "test_samples": result.samples, **easy}
+
+    def _compile(self, name: str, graph: Graph) -> dict[str, Any]:
+        artifact = compile_model(
+            graph,
+            target=self.target,
+            trials=self.recipe.trials,
+            seed=self.recipe.seed,
+            output=self.work.path("artifacts", name),
+            progress=self.tuning,
+        )
+        manifest = artifact.manifest
+        return {
+            "macs": manifest.macs,
+            "parameters": manifest.parameters,
+            "zeros_masked": _masked_share(artifact.graph()),
+            "bytes": artifact.bytes(),
+            "has_ways": artifact.has_ways,
+            "compile_seconds": manifest.compile_seconds,
+            "kernels": [kernel.model_dump() for kernel in manifest.kernels],
+        }
+
+    def _check(self, name: str, graph: Graph) -> dict[str, Any]:
+        artifact = load(self.work.path("artifacts", name), target=self.target)
+        try:
+            return check(artifact, graph, self.data.test, self.recipe.check_samples)
+        except HwoptError as error:
+            raise HwoptError(f"variant {name}: {error}") from None
+        finally:
+            release_boards(self.target)
+
+    def measured(self) -> dict[str, Any]:
+        """Measure all artefacts and peers in one run, alternating; say which peers cannot run."""
+        calls: dict[str, Callable[[], object]] = {}
+        failures: list[str] = []
+        for name in self.recipe.variants:
+            artifact = load(self.work.path("artifacts", name), target=self.target)
+            if artifact.has_ways:
+                calls[name] = self._over_samples(artifact)
+                failures += [f"{name}: peers are left out: they would compute both ways"]
+                continue
+            inputs = artifact.random_inputs(self.recipe.seed)
+            calls[name] = artifact.call(*inputs)
+            for peer in asked_peers.measurable(self.recipe, self.target):
+                folder = self.work.path("peers", name)
+                graph, threads = artifact.graph(), self.target.threads
+                try:
+                    calls[f"{name}/{peer}"] = peers.make(peer, graph, inputs, threads, folder)
+                except HwoptError as error:
+                    failures.append(f"{name}: {error}")
+        with alone_on(self.target):
+            latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
+        return {
+            "latencies": {name: latency.to_json() for name, latency in latencies.items()},
+            "failures": failures,
+        }
+
+    def _over_samples(self, artifact: Artifact) -> Callable[[], object]:
+        """Return a call with one test sample after the other."""
+        samples, _ = next(data.batches(self.data.test, self.recipe.runs, seed=self.recipe.seed))
+        return InTurns(artifact, itertools.cycle(samples.numpy()[:, None]))
+
+
+def load_data(recipe: Recipe) -> DataSet:
+    """Return the data set of a recipe; images of a folder are resized to what it takes."""
+    size = data.image_size((1, *(recipe.input_shape or ())))
+    return data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
+
+
+def _masked_share(graph: Graph) -> float:
+    """Return the share of the trainable values that masks hold at zero."""
+    held = sum(int((~mask).count_nonzero()) for mask in graph.masks.values())
+    return held / max(1, graph.num_parameters())

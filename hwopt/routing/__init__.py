@@ -1,0 +1,1 @@
+"""Which inputs a small network answers by itself, and how it learns that."""

@@ -1,0 +1,173 @@
+"""``study.json``: all that is known of a study, for its report and for those who pick from it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt.files import MANIFEST_FILE, read_json
+from hwopt.passes import parse
+from hwopt.search.files import RECIPE_FILE, candidate_file, finished_file
+from hwopt.search.front import Point, hypervolume
+from hwopt.search.read_study import SCHEMA_VERSION
+from hwopt.search.trials import front_of, within_limits
+from hwopt.version import __version__
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from hwopt.search.plan import Plan
+    from hwopt.search.prepared import Prepared
+    from hwopt.search.trials import Trials
+
+Document = dict[str, Any]
+#: By Optuna's names.
+_STATES = {"COMPLETE": "measured", "PRUNED": "stopped", "FAIL": "failed"}
+_FACTS = (
+    "name",
+    "model",
+    "route",
+    "passes",
+    "accuracy",
+    "latency",
+    "ratio",
+    "macs",
+    "bytes",
+    "memory_bytes",
+    "parameters",
+    "started",
+    "measuring_since",
+    "seconds",
+    "notes",
+    "reason",
+    "repeats",
+)
+
+
+def study_document(
+    plan: Plan,
+    prepared: Prepared,
+    trials: Trials,
+    notes: Sequence[str] = (),
+    peers: Sequence[dict[str, Any]] = (),
+) -> Document:
+    """Return the content of ``study.json``.
+
+    Args:
+        plan: of the study.
+        prepared: its network and space.
+        trials: with what became of them.
+        notes: beside those on the network.
+        peers: the unchanged network in other runtimes.
+    """
+    measured, target, worst = trials.measured(), plan.target, prepared.worst
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "hwopt": __version__,
+        "name": plan.folder.resolve().name,
+        "recipe": plan.recipe.model_dump(mode="json"),
+        # The address of a database may have a password.
+        "search": plan.search.model_dump(mode="json", exclude={"storage"}),
+        "target": {"name": target.name, "cpu": target.cpu, "isa": target.isa},
+        "threads": target.threads,
+        "data": prepared.data,
+        "sampler": plan.search.sampler,
+        "seed": plan.recipe.seed,
+        "space": {name: list(values) for name, values in prepared.space.dimensions.items()},
+        "notes": [*prepared.notes, *notes],
+        "baseline": prepared.baseline,
+        "trials": [_trial(trial, plan, prepared.key) for trial in trials.all()],
+        "front": front_of(measured),
+        "hypervolume": [
+            [count, _hypervolume(measured[:count], worst)] for count in range(1, len(measured) + 1)
+        ],
+        "contributions": contributions(measured),
+        "peers": [*peers],
+    }
+
+
+def contributions(measured: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    """Return, for every pass, what trials with it have beside those of the whole study without it.
+
+    Another model, and a route, count as passes.
+
+    ``latency_ratio`` is of geometric means, ``accuracy_points`` the difference of means; both are
+    None where all trials, or none, have the pass.
+    """
+    names = {trial.number: _parts(trial.user_attrs) for trial in measured}
+    found = []
+    for name in sorted(set().union(*names.values())):
+        with_it = [t for t in measured if name in names[t.number]]
+        without = [t for t in measured if name not in names[t.number]]
+        figures: dict[str, Any] = {"latency_ratio": None, "accuracy_points": None}
+        if with_it and without:
+            logs = [_mean([math.log(t.values[1]) for t in some]) for some in (with_it, without)]
+            points = [_mean([100 * t.values[0] for t in some]) for some in (with_it, without)]
+            figures["latency_ratio"] = math.exp(logs[0] - logs[1])
+            figures["accuracy_points"] = points[0] - points[1]
+        found.append({"pass": name, "trials": len(with_it), **figures})
+    return found
+
+
+def _parts(attributes: dict[str, Any]) -> set[str]:
+    """Return the names of what was done to a candidate."""
+    others = {f"{kind} {attributes[kind]}" for kind in ("model", "route") if attributes.get(kind)}
+    return {one.name for one in parse(attributes["passes"])} | others
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _hypervolume(trials: Sequence[FrozenTrial], worst: Point) -> float:
+    """Return the hypervolume as a share of the whole: no error, and nothing of all else."""
+    points = {t.number: Point.of(t.values) for t in trials if within_limits(t)}
+    whole = (1 - worst.accuracy) * worst.latency * math.prod(worst.others)
+    return hypervolume(points, worst) / whole
+
+
+def _trial(trial: FrozenTrial, plan: Plan, key: str) -> dict[str, Any]:
+    attributes, state = trial.user_attrs, _STATES.get(trial.state.name, "running")
+    facts = {key: attributes[key] for key in _FACTS if key in attributes}
+    found = {
+        "number": trial.number,
+        "state": "repeated" if "repeats" in attributes else state,
+        "choices": dict(trial.params),
+        "passes": "",
+        **facts,
+    }
+    if found["state"] != "measured":
+        return found
+    name = attributes["name"]
+    found["command"] = _command(name, plan)
+    finished = read_finished(plan.folder, name, key)
+    if finished is not None:
+        found |= finished
+        found["artifact"] = f"artifacts/{name}"
+    return found
+
+
+def read_finished(folder: Path, name: str, key: str) -> dict[str, Any] | None:
+    """Return what became of a candidate of the front; None if it is not compiled, or no more.
+
+    Args:
+        folder: of the study.
+        name: of the candidate.
+        key: of the study that it must be of.
+    """
+    file = finished_file(folder, name)
+    if not file.exists() or not (folder / "artifacts" / name / MANIFEST_FILE).exists():
+        return None
+    finished = dict(read_json(file))
+    return finished if finished.pop("study", None) == key else None
+
+
+def _command(name: str, plan: Plan) -> str:
+    """Return what trains and measures a candidate again, from nothing."""
+    words = ["hwopt", "search", str(plan.folder / RECIPE_FILE)]
+    words += ["--evaluate", str(candidate_file(plan.folder, name)), "--fresh"]
+    words += [word for plugin in plan.plugins for word in ("--plugin", plugin)]
+    return shlex.join(words)

@@ -1,0 +1,158 @@
+"""A search: candidates are suggested, trained, measured; and again, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwopt import targets
+from hwopt.errors import HwoptError
+from hwopt.files import write_json
+from hwopt.job import asked_peers
+from hwopt.job.workspace import Workspace
+from hwopt.search.batch import Batch
+from hwopt.search.document import read_finished, study_document
+from hwopt.search.files import STUDY_FILE, finished_file
+from hwopt.search.plan import Plan
+from hwopt.search.prepared import Prepared
+from hwopt.search.read_study import read_study
+from hwopt.search.recipe import write_search
+from hwopt.search.start_fresh import start_fresh
+from hwopt.search.tasks import Tasks
+from hwopt.search.trials import Trials, open_storage
+
+if TYPE_CHECKING:
+    from hwopt.job import Recipe
+    from hwopt.search.document import Document
+    from hwopt.search.recipe import Search
+    from hwopt.search.workers.processes import Workers
+
+#: Called with the state of a study, None before its first trial, and what is done now.
+Report = Callable[["Document | None", str], None]
+
+
+class Study:
+    """A search in a folder.
+
+    Trials are kept by Optuna, everything that was computed by what it depends on: a study that was
+    killed goes on where it stopped.
+
+    Args:
+        recipe: the model, its data, its training, the target.
+        search: how candidates are found.
+        folder: where everything goes.
+        workers: where candidates are trained.
+        plugins: files with passes.
+        report: called whenever the state of the study changes.
+        fresh: forget what an earlier study left in the folder and in the storage.
+
+    Raises:
+        HwoptError: if nothing can be measured on the target, or a study to begin with cannot be
+            read.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        search: Search,
+        folder: Path,
+        *,
+        workers: Workers | None = None,
+        plugins: Sequence[Path] = (),
+        report: Report | None = None,
+        fresh: bool = False,
+    ) -> None:
+        self._plan = Plan(recipe, search, folder, tuple(str(path.resolve()) for path in plugins))
+        self._others = [read_study(Path(other)) for other in search.warm_start]
+        self._tasks = Tasks(self._plan, workers)
+        self._report = report or (lambda document, doing: None)
+        self._fresh = fresh
+        targets.require(self._plan.target)
+
+    def run(self) -> Document:
+        """Search, write ``study.json`` and return its content.
+
+        Raises:
+            HwoptError: if the network cannot be prepared, the space is empty, the storage is out of
+                reach, or another study is at work in the folder.
+        """
+        plan = self._plan
+        if self._fresh:
+            start_fresh(plan.folder)
+        with Workspace(plan.folder).alone():
+            storage = open_storage(plan)
+            write_search(plan.folder, plan.recipe, plan.search)
+            prepared = self._prepare()
+            trials = Trials(plan, prepared, storage, self._fresh)
+            trials.enqueue(_fronts(self._others, prepared))
+
+            def say(doing: str) -> Document:
+                return self._written(study_document(plan, prepared, trials), doing)
+
+            batch = Batch(plan, prepared.space, trials, self._tasks, say)
+            while some := trials.next():
+                batch.run(some)
+            return self._finished(prepared, trials, say)
+
+    def _written(self, document: Document, doing: str) -> Document:
+        write_json(self._plan.folder / STUDY_FILE, document)
+        self._report(document, doing)
+        return document
+
+    def _prepare(self) -> Prepared:
+        """Train the network and find the space, in a process of its own."""
+        self._report(None, "preparing: the unchanged network, and what every choice does by itself")
+        outcome = self._tasks.prepare()
+        if outcome.reason:
+            raise HwoptError(f"the study could not be prepared: {outcome.reason}")
+        return Prepared.read(self._plan)
+
+    def _finished(
+        self, prepared: Prepared, trials: Trials, say: Callable[[str], Document]
+    ) -> Document:
+        """Compile and test the front, and measure peers."""
+        document = say("compiling the front")
+        notes = []
+        in_vain = trials.in_vain()
+        if in_vain:
+            notes.append(f"the search ended early: {in_vain}")
+        failed = all(trial["state"] == "failed" for trial in document["trials"])
+        if not document["front"] and not failed:
+            notes.append("no candidate kept to all limits")
+        for number in document["front"]:
+            reason = self._compiled(document["trials"][number]["name"], prepared.key)
+            if reason:
+                notes.append(f"trial {number} could not be compiled: {reason}")
+        peers = []
+        if asked_peers.measurable(self._plan.recipe, self._plan.target):
+            say("measuring peers")
+            outcome = self._tasks.measure_peers()
+            if outcome.reason:
+                notes.append(f"peers could not be measured: {outcome.reason}")
+            else:
+                peers, failures = outcome.result["peers"], outcome.result["failures"]
+                notes += failures
+        return self._written(study_document(self._plan, prepared, trials, notes, peers), "done")
+
+    def _compiled(self, name: str, key: str) -> str | None:
+        """Compile and test a candidate where that is not done; say why it cannot be."""
+        folder = self._plan.folder
+        if read_finished(folder, name, key) is not None:
+            return None
+        file = finished_file(folder, name)
+        file.unlink(missing_ok=True)
+        outcome = self._tasks.finish(name)
+        if outcome.reason is None:
+            write_json(file, {"study": key, **outcome.result})
+        return outcome.reason
+
+
+def _fronts(others: Sequence[Document], prepared: Prepared) -> list[dict[str, Any]]:
+    """Return the fronts of other studies, in the nearest values of a space."""
+    found = [
+        prepared.space.nearest(other["trials"][number]["choices"])
+        for other in others
+        for number in other["front"]
+    ]
+    return [dict(point) for point in dict.fromkeys(tuple(one.items()) for one in found)]

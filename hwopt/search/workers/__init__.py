@@ -1,0 +1,1 @@
+"""Processes that do the tasks of a search."""

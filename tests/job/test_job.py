@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+import hwopt
+from hwopt import data, train
+from hwopt.errors import HwoptError
+from hwopt.files import read_json
+from hwopt.graph import Graph
+from hwopt.graph.fingerprint import fingerprint
+from hwopt.job import Job, make_recipe
+
+RECIPE = {
+    "model": "resnet8",
+    "model_options": {"width": 4},
+    "data": "digits",
+    "train": {"epochs": 2},
+    "fine_tune": {"epochs": 1, "learning_rate": 0.05},
+    "variants": {"dense": "", "half": "prune-channels{ratio=0.5}"},
+    "trials": 0,
+    "check_samples": 100,
+    "runs": 20,
+    "peers": ["onnxruntime", "torch"],
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job") / "run"
+    steps = []
+    results = Job(
+        make_recipe(RECIPE), folder, report=lambda *step: steps.append(step), bars=False
+    ).run()
+    return folder, results, steps
+
+
+def test_the_job_ends_with_every_figure(finished):
+    folder, results, _ = finished
+    dense, half = results["variants"]["dense"], results["variants"]["half"]
+    assert half["macs"] < 0.5 * dense["macs"] and half["parameters"] < 0.5 * dense["parameters"]
+    assert 0 < half["accuracy"] <= 1 and dense["test_samples"] == 360
+    assert dense["ratio_to_baseline"] == 1.0
+    for facts in (dense, half):
+        assert facts["check"]["same_label"] == 100
+        assert facts["check"]["max_difference"] <= 1e-4
+        assert facts["latency"]["runs"] == 20
+        assert set(facts["peers"]) == {"onnxruntime", "torch"}
+        ratio = facts["latency"]["median_ms"] / facts["peers"]["torch"]["latency"]["median_ms"]
+        assert facts["peers"]["torch"]["ratio"] == ratio
+    assert any("8 to 4 channels" in note for note in half["notes"])
+    artifact = hwopt.load(folder / "artifacts" / "half")
+    assert artifact.manifest.passes[0] == "prune-channels"
+    assert artifact.manifest.macs == half["macs"]
+    measured = artifact.manifest.measured
+    assert measured["latency"] == half["latency"] and measured["accuracy"] == half["accuracy"]
+
+
+def test_a_finished_job_computes_nothing_again(finished):
+    folder, results, first = finished
+    steps = []
+    again = Job(make_recipe(RECIPE), folder, report=lambda *step: steps.append(step)).run()
+    assert again == results
+    assert [name for name, _ in steps] == [name for name, _ in first]
+    assert all(reused for _, reused in steps) and not any(reused for _, reused in first)
+
+
+def test_a_changed_value_repeats_only_what_depends_on_it(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    recipe = make_recipe({**RECIPE, "fine_tune": {"epochs": 1, "learning_rate": 0.01}})
+    steps = []
+    Job(recipe, folder, report=lambda *step: steps.append(step), bars=False).run()
+    repeated = {name for name, reused in steps if not reused}
+    assert repeated == {
+        "half.fine-tune",
+        "half.accuracy",
+        "half.compile",
+        "half.check",
+        "measure",
+    }
+
+
+def test_another_number_of_threads_trains_nothing_again(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    steps = []
+    recipe = make_recipe({**RECIPE, "threads": 1})
+    Job(recipe, folder, report=lambda *step: steps.append(step), bars=False).run()
+    repeated = {name for name, reused in steps if not reused}
+    checks = {f"{name}.{step}" for name in ("dense", "half") for step in ("compile", "check")}
+    assert repeated == {"measure"} | checks
+
+
+def test_training_starts_from_the_pruned_weights_and_the_graphs_are_kept(finished):
+    folder, results, _ = finished
+    names = ("train", "half.passes", "half")
+    trained, pruned, tuned = (Graph.load(folder / "graphs" / name) for name in names)
+    assert pruned.num_parameters() < trained.num_parameters()
+    assert pruned.to_text() == tuned.to_text()
+    accuracies = [
+        train.evaluate(graph.to_torch(), data.load("digits").test).accuracy
+        for graph in (pruned, tuned)
+    ]
+    assert accuracies[1] == results["variants"]["half"]["accuracy"] > accuracies[0]
+    assert not list((folder / "checkpoints").iterdir())
+
+
+def test_without_fine_tuning_the_graph_before_it_is_compiled(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    pruned = Graph.load(folder / "graphs" / "half.passes")
+    Job(make_recipe({**RECIPE, "fine_tune": None}), folder, bars=False).run()
+    assert fingerprint(Graph.load(folder / "graphs" / "half")) == fingerprint(pruned)
+
+
+def test_nan_in_training_is_one_clear_sentence(tmp_path):
+    recipe = make_recipe({**RECIPE, "train": {"epochs": 1, "learning_rate": 1e30}})
+    with pytest.raises(HwoptError, match=r"lower the learning rate|learning_rate"):
+        Job(recipe, tmp_path, bars=False).run()
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_an_artefact_that_differs_from_torch_is_never_measured(tmp_path, monkeypatch):
+    job = Job(make_recipe(RECIPE), tmp_path, bars=False)
+    monkeypatch.setattr("hwopt.job.check.TOLERANCE", -1.0)
+    with pytest.raises(HwoptError, match="differs from torch"):
+        job.run()
+    assert not (tmp_path / "steps" / "measure.json").exists()
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_resumes_and_ends_with_the_same_figures(finished, tmp_path):
+    """SIGKILL in the middle of anything: what is deterministic ends the same."""
+    _, expected, _ = finished
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(RECIPE))
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "hwopt.cli.main", "optimize", recipe, "--output", folder]
+    moments = random.Random(0)
+    kills = 0
+    while kills < 4:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(moments.uniform(4.0, 12.0))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills >= 1
+    subprocess.run(command, check=True, capture_output=True)
+    results = read_json(folder / "results.json")
+    for name, facts in expected["variants"].items():
+        for key in ("accuracy", "macs", "parameters", "notes", "passes"):
+            assert results["variants"][name][key] == facts[key], (name, key)
+    assert not list(folder.rglob("*.part"))
+
+
+def test_a_model_that_does_not_fit_the_data_is_refused(tmp_path):
+    recipe = make_recipe({**RECIPE, "model": "autoencoder", "model_options": {}})
+    with pytest.raises(HwoptError, match="autoencoder"):
+        Job(recipe, tmp_path, bars=False).run()
+    recipe = make_recipe({**RECIPE, "input_shape": [1, 64, 64]})
+    with pytest.raises(HwoptError, match="takes 1x64x64 as input, but samples of digits are 1x28"):
+        Job(recipe, tmp_path, bars=False).run()
+    assert not (tmp_path / "graphs").exists()
+
+
+def test_photos_become_as_large_as_the_model_takes_them(tmp_path):
+    for split, colour in itertools.product(("train", "test"), (50, 200)):
+        folder = tmp_path / "photos" / split / str(colour)
+        folder.mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (40, 30), (colour, number, 0)).save(folder / f"{number}.png")
+    recipe = {**RECIPE, "data": str(tmp_path / "photos"), "input_shape": [3, 16, 16]}
+    job = Job(make_recipe({**recipe, "variants": {"dense": ""}}), tmp_path / "run", bars=False)
+    assert job.data.input_shape == (3, 16, 16)
+    assert job.trained()[0].inputs["input"].at() == (1, 3, 16, 16)
+
+
+def test_passes_get_training_batches_and_latency_on_the_target(finished, tmp_path):
+    job = Job(make_recipe({**RECIPE, "train": None}), tmp_path / "run")
+    context = job.compression.context()
+    sizes = [len(labels) for _, labels in context.batches()]
+    assert sum(sizes) == len(job.data.train) and max(sizes) == 128
+    assert next(iter(context.batches()))[0].shape[1:] == job.data.input_shape
+    graph = Graph.load(finished[0] / "graphs" / "base")
+    (latency,) = context.latency([graph])
+    assert 0 < latency < 100
+
+
+NETS = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10){more})
+"""
+
+
+def test_a_changed_model_of_the_users_own_is_not_taken_for_done(tmp_path, monkeypatch):
+    recipe = make_recipe(
+        {
+            **{key: RECIPE[key] for key in ("data", "trials", "check_samples", "runs")},
+            "model": "changing_nets:make",
+            "peers": [],
+        }
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    macs = []
+    for more in ("", ", nn.Linear(10, 10)"):
+        (tmp_path / "changing_nets.py").write_text(NETS.format(more=more))
+        sys.modules.pop("changing_nets", None)
+        importlib.invalidate_caches()
+        results = Job(recipe, tmp_path / "run", bars=False).run()
+        macs.append(results["variants"]["dense"]["macs"])
+    assert macs == [7840, 7940]

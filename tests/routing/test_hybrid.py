@@ -1,0 +1,135 @@
+"""Trainings of routed networks on the digits."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import hwopt
+from hwopt import data, models, passes, train
+from hwopt.errors import HwoptError
+from hwopt.passes.route import Route
+from hwopt.routing import hybrid
+from hwopt.routing.hybrid import fit_expert, fit_routed, routing_loss, would_help
+from hwopt.routing.routed_parts import answers
+from hwopt.routing.routes import choose_point, route_points
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def trained(digits, width, epochs):
+    torch.manual_seed(width)
+    model = models.create("resnet8", input_shape=digits.input_shape, width=width)
+    train.fit(model, digits, epochs=epochs, progress=False)
+    return hwopt.import_model(model, torch.zeros(1, *digits.input_shape))
+
+
+@pytest.fixture(scope="module")
+def routed(digits):
+    small, large = trained(digits, 2, 3), trained(digits, 8, 6)
+    return Route(width=16).joined(small, large, passes.Context()).graph
+
+
+def test_the_expert_should_be_asked_where_it_alone_is_right():
+    small, large = torch.eye(2)[[0, 1, 1, 0]], torch.eye(2)[[0, 0, 1, 1]]
+    labels = torch.tensor([0, 0, 0, 0])
+    assert would_help(small, large, labels).tolist() == [False, True, False, False]
+    assert not would_help(small, small, labels).any()
+
+
+def test_the_loss_of_routing():
+    torch.manual_seed(0)
+    small, large, labels = torch.randn(8, 3), torch.randn(8, 3), torch.arange(8) % 3
+    score = torch.randn(8, requires_grad=True)
+    asks = would_help(small, large, labels).float()
+    options = {"coverage": 0.0, "with_small": False}
+    found = routing_loss(small, large, score, labels, **options)
+    torch.testing.assert_close(found, functional.binary_cross_entropy_with_logits(score, asks))
+    # All are asked: nothing is covered, and the small network's loss counts once.
+    high = torch.full((8,), 50.0)
+    options = {"coverage": 0.7, "strength": 2.0}
+    found = routing_loss(small, large, high, labels, **options)
+    once = functional.cross_entropy(small, labels)
+    missed = functional.binary_cross_entropy_with_logits(high, asks) + 2 * 0.7
+    torch.testing.assert_close(found, once + missed)
+    # None is asked: it counts twice.
+    found = routing_loss(small, large, -high, labels, **options)
+    missed = functional.binary_cross_entropy_with_logits(-high, asks)
+    torch.testing.assert_close(found, 2 * once + missed)
+
+
+@pytest.mark.slow
+def test_training_keeps_the_expert_and_improves_the_router(routed, digits):
+    after = fit_routed(routed, digits, epochs=4, learning_rate=0.02, progress=False)
+    for name, tensor in routed.parameters.items():
+        changed = not torch.equal(tensor, after.parameter(name))
+        assert not (changed and name.startswith("expert.")), name
+    accuracies = []
+    for graph in (routed, after):
+        small, large, score, labels = answers(graph, digits.validation)
+        points = route_points(small, large, score, labels)
+        accuracies.append(choose_point(points, coverage=0.7).accuracy)
+    assert accuracies[1] > accuracies[0]
+
+
+def test_the_router_alone(routed, digits):
+    after = fit_routed(
+        routed, digits.validation, epochs=1, batch_size=32, only_router=True, progress=False
+    )
+    changed = {
+        name
+        for name, tensor in routed.parameters.items()
+        if not torch.equal(tensor, after.parameter(name))
+    }
+    assert changed and all(name.startswith("router.") for name in changed)
+
+
+def test_the_expert_alone(routed, digits):
+    after = fit_expert(routed, digits.validation, epochs=1, batch_size=32, progress=False)
+    changed = {
+        name
+        for name, tensor in routed.parameters.items()
+        if not torch.equal(tensor, after.parameter(name))
+    }
+    assert changed and all(name.startswith("expert.") for name in changed)
+    scores = [answers(one, digits.test)[2] for one in (routed, after)]
+    assert np.array_equal(*scores)
+
+
+def test_hard_inputs_count_twice_for_the_expert():
+    asked = torch.tensor([0.0, 1.0, 1.0])
+    logits, labels = torch.randn(3, 10), torch.tensor([1, 2, 3])
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    expected = (losses[0] + 2 * losses[1] + 2 * losses[2]) / 3
+    targets = torch.stack([labels.float(), asked], 1)
+    torch.testing.assert_close(hybrid._loss_of_expert(logits, targets), expected)
+
+
+@pytest.mark.slow
+def test_an_exit_leaves_the_trunk_to_the_expert(digits):
+    graph = hwopt.apply(trained(digits, 4, 1), "route{cut=stages.0.relu2,width=16}")
+    after = fit_routed(graph, digits, epochs=1, progress=False)
+    changed = {
+        name
+        for name, tensor in graph.parameters.items()
+        if not torch.equal(tensor, after.parameter(name))
+    }
+    assert {name.partition(".")[0] for name in changed} == {"exit", "router"}
+    large = [answers(one, digits.test)[1] for one in (graph, after)]
+    assert np.array_equal(*large)
+
+
+@pytest.mark.slow
+def test_an_exit_with_a_router_that_does_not_learn(digits):
+    graph = hwopt.apply(trained(digits, 8, 6), "route{cut=stages.1.relu2,router=entropy}")
+    after = fit_routed(graph, digits, epochs=8, learning_rate=1.0, batch_size=64, progress=False)
+    rights = []
+    for one in (graph, after):
+        small, _, _, labels = answers(one, digits.test)
+        rights.append((small.argmax(1) == labels).mean())
+    assert rights[0] < 0.3 and rights[1] > 0.5
+    with pytest.raises(HwoptError, match="has nothing to learn: route with router=learned"):
+        fit_routed(graph, digits, epochs=1, only_router=True)
