@@ -23,7 +23,7 @@ import hwopt
 from benchmarks.records import TRAINING_THREADS, Records, kept_graph, mean_and_spread, measured_on
 from hwopt import data, models, train
 from hwopt.job.recipe import Binary, Training, Variant
-from hwopt.job.terms import make_terms, with_real_weights
+from hwopt.job.trainer import make_terms
 from hwopt.passes.layers import binary_weights
 from hwopt.report import markdown
 
@@ -108,8 +108,8 @@ def after_the_first_phase(seed: int, settings: Settings) -> hwopt.Graph:
     folder = FOLDER / f"{settings.first_phase()}-seed-{seed}"
 
     def trained_first() -> hwopt.Graph:
-        variant = Variant(binary=Binary(first_epochs=settings.first_epochs))
-        training, variant = with_real_weights(settings.training(), variant)
+        binary = Binary(first_epochs=settings.first_epochs)
+        training, variant = binary.first_phase(settings.training(), Variant(binary=binary))
         graph = hwopt.apply(network(seed, settings.width), "binarize")
         return trained(graph, training, variant, seed, settings)
 

@@ -34,6 +34,7 @@ RECIPE = {
     "variants": {"dense": "", "pruned": "prune-channels{ratio=0.3,multiple=4}"},
     "check_samples": 300,
     "runs": 200,
+    "comparison_runs": 200,
 }
 
 

@@ -29,7 +29,7 @@ def run(seed: int) -> dict:
         step: json.loads((folder / "steps" / f"{step}.json").read_text())["result"]["seconds"]
         for step in ("train", "pruned.fine-tune")
     }
-    return {"seconds": seconds, "data": results["data"], "variants": results["variants"]}
+    return {"seconds": seconds, "data": results.data, "variants": results.to_json()["variants"]}
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:

@@ -24,8 +24,8 @@ from torch import nn
 from benchmarks.records import Records, measured_on
 from hwopt.files import read_json, write_json
 from hwopt.report import markdown
-from hwopt.search.files import STUDY_FILE
 from hwopt.search.recipe import make_search
+from hwopt.search.results import StudyResults, Trial
 from hwopt.search.study import Study
 from hwopt.search.workers.processes import Outcome, Processes, Task
 
@@ -51,6 +51,7 @@ RECIPE: dict[str, Any] = {
     "threads": 1,
     "trials": 0,
     "runs": 20,
+    "comparison_runs": 20,
     "check_samples": 20,
     "peers": [],
     "seed": SEED,
@@ -96,7 +97,7 @@ class Breaking(Processes):
 
 def search() -> None:
     """Run the study, or what is left of it."""
-    Study(*make_search(RECIPE), FOLDER, workers=Breaking()).run()
+    Study(make_search(RECIPE), FOLDER, workers=Breaking()).run()
 
 
 def search_killed_often() -> int:
@@ -122,7 +123,7 @@ def search_killed_often() -> int:
 def run() -> dict[str, Any]:
     """Search, and account for every trial."""
     killed = search_killed_often()
-    trials = read_json(FOLDER / STUDY_FILE)["trials"]
+    trials = StudyResults.of(FOLDER).trials
     accounts = Counter(account(trial) for trial in trials)
     return {
         "trials": len(trials),
@@ -131,17 +132,17 @@ def run() -> dict[str, Any]:
     }
 
 
-def account(trial: dict[str, Any]) -> str:
+def account(trial: Trial) -> str:
     """Return what became of a trial, and by whose fault; ``unexplained`` must not be."""
-    how = injected(trial["name"]) if "name" in trial else None
-    reason = trial.get("reason", "")
-    if trial["state"] == "measured" and how is None:
+    how = injected(trial.name) if trial.name else None
+    reason = trial.reason or ""
+    if trial.state == "measured" and how is None:
         return "measured"
-    if trial.get("repeats") is not None:
+    if trial.repeats is not None:
         return REPEATED
-    if trial["state"] == "failed" and how and BREAKS[how][1] in reason:
+    if trial.state == "failed" and how and BREAKS[how][1] in reason:
         return f"{how}, as injected"
-    return f"unexplained: {trial['state']}, {reason}"
+    return f"unexplained: {trial.state}, {reason}"
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:

@@ -23,14 +23,13 @@ import hwopt
 from benchmarks.records import Records, kept_graph, measured_on
 from hwopt import data, peers, train
 from hwopt.compiler import measure
-from hwopt.files import read_json
 from hwopt.report import markdown
 from hwopt.report.plots import png
 from hwopt.report.study_plots import front_plot
 from hwopt.report.study_view import complete
-from hwopt.search.files import STUDY_FILE
 from hwopt.search.in_peers import CALIBRATION, calibration
 from hwopt.search.recipe import make_search
+from hwopt.search.results import StudyResults
 from hwopt.search.study import Study
 
 TRIALS, SEED, THREADS, RUNS = 20, 0, 1, 1000
@@ -115,15 +114,13 @@ def in_peer(
 
 def run() -> dict[str, Any]:
     """Measure everything in one run; test what peers make."""
-    document = read_json(FOLDER / STUDY_FILE)
+    study = StudyResults.of(FOLDER)
     test = data.load("fashion-mnist").test
-    baseline = document["baseline"]
-    accuracies = {"hwopt, dense": baseline["test_accuracy"]}
+    accuracies = {"hwopt, dense": study.baseline.test_accuracy}
     artifacts = {"hwopt, dense": hwopt.load(FOLDER / "artifacts" / "dense")}
-    for number in document["front"]:
-        trial = document["trials"][number]
-        accuracies[f"hwopt, trial {number}"] = trial["test_accuracy"]
-        artifacts[f"hwopt, trial {number}"] = hwopt.load(FOLDER / trial["artifact"])
+    for trial in study.front:
+        accuracies[f"hwopt, trial {trial.number}"] = trial.test_accuracy
+        artifacts[f"hwopt, trial {trial.number}"] = study.artifact(trial.number)
     calls: dict[str, Any] = {
         name: one.call(*one.random_inputs()) for name, one in artifacts.items()
     }
@@ -139,7 +136,7 @@ def run() -> dict[str, Any]:
     entries = {
         name: {"accuracy": accuracies[name], "latency": latencies[name].to_json()} for name in calls
     }
-    passes = {f"hwopt, trial {n}": document["trials"][n]["passes"] for n in document["front"]}
+    passes = {f"hwopt, trial {trial.number}": trial.passes for trial in study.front}
     return {"entries": entries, "passes": passes}
 
 
@@ -222,7 +219,7 @@ def main() -> None:
         Records("search_front").run(KEY, run)
         return
     report = functools.partial(print, flush=True)
-    Study(*make_search(RECIPE), FOLDER, report=lambda _, doing: report(doing)).run()
+    Study(make_search(RECIPE), FOLDER, report=lambda _, doing: report(doing)).run()
     for ratio in RATIOS:
         torch_pruned(ratio)
 

@@ -48,8 +48,9 @@ RECIPE: dict[str, Any] = {
 
 def search(cluster: RayWorkers, workers: int, folder: Path) -> dict[str, Any]:
     """Search from a prepared network on; return what was found, and the time of each phase."""
-    recipe, part = make_search(RECIPE)
-    part = part.model_copy(update={"workers": workers})
+    recipe = make_search(RECIPE)
+    part = recipe.search.model_copy(update={"workers": workers})
+    recipe = recipe.model_copy(update={"search": part})
     began = [(time.monotonic(), "preparing")]
 
     def report(_: object, doing: str) -> None:
@@ -57,12 +58,12 @@ def search(cluster: RayWorkers, workers: int, folder: Path) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as home:
         os.environ["HWOPT_HOME"] = home
-        document = Study(recipe, part, folder, workers=cluster, report=report).run()
+        results = Study(recipe, folder, workers=cluster, report=report).run()
     seconds: Counter[str] = Counter()
     for (start, phase), (end, _) in itertools.pairwise(began):
         seconds[phase] += end - start
-    points = [[trial["accuracy"], trial["ratio"]] for trial in document["trials"]]
-    return {"seconds": dict(seconds), "points": points, "front": document["front"]}
+    points = [[trial.accuracy, trial.ratio] for trial in results.trials]
+    return {"seconds": dict(seconds), "points": points, "front": list(results.on_front)}
 
 
 def run() -> dict[str, Any]:
@@ -71,9 +72,9 @@ def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared"
         prepared.mkdir()
-        recipe, part = make_search(RECIPE)
-        write_search(prepared, recipe, part)
-        outcome = Tasks(Plan(recipe, part, prepared)).prepare()
+        recipe = make_search(RECIPE)
+        write_search(prepared, recipe)
+        outcome = Tasks(Plan(recipe, prepared)).prepare()
         if outcome.reason:
             raise SystemExit(outcome.reason)
         cluster = RayWorkers("local")

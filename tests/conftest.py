@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +15,7 @@ hypothesis.settings.register_profile("hwopt", deadline=None)
 hypothesis.settings.load_profile("hwopt")
 
 GOLDEN = Path(__file__).parent / "golden"
+PLUGIN = Path(__file__).parent / "plugin"
 
 
 def pytest_addoption(parser):
@@ -31,6 +34,27 @@ def _home_of_its_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HWOPT_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture
+def installed_plugin(tmp_path, monkeypatch):
+    """The example package, installed by pip into a folder of its own."""
+    source = tmp_path / "source"
+    subprocess.run(["cp", "-r", PLUGIN, source], check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    subprocess.run([*command, "--target", tmp_path / "site", source], check=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    yield tmp_path / "site"
+    for name in [name for name in sys.modules if name.startswith("hwopt_plugin_example")]:
+        del sys.modules[name]
 
 
 @pytest.fixture

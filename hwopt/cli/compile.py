@@ -23,6 +23,12 @@ from hwopt.errors import HwoptError
     show_default=True,
     help="Run it beside torch, and write nothing that computes something else.",
 )
+@click.option(
+    "--dump",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the graph after every pass, Relax after every phase, and the kernels, as text.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the graph after the passes; compile nothing.")
 @options.json_option
 def command(
@@ -33,16 +39,19 @@ def command(
     trials: int | None,
     output: Path | None,
     check: bool,
+    dump: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Compile a model; the help text stands above."""
     import hwopt
     from hwopt import targets
+    from hwopt.compiler.dump import Dump
     from hwopt.compiler.machines import alone_on
 
     chosen = targets.get(target, threads=threads)
-    graph = given.graph(target)
+    texts = None if dump is None else Dump(dump)
+    graph = given.graph(target, texts)
     if dry_run:
         click.echo(graph.to_text(), nl=False)
         return
@@ -57,6 +66,7 @@ def command(
             output=folder,
             check=check,
             progress=tuning,
+            dump=texts,
         )
     try:
         with alone_on(chosen):

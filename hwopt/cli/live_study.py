@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Report = Callable[[dict[str, Any] | None, str], None]
+    from hwopt.search.results import StudyResults
+
+Report = Callable[["StudyResults | None", str], None]
 
 
 @contextlib.contextmanager
@@ -31,7 +33,7 @@ def live_study() -> Iterator[Report]:
     view = _View()
     with Live(view, console=console, transient=True, refresh_per_second=1) as live:
 
-        def show(study: dict[str, Any] | None, doing: str) -> None:
+        def show(study: StudyResults | None, doing: str) -> None:
             view.change(study, doing)
             live.refresh()
 
@@ -42,17 +44,17 @@ class _View:
     """What is seen now: the time left goes on while nothing else changes."""
 
     def __init__(self) -> None:
-        self._study: dict[str, Any] | None = None
+        self._study: StudyResults | None = None
         self._doing = ""
         #: When there were how many measured trials, at first and lately.
         self._first = self._last = (0.0, 0)
 
-    def change(self, study: dict[str, Any] | None, doing: str) -> None:
+    def change(self, study: StudyResults | None, doing: str) -> None:
         """Show another state of the study."""
         before, self._study, self._doing = self._study, study, doing
         if study is None:
             return
-        now = (time.monotonic(), len(study["hypervolume"]))
+        now = (time.monotonic(), len(study.hypervolume))
         if before is None:
             self._first = self._last = now
         elif now[1] > self._last[1]:
@@ -73,21 +75,16 @@ class _View:
         return Group(summary(self._study, self._doing, left), front_table(self._study))
 
 
-def summary(study: dict[str, Any] | None, doing: str, left: float | None) -> str:
-    """Return the state of a study in a line; before its first trial, what is done alone.
-
-    >>> study = {"trials": [{"state": "failed"}], "hypervolume": [[1, 0.25]],
-    ...     "search": {"trials": 8}}
-    >>> summary(study, "measuring 2", 90)
-    'measuring 2; 1 of 8 measured, 1 failed, 0 stopped early; hypervolume 0.2500; 2 min left'
-    """
+def summary(study: StudyResults | None, doing: str, left: float | None) -> str:
+    """Return the state of a study in a line; before its first trial, what is done alone."""
     if study is None:
         return doing
-    states = [trial["state"] for trial in study["trials"]]
-    measured, grown = len(study["hypervolume"]), study["hypervolume"]
+    states = [trial.state for trial in study.trials]
+    wanted = study.recipe["search"]["trials"]
+    measured, grown = len(study.hypervolume), study.hypervolume
     parts = [
         doing,
-        f"{measured} of {study['search']['trials']} measured, {states.count('failed')} failed, "
+        f"{measured} of {wanted} measured, {states.count('failed')} failed, "
         f"{states.count('stopped')} stopped early",
     ]
     parts += [f"hypervolume {grown[-1][1]:.4f}"] if grown else []
@@ -95,18 +92,15 @@ def summary(study: dict[str, Any] | None, doing: str, left: float | None) -> str
     return "; ".join(parts)
 
 
-def seconds_left(study: dict[str, Any], seconds: float, done_before: int) -> float | None:
+def seconds_left(study: StudyResults, seconds: float, done_before: int) -> float | None:
     """Return how long a study still takes at its pace; None before one trial is measured.
 
     Args:
         study: as it was when its last trial was measured.
         seconds: from when it began, or went on, until then.
         done_before: how many trials were measured when it did.
-
-    >>> seconds_left({"hypervolume": [[1, 0.1], [2, 0.2]], "search": {"trials": 6}}, 60.0, 0)
-    120.0
     """
-    done = len(study["hypervolume"]) - done_before
+    done = len(study.hypervolume) - done_before
     if not done:
         return None
-    return seconds / done * (study["search"]["trials"] - len(study["hypervolume"]))
+    return seconds / done * (study.recipe["search"]["trials"] - len(study.hypervolume))

@@ -15,6 +15,7 @@ from hwopt.cli import inputs, options
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
+    from hwopt.compiler.dump import Dump
     from hwopt.graph import Graph
     from hwopt.passes import Context
 
@@ -78,13 +79,20 @@ class Given(NamedTuple):
     passes: str
     data: str | None
 
-    def graph(self, target: str) -> Graph:
-        """Return the graph after the passes; what they note goes to the standard error."""
+    def graph(self, target: str, dump: Dump | None = None) -> Graph:
+        """Return the graph after the passes; what they note goes to the standard error.
+
+        Args:
+            target: whose vectors passes may ask for.
+            dump: gets the graph before and after every pass.
+        """
         import hwopt
 
         graph = self.making.graph(self.model)
         context = self.making.context(graph, self.data, target)
-        graph = hwopt.apply(graph, self.passes, context)
+        if dump is not None:
+            dump.graph("imported", graph)
+        graph = hwopt.apply(graph, self.passes, context, on_pass=dump.passed if dump else None)
         for name, note in context.notes:
             click.echo(f"{name}: {note}", err=True)
         return graph

@@ -12,7 +12,7 @@ from hwopt.cli import model, options, progress
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
-    from hwopt.job import Recipe
+    from hwopt.job import JobResults, Recipe
 
 
 @click.command("optimize")
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     "--output", type=click.Path(path_type=Path), help="Folder.  [default: runs/NAME of the recipe]"
 )
 @click.option("--resume/--fresh", default=True, help="Go on where a job stopped, or start anew.")
-@click.option("--dry-run", is_flag=True, help="Print the recipe and the passes, compute nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the recipe, with what was left out; compute nothing."
+)
 @options.plugin_option
 @options.json_option
 def command(
@@ -57,16 +59,17 @@ def command(
     chosen = _recipe(recipe, flags)
     folder = output or Path("runs") / (recipe.stem if recipe else _folder_name(chosen.model))
     if dry_run:
-        options.print_json({"output": str(folder), **chosen.model_dump(mode="json")})
+        click.echo(f"into {folder}:", err=True)
+        options.print_json(chosen.model_dump(mode="json"))
         return
     results = _run(chosen, folder, resume)
     if as_json:
-        options.print_json(results)
+        options.print_json(results.to_json())
     else:
         _print(results, folder)
 
 
-def _run(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
+def _run(recipe: Recipe, folder: Path, resume: bool) -> JobResults:
     from hwopt.job import Job
     from hwopt.report import write_report
 
@@ -85,7 +88,7 @@ def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
         recipe = load_recipe(path)
         for key in ("train", "fine_tune"):
             if changes.get(key) and getattr(recipe, key):
-                written = getattr(recipe, key).model_dump(mode="json", exclude_unset=True)
+                written = getattr(recipe, key).model_dump(mode="json")
                 changes[key] = {**written, **changes[key]}
         return changed_recipe(recipe, **changes)
     for key in ("model", "data"):
@@ -128,10 +131,10 @@ def _folder_name(model: str) -> str:
     return Path(model).stem if is_file else model.replace(":", "-")
 
 
-def _print(results: dict[str, Any], folder: Path) -> None:
+def _print(results: JobResults, folder: Path) -> None:
     from hwopt.report import print_table, rich_table
 
-    for note in results["notes"]:
+    for note in results.notes:
         click.echo(f"note: {note}", err=True)
     print_table(rich_table(results))
     click.echo(f"report: {folder / 'report.html'}; artefacts: {folder / 'artifacts'}", err=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from hwopt import plugins
+
 #: What torch, numpy and TVM all take.
 SEED = click.IntRange(0, 2**31 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -35,12 +37,38 @@ plugin_option = click.option(
 )
 
 
-def load_plugins(plugins: tuple[Path, ...]) -> None:
+class Installed(click.ParamType):
+    """A name of a group of entry points, which are looked up when they are needed.
+
+    Args:
+        group: of ``hwopt.plugins``.
+    """
+
+    name = "NAME"
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+
+    def get_metavar(self, *_: Any) -> str:
+        """Return all names, for the help."""
+        return f"[{'|'.join(plugins.names(self._group))}]"
+
+    def convert(self, value: Any, *_: Any) -> str:
+        """Return the name.
+
+        Raises:
+            HwoptError: if there is none such.
+        """
+        plugins.where(self._group, value)
+        return str(value)
+
+
+def load_plugins(files: tuple[Path, ...]) -> None:
     """Register the passes of the files given with ``--plugin``."""
     from hwopt import passes
 
-    for plugin in plugins:
-        passes.load_file(plugin)
+    for file in files:
+        passes.load_file(file)
 
 
 def print_json(value: Any) -> None:

@@ -87,7 +87,7 @@ def apply_passes(
     if as_json:
         options.print_json(
             {
-                "notes": [f"{applied}: {note}" for applied, note in context.notes],
+                "notes": context.remarks(),
                 "macs": [graph.macs(), result.macs()],
                 "parameters": [graph.num_parameters(), result.num_parameters()],
             }

@@ -48,8 +48,8 @@ def command(
     hwopt pick runs/search --latency 0.2ms --output fast.artifact
     hwopt pick runs/search --accuracy 0.91
     """
-    from hwopt.report.study_texts import changes
-    from hwopt.search.pick import copy_artifact, pick
+    from hwopt.search.choose import copy_artifact, pick
+    from hwopt.search.table import changes
 
     if (latency is None) == (accuracy is None):
         raise HwoptError("give either --latency or --accuracy")
@@ -57,13 +57,11 @@ def command(
     if output is not None:
         copy_artifact(folder, trial, output)
     if as_json:
-        options.print_json(trial)
+        options.print_json(trial.to_json())
         return
-    where = output or folder / trial["artifact"]
-    tested = trial.get("test_accuracy")
+    where = output or folder / str(trial.artifact)
+    tested = trial.test_accuracy
     test = f" ({100 * tested:.2f} % on the test set)" if tested is not None else ""
-    click.echo(
-        f"{where}: {100 * trial['accuracy']:.2f} %{test}, {trial['latency']['median_ms']:.3f} ms"
-    )
+    click.echo(f"{where}: {100 * (trial.accuracy or 0.0):.2f} %{test}, {trial.median_ms:.3f} ms")
     click.echo(f"changes: {changes(trial)}")
-    click.echo(f"again: {trial['command']}")
+    click.echo(f"again: {trial.command}")

@@ -25,13 +25,10 @@ def command(
     as_json: bool,
 ) -> None:
     """Predict a latency; the help text stands above."""
-    from hwopt import targets
-    from hwopt.prediction.predictor import Predictor
-    from hwopt.targets.latency_table import LatencyTable
+    import hwopt
 
-    predictor = Predictor(LatencyTable(targets.get(target, threads=threads)))
     graph = given.graph(target)
-    prediction = predictor(graph)
+    prediction = hwopt.predict(graph, target, threads=threads)
     if as_json:
         options.print_json(dataclasses.asdict(prediction))
     else:

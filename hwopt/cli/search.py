@@ -9,10 +9,11 @@ import click
 
 from hwopt.cli import options
 from hwopt.errors import HwoptError
+from hwopt.plugins import SAMPLERS
 
 if TYPE_CHECKING:
-    from hwopt.job import Recipe
-    from hwopt.search.recipe import Search
+    from hwopt.search.recipe import SearchRecipe
+    from hwopt.search.results import StudyResults
 
 
 @click.command("search")
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["guided", "tpe", "nsga2", "gp", "random"]),
+    type=options.Installed(SAMPLERS),
     help="Who suggests them.  [default: the recipe's]",
 )
 @click.option("--workers", type=click.IntRange(1), help="Candidates trained at the same time.")
@@ -60,36 +61,35 @@ def command(
     hwopt pick runs/search --accuracy 0.91
     """
     options.load_plugins(plugins)
-    chosen, search = _changed(recipe, flags)
+    chosen = _changed(recipe, flags)
     folder = output or Path("runs") / ("candidate" if evaluate else recipe.stem)
     if evaluate is not None:
         given = {"--ray": ray, "--trials": flags["trials"], "--sampler": flags["sampler"]}
         for name, value in given.items():
             if value is not None:
                 raise HwoptError(f"{name} is of a search, not of --evaluate: leave it out")
-        _evaluate(chosen, search, evaluate, folder, not resume, plugins, as_json)
+        _evaluate(chosen, evaluate, folder, not resume, plugins, as_json)
         return
-    document = _run(chosen, search, folder, ray, resume, plugins)
+    results = _run(chosen, folder, ray, resume, plugins)
     if as_json:
-        options.print_json(document)
+        options.print_json(results.to_json())
         return
     from hwopt.report import print_table
     from hwopt.report.study_table import front_table
 
-    for note in document["notes"]:
+    for note in results.notes:
         click.echo(f"note: {note}", err=True)
-    print_table(front_table(document))
+    print_table(front_table(results))
     click.echo(f"report: {folder / 'report.html'}", err=True)
 
 
 def _run(
-    recipe: Recipe,
-    search: Search,
+    recipe: SearchRecipe,
     folder: Path,
     ray: str | None,
     resume: bool,
     plugins: tuple[Path, ...],
-) -> dict[str, Any]:
+) -> StudyResults:
     from hwopt.cli.live_study import live_study
     from hwopt.report.study_page import write_study_report
     from hwopt.search.study import Study
@@ -100,15 +100,13 @@ def _run(
 
         workers = RayWorkers(ray)
     with live_study() as report:
-        study = Study(
-            recipe, search, folder, workers=workers, plugins=plugins, report=report, fresh=fresh
-        )
-        document = study.run()
-    write_study_report(document, folder)
-    return document
+        study = Study(recipe, folder, workers=workers, plugins=plugins, report=report, fresh=fresh)
+        results = study.run()
+    write_study_report(results, folder)
+    return results
 
 
-def _changed(path: Path, flags: dict[str, Any]) -> tuple[Recipe, Search]:
+def _changed(path: Path, flags: dict[str, Any]) -> SearchRecipe:
     """Return the recipe of a file with the values that flags set."""
     from hwopt.job.read_recipe import read_document
     from hwopt.search.recipe import make_search
@@ -125,8 +123,7 @@ def _changed(path: Path, flags: dict[str, Any]) -> tuple[Recipe, Search]:
 
 
 def _evaluate(
-    recipe: Recipe,
-    search: Search,
+    recipe: SearchRecipe,
     passes: str,
     folder: Path,
     fresh: bool,
@@ -136,7 +133,7 @@ def _evaluate(
     """Train and measure one candidate, by the steps of a study."""
     from hwopt.search.evaluate import evaluate
 
-    found = evaluate(recipe, search, passes, folder, plugins, fresh)
+    found = evaluate(recipe, passes, folder, plugins, fresh)
     if as_json:
         options.print_json(found)
         return

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hwopt.compiler.artifact import Artifact
+from hwopt.compiler.dump import Dump
 from hwopt.compiler.loading import load
 from hwopt.compiler.manifest import (
     CONSTANTS_FILE,
@@ -48,6 +49,7 @@ def compile(
     seed: int = 0,
     check: bool = True,
     progress: Progress | None = None,
+    dump: str | Path | Dump | None = None,
 ) -> Artifact:
     """Compile a model for a target and return the loaded artefact.
 
@@ -65,6 +67,8 @@ def compile(
         check: run the artefact beside torch, and write none that computes something else. Where
             nothing within reach can run it, the manifest says so.
         progress: called with (kernels done, kernels in all, name, best time in us).
+        dump: a folder for what the model is on its way, as text: the graph after every pass, Relax
+            after every phase of the compiler, kernels with their schedules.
 
     Raises:
         HwoptError: if the model cannot be imported or compiled, what was compiled computes
@@ -90,9 +94,10 @@ def compile(
     if chosen.runner == "local" and not supports(chosen.isa):
         message = f"this machine has no {chosen.isa}, which target {chosen.name} needs"
         raise HwoptError(f"{message}: compile on one that has it, or for another target")
-    prepared = prepare(model_or_graph, example_inputs)
-    graph = prepared.graph
-    built = build(prepared.lowered(), chosen, trials=trials, seed=seed, progress=progress)
+    texts = Dump(dump) if isinstance(dump, str | Path) else dump
+    prepared = prepare(model_or_graph, example_inputs, texts)
+    graph, lowered = prepared.graph, prepared.lowered()
+    built = build(lowered, chosen, trials=trials, seed=seed, progress=progress, dump=texts)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-"))
     with atomic_folder(folder, MANIFEST_FILE) as temporary:
         shutil.copyfile(built.library, temporary / LIBRARY_FILE)

@@ -15,6 +15,7 @@ from tvm import relax, tirx
 
 from hwopt.compiler import legalize
 from hwopt.compiler.binary_layers import binary_layers
+from hwopt.compiler.dump import Dump
 from hwopt.compiler.footprint import Footprint
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.compiler.merge_kernels import merge_kernels
@@ -44,6 +45,7 @@ def build(
     trials: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    dump: Dump | None = None,
 ) -> BuildResult:
     """Compile a Relax module for ``target``.
 
@@ -54,6 +56,7 @@ def build(
             number to the tuner.
         seed: For the search of kernels that no template covers.
         progress: Called as ``progress(done, total, kernel_name, best_us)``.
+        dump: Gets the module after every phase.
 
     Raises:
         HwoptError: if TVM cannot generate code for the target, the model does not fit into its
@@ -65,7 +68,7 @@ def build(
         choose = functools.partial(
             tuner.choose, target=target, trials=trials, seed=seed, database=database
         )
-        mod = to_kernels(mod, target, functools.partial(tuner.fastest, choose=choose))
+        mod = to_kernels(mod, target, functools.partial(tuner.fastest, choose=choose), dump)
         # 4. One function that calls the kernels: what it takes of memory is known from here on.
         model = follow(mod)
         footprint = Footprint.of(model.plan)
@@ -80,6 +83,8 @@ def build(
         choices = choose(kernels, progress=progress)
         functions = {name: choice.func for name, choice in choices.items()}
         functions |= model.functions()
+        if dump is not None:
+            dump.kernels("phase-5-schedules", functions)
         library = build_library(functions, target, database.folder / LIBRARIES)
     calls = collections.Counter(call.kernel for call in model.plan.calls)
     reports = tuple(
@@ -110,7 +115,10 @@ def _one_sentence() -> Iterator[None]:
 
 
 def to_kernels(
-    mod: tvm.IRModule, target: Target, fastest: templates.Fastest = templates.first
+    mod: tvm.IRModule,
+    target: Target,
+    fastest: templates.Fastest = templates.first,
+    dump: Dump | None = None,
 ) -> tvm.IRModule:
     """Turn operators into kernels: functions of plain loops without a schedule.
 
@@ -118,7 +126,10 @@ def to_kernels(
         mod: operators and constants.
         target: the device.
         fastest: chooses where one operator can become one of several kernels.
+        dump: gets the module after every phase.
     """
+    written = dump.module if dump is not None else _unwritten
+    written("lowered", mod)
     with tvm_build.tvm_target(target), tvm_build.pass_context():
         # 1. Simplify: one name a value, nothing that nobody reads.
         mod = _run(
@@ -126,9 +137,11 @@ def to_kernels(
             relax.transform.CanonicalizeBindings(),
             relax.transform.DeadCodeElimination(),
         )
+        written("phase-1-simplified", mod)
         # 2. Binary layers: products of signs become kernels on bits.
         if "relax.greater_equal" in _operators(mod):
             mod = binary_layers(mod, target)
+            written("phase-2-binary-layers", mod)
         # 3. Kernels: operators become loops (those of the templates with packed weights), and
         #    chains of them become one function each.
         mod = _run(
@@ -144,7 +157,13 @@ def to_kernels(
             relax.transform.FuseTIR(),
             relax.transform.DeadCodeElimination(),
         )
-        return merge_kernels(mod, target)
+        mod = merge_kernels(mod, target)
+        written("phase-3-kernels", mod)
+        return mod
+
+
+def _unwritten(name: str, mod: tvm.IRModule) -> None:
+    """Write nothing: nobody asked for it."""
 
 
 def unscheduled(mod: tvm.IRModule) -> dict[str, tirx.PrimFunc]:

@@ -17,6 +17,8 @@ from hwopt.passes import apply
 if TYPE_CHECKING:
     import tvm
 
+    from hwopt.compiler.dump import Dump
+
 #: It changes no output.
 PREPARATION = "fold-constants,fold-batch-norm,fold-affine,eliminate-dead-code{keep_dropout=false}"
 
@@ -56,6 +58,7 @@ class Prepared:
 def prepare(
     model_or_graph: torch.nn.Module | Graph,
     example_inputs: torch.Tensor | Sequence[Any] | Mapping[str, Any] | None,
+    dump: Dump | None = None,
 ) -> Prepared:
     """Import a model and simplify it.
 
@@ -63,6 +66,7 @@ def prepare(
         model_or_graph: a torch module or a graph.
         example_inputs: needed for a module, as ``import_model`` takes them. For a graph they set
             the batch size, which is 1 without them; in order, or by name.
+        dump: gets the graph before and after every pass.
 
     Raises:
         HwoptError: if the model cannot be imported, or the inputs are not its.
@@ -74,7 +78,9 @@ def prepare(
     else:
         graph = import_model(model_or_graph, example_inputs)
         examples = example_tensors(model_or_graph, example_inputs)
-    graph = apply(graph, PREPARATION)
+    if dump is not None:
+        dump.graph("given", graph)
+    graph = apply(graph, PREPARATION, on_pass=dump.passed if dump else None)
     inputs = _inputs(graph, examples)
     return Prepared(graph, inputs, _batch(graph, inputs))
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from hwopt import peers
 
 if TYPE_CHECKING:
-    from hwopt.job.recipe import Recipe
+    from hwopt.job.recipe import Common
     from hwopt.targets import Target
 
 
-def measurable(recipe: Recipe, target: Target) -> list[str]:
+def measurable(recipe: Common, target: Target) -> list[str]:
     """Return the peers that are installed; they run on this machine only."""
     asked = recipe.peers if target.runner == "local" else ()
     return [peer for peer in asked if peers.available(peer)]
 
 
-def missing(recipe: Recipe, target: Target) -> list[str]:
+def missing(recipe: Common, target: Target) -> list[str]:
     """Say which peers are not measured, and why."""
     if target.runner != "local" and recipe.peers:
         return [f"peers were not measured: they run on this machine, not on {target.name}"]

@@ -12,16 +12,19 @@ from hwopt import data, peers, targets, train
 from hwopt.compiler import InTurns, load, measure, record_figures
 from hwopt.compiler import compile as compile_model
 from hwopt.compiler.machines import alone_on, release_boards
+from hwopt.documents import TargetFacts
 from hwopt.errors import HwoptError
-from hwopt.files import RESULTS_FILE, write_json
+from hwopt.files import RESULTS_FILE
 from hwopt.graph import Graph
 from hwopt.graph.fingerprint import fingerprint
 from hwopt.job import asked_peers
 from hwopt.job.check import check
-from hwopt.job.compression import Compression
+from hwopt.job.compare import compare, routed_notes, sparse_notes
 from hwopt.job.recipe import Recipe, Variant
-from hwopt.job.results import MEASURED, compare, routed_notes, sparse_notes
-from hwopt.job.terms import make_terms
+from hwopt.job.results import MEASURED, JobResults
+from hwopt.job.steps import GraphStep, Network, do
+from hwopt.job.trainer import Trainer
+from hwopt.job.variants import Variants
 from hwopt.job.workspace import Workspace, start_fresh
 from hwopt.models.source import load_graph, source_kind
 from hwopt.passes.routing import is_routed
@@ -32,6 +35,7 @@ from hwopt.version import __version__
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact
     from hwopt.data import DataSet
+    from hwopt.passes import Context
     from hwopt.targets.progress import Progress
 
 
@@ -64,12 +68,13 @@ class Job:
         self.tuning = tuning
         self.target = targets.get(recipe.target, threads=recipe.threads)
         self.data = data_set or load_data(recipe)
-        self.compression = Compression(
+        self.trainer = Trainer(
             recipe, self.work, self.data, self.target, tuning, bars, training_threads
         )
+        self.variants = Variants(self.trainer)
 
-    def run(self, fresh: bool = False) -> dict[str, Any]:
-        """Do what is not done yet, write ``results.json`` and return its content.
+    def run(self, fresh: bool = False) -> JobResults:
+        """Do what is not done yet, write ``results.json`` and return it.
 
         Args:
             fresh: forget what an earlier job left in the folder.
@@ -84,35 +89,36 @@ class Job:
         with self.work.alone():
             return self._run()
 
-    def _run(self) -> dict[str, Any]:
-        base, base_key = self.trained()
+    def _run(self) -> JobResults:
+        base = self.trained()
         variants, keys = {}, {}
         for name, variant in self.recipe.variants.items():
-            variants[name], keys[name] = self.variant(name, variant, base, base_key)
+            variants[name], keys[name] = self.variant(name, variant, base)
         beside = asked_peers.measurable(self.recipe, self.target)
         depends_on = [keys, beside, self.recipe.runs, "failures"]
         measured, _ = self.work.step("measure", depends_on, self.measured)
-        table = compare(variants, measured["latencies"], self.recipe)
+        table = compare(variants, measured["latencies"], self.recipe.baseline)
         for name, facts in table.items():
-            figures = {key: facts[key] for key in MEASURED}
+            figures = facts.model_dump(mode="json", include=MEASURED)
             record_figures(self.work.path("artifacts", name), figures)
-        results = {
-            "hwopt": __version__,
-            "recipe": self.recipe.model_dump(mode="json"),
-            "target": {"name": self.target.name, "cpu": self.target.cpu, "isa": self.target.isa},
-            "threads": self.target.threads,
-            "data": self.data.name,
-            "baseline": self.recipe.baseline,
-            "notes": [
+        target = self.target
+        results = JobResults(
+            hwopt=__version__,
+            recipe=self.recipe.model_dump(mode="json"),
+            target=TargetFacts(name=target.name, cpu=target.cpu, isa=target.isa),
+            threads=target.threads,
+            data=self.data.name,
+            baseline=self.recipe.baseline,
+            notes=(
                 *self.notes(),
                 *measured["failures"],
                 *sparse_notes(table),
                 *routed_notes(table),
-            ],
-            "variants": table,
-        }
-        write_json(self.work.path(RESULTS_FILE), results)
-        return results
+            ),
+            variants=table,
+        )
+        results.write(self.work.path(RESULTS_FILE))
+        return results.in_folder(self.work.folder)
 
     def notes(self) -> list[str]:
         """Return what the reader of the results must be told."""
@@ -123,19 +129,24 @@ class Job:
 
     # -- the steps -------------------------------------------------------------------------
 
-    def trained(self) -> tuple[Graph, str]:
-        """Return the model's graph after training, if the recipe asks for it."""
-        recipe = self.recipe
+    def trained(self) -> Network:
+        """Return the model after training, if the recipe asks for it."""
+        training = self.recipe.train
         folder = self.work.path("graphs", "base")
         graph = self.imported
-        depends_on = [__version__, fingerprint(graph), self.data.fingerprint(), recipe.seed]
+        depends_on = [__version__, fingerprint(graph), self.data.fingerprint(), self.recipe.seed]
         _, key = self.work.step("import", depends_on, lambda: graph.save(folder), makes=folder)
-        self.compression.check(graph, key)
-        if recipe.train is None:
-            return Graph.load(folder), key
-        terms = make_terms(recipe.train, graph, self.compression.samples)
-        trained = self.work.path("graphs", "train")
-        return self.compression.fit("train", Graph.load(folder), recipe.train, key, terms, trained)
+        self.variants.check(graph, key)
+        network = Network(Graph.load(folder), key)
+        if training is None:
+            return network
+
+        def fit(graph: Graph, scratch: Path) -> tuple[Graph, list[str]]:
+            terms = self.trainer.terms(training, graph)
+            return self.trainer.fit(graph, training, terms, scratch), []
+
+        step = GraphStep("train", [training.model_dump(), self.trainer.samples], fit)
+        return do(self.work, "train", step, network, self.work.path("graphs", "train"))[0]
 
     @functools.cached_property
     def imported(self) -> Graph:
@@ -165,11 +176,9 @@ class Job:
             )
         return graph
 
-    def variant(
-        self, name: str, variant: Variant, base: Graph, base_key: str
-    ) -> tuple[dict[str, Any], str]:
+    def variant(self, name: str, variant: Variant, base: Network) -> tuple[dict[str, Any], str]:
         """Return the facts of one variant: passes, fine-tuning, compiling, checking."""
-        facts, graph, key = self.compression.variant(name, variant, base, base_key)
+        (graph, key), notes = self.variants.make(name, variant, base)
         accuracy, _ = self.work.step(f"{name}.accuracy", key, lambda: self._accuracy(graph))
         compiled, key = self.work.step(
             f"{name}.compile",
@@ -180,8 +189,25 @@ class Job:
         checked, _ = self.work.step(
             f"{name}.check", [key, self.recipe.check_samples], lambda: self._check(name, graph)
         )
-        result = {"passes": variant.passes, **facts, **accuracy, **compiled, "check": checked}
-        return result, key
+        made = {"passes": variant.passes, "notes": notes}
+        return {**made, **accuracy, **compiled, "check": checked}, key
+
+    def compressed(self, name: str, variant: Variant, base: Network) -> tuple[Network, list[str]]:
+        """Return a variant of a network before it is compiled, and what its passes said."""
+        return self.variants.make(name, variant, base)
+
+    def context(self) -> Context:
+        """Return what passes may ask for in this job."""
+        return self.trainer.context()
+
+    def kept(self, name: str) -> Graph:
+        """Return the graph of a variant that was made."""
+        return Graph.load(self.work.path("graphs", name))
+
+    @property
+    def threads(self) -> int:
+        """Threads of training."""
+        return self.trainer.threads
 
     def _accuracy(self, graph: Graph) -> dict[str, Any]:
         with set_threads(targets.threads_here(self.target)):

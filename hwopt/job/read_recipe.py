@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from hwopt.errors import HwoptError, first_line, unknown_name
 from hwopt.job.check_recipe import check_recipe
-from hwopt.job.recipe import (
-    Alignment,
-    Binary,
-    Budget,
-    Constraints,
-    Distillation,
-    Penalty,
-    Recipe,
-    Routing,
-    Training,
-    Variant,
-)
+from hwopt.job.recipe import Recipe
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -90,7 +80,7 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         recipe = Recipe.model_validate(document)
     except ValidationError as error:
-        raise HwoptError(f"{where}: {sentence(error)}") from None
+        raise HwoptError(f"{where}: {sentence(error, Recipe)}") from None
     check_recipe(recipe, where)
     return recipe
 
@@ -98,48 +88,46 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
 def changed_recipe(recipe: Recipe, **changes: Any) -> Recipe:
     """Return a recipe with other values of keys, checked again.
 
-    Only what was set is written out for it: that a key was left out has a meaning, too.
-
     Raises:
         HwoptError: as :func:`make_recipe`.
     """
-    return make_recipe(recipe.model_dump(mode="json", exclude_unset=True) | changes)
+    return make_recipe(recipe.model_dump(mode="json") | changes)
 
 
-def sentence(error: ValidationError, keys: dict[str, list[str]] | None = None) -> str:
+def sentence(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first problem as a sentence; a misspelt key is why another one is missing.
 
     Args:
         error: of a recipe, or of a part of one ...
-        keys: ... that has these, and parts with theirs, by name; its own by an empty one.
+        model: ... whose keys these are.
     """
     problems = error.errors()
     first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     *path, last = first["loc"]
     if first["type"] == "extra_forbidden":
-        part = next((str(one) for one in path if isinstance(one, str)), "")
-        fields = keys[part] if keys else _fields(path)
         place = f" in {'.'.join(map(str, path))}" if path else ""
+        fields = list(_part(model, path).model_fields)
         return f"{unknown_name('key', str(last), fields)}{place}"
     key = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":
         return f"the key {key!r} is missing"
+    if first["type"] == "value_error":
+        return f"{key}: {first['ctx']['error']}"
     return f"{key}: {first['msg']}, not {first['input']!r}"
 
 
-def _fields(path: list[int | str]) -> list[str]:
-    """Return the keys that there are at a place of a recipe."""
-    parts: dict[str, type[BaseModel]] = {
-        "constraints": Constraints,
-        "penalty": Penalty,
-        "distill": Distillation,
-        "align": Alignment,
-        "binary": Binary,
-        "budget": Budget,
-        "route": Routing,
-    }
-    if not path:
-        return list(Recipe.model_fields)
-    if path[0] == "variants":
-        return list(Variant.model_fields if len(path) == 2 else parts[str(path[-1])].model_fields)
-    return list(parts.get(str(path[-1]), Training).model_fields)
+def _part(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """Return the model of a part of a recipe; names and numbers of entries are passed over."""
+    for name in path:
+        field = model.model_fields.get(str(name))
+        if field is not None:
+            model = next(_models(field.annotation), model)
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in the type of a key, such as ``dict[str, Variant]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

@@ -1,126 +1,51 @@
-"""What ``hwopt optimize`` is to do."""
+"""What ``hwopt optimize`` is to do, and what it has in common with ``hwopt search``."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
-from hwopt import passes
+from hwopt import passes, plugins
+from hwopt.job.keys import (
+    Alignment,
+    Binary,
+    Budget,
+    Constraints,
+    Distillation,
+    Penalty,
+    Routing,
+    Strict,
+    TrainingKey,
+    VariantKey,
+    one_of,
+)
+from hwopt.train import augment, schedules
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Penalty(_Strict):
-    """Arguments of ``hwopt.train.L1Penalty``; ``channels`` penalises channels, not weights."""
-
-    strength: float = Field(ge=0)
-    form: Literal["cumulative", "proximal"] = "cumulative"
-    grows: Literal["step", "epoch"] = "step"
-    channels: bool = False
-
-
-class Constraints(_Strict):
-    """What ``hwopt.train.Constrained`` keeps to: levels of those that are given."""
-
-    entropy_floor: float | None = Field(default=None, ge=0)
-    class_marginal: float | None = Field(default=None, ge=0)
-    hard_examples: float | None = Field(default=None, ge=0)
-    input_gradient: float | None = Field(default=None, ge=0)
-    sharpness: float | None = Field(default=None, ge=0)
-    strength: float = Field(default=1.0, gt=0)
+#: The name of one that is installed.
+Optimizer = Annotated[str, one_of("optimizer", lambda: plugins.names(plugins.OPTIMIZERS))]
 
 
-class Distillation(_Strict):
-    """Arguments of ``hwopt.train.SelfDistillation``; the teacher is the network before passes.
-
-    With the form ``blocks`` they are those of ``hwopt.train.BlockDistillation``.
-    """
-
-    form: Literal["cross-correlation", "cosine", "kl", "mse", "blocks"] = "cross-correlation"
-    share: float = Field(default=0.5, ge=0, le=1)
-    layer: str | None = None
-
-
-class Alignment(_Strict):
-    """Arguments of ``hwopt.train.Alignment``; the reference is the network before passes."""
-
-    form: Literal["cosine", "frobenius"] = "cosine"
-    strength: float = Field(default=1.0, ge=0)
-    surviving: bool = False
-
-
-class Binary(_Strict):
-    """How the weights of binary layers become +1 and -1; ``binarize`` must make the layers.
-
-    ``bnew`` is ``hwopt.train.BinaryPull``, which takes ``growth`` and ``frozen``; the others are
-    its baselines. Before it come ``first_epochs`` with binary activations and real weights. The
-    paper's growth is 35, in 352,000 steps; the default is meant for a hundredth of them.
-    """
-
-    method: Literal["bnew", "straight-through", "tanh-annealing", "bop"] = "bnew"
-    first_epochs: PositiveInt = 5
-    growth: float = Field(default=4.0, gt=0)
-    frozen: PositiveInt = 1
-
-
-class Budget(_Strict):
-    """Arguments of ``hwopt.allocation.latency_budget.LatencyBudget``.
-
-    Either ``ms`` or a ``share`` of the latency of the network after ``passes``.
-    """
-
-    ms: float | None = Field(default=None, gt=0)
-    share: float | None = Field(default=None, gt=0)
-    every: PositiveInt = 1
-    settled: float = Field(default=0.4, gt=0, lt=1)
-    widths: int = Field(default=8, ge=2)
-    multiple: PositiveInt = 1
-    minimum: PositiveInt = 1
-
-
-class Routing(_Strict):
-    """What the pass ``route`` makes of a variant, which then answers easy inputs only.
-
-    Options of the pass, and of ``hwopt.routing.hybrid.fit_routed``. ``expert`` is a variant that
-    comes before, or the folder of a graph or an artefact. The threshold is chosen on the validation
-    split for one wish: a least ``coverage`` (0.7 if there is no wish), a least ``accuracy``, or a
-    most expected latency ``mean_ms``.
-    """
-
-    expert: str = ""
-    cut: str = ""
-    router: Literal["learned", "entropy", "doubt"] = "learned"
-    width: PositiveInt = 48
-    strength: float = Field(default=1.0, ge=0)
-    only_router: bool = False
-    coverage: float | None = Field(default=None, ge=0, le=1)
-    accuracy: float | None = Field(default=None, ge=0, le=1)
-    mean_ms: float | None = Field(default=None, gt=0)
-
-    def wish(self) -> dict[str, float]:
-        """Return the wishes for the threshold by name; there must be one."""
-        found = self.model_dump(include={"coverage", "accuracy", "mean_ms"}, exclude_none=True)
-        return found or {"coverage": 0.7}
-
-
-class Training(_Strict):
-    """Arguments of ``hwopt.train.fit``; see there."""
+class Training(Strict):
+    """Arguments of ``hwopt.train.fit``, see there, and terms of its objective."""
 
     epochs: PositiveInt = 7
     batch_size: PositiveInt = 128
     learning_rate: float = Field(default=0.2, gt=0)
-    optimizer: Literal["sgd", "adamw", "alig", "alig-plus", "borat", "vcsg"] = "sgd"
-    optimizer_options: dict[str, int | float] = {}
-    schedule: Literal["one-cycle", "cosine", "linear", "constant"] = "one-cycle"
+    optimizer: Optimizer = "sgd"
+    optimizer_options: dict[str, int | float] = Field(default_factory=dict)
+    schedule: Annotated[str, one_of("schedule", lambda: schedules.NAMES)] = "one-cycle"
     weight_decay: float = Field(default=5e-4, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    augment: Literal["flip", "shift", "shift-flip"] | None = None
+    augment: Annotated[str, one_of("augmentation", lambda: augment.NAMES)] | None = None
     bfloat16: bool = False
     penalty: Penalty | None = None
     constraints: Constraints | None = None
+
+    @property
+    def keys(self) -> dict[str, TrainingKey]:
+        """Those that are given of the keys that add terms to the objective."""
+        return _given(self, TrainingKey)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of ``fit`` that are not terms of the objective."""
@@ -134,14 +59,14 @@ class FineTuning(Training):
     learning_rate: float = Field(default=0.1, gt=0)
 
 
-class Variant(_Strict):
+class Variant(Strict):
     """One compiled model: the passes that make it, and how it is trained after them.
 
     Attributes:
         passes: text.
         fine_tune: train after passes that change the function.
         rounds: apply the passes bit by bit in so many rounds, with all of ``fine_tune`` after each.
-        growth: how the ratios of the passes grow over the rounds.
+        growth: how the ratios of the passes grow over the rounds; ``uniform`` by default.
         distill: learn from the network before the passes, too.
         align: stay near to its weights.
         binary: train the weights of binary layers to +1 and -1, and freeze them.
@@ -152,12 +77,17 @@ class Variant(_Strict):
     passes: str = ""
     fine_tune: bool = True
     rounds: PositiveInt = 1
-    growth: Literal["uniform", "geometric", "cubic"] = "uniform"
+    growth: Literal["uniform", "geometric", "cubic"] | None = None
     distill: Distillation | None = None
     align: Alignment | None = None
     binary: Binary | None = None
     budget: Budget | None = None
     route: Routing | None = None
+
+    @property
+    def keys(self) -> dict[str, VariantKey]:
+        """Those that are given of the keys that are more than a value, in the order of work."""
+        return _given(self, VariantKey)
 
     @property
     def changes(self) -> bool:
@@ -168,12 +98,12 @@ class Variant(_Strict):
     @property
     def of_training(self) -> list[str]:
         """Its keys that mean nothing without training."""
-        keys = [key for key in ("distill", "align", "binary", "budget") if getattr(self, key)]
+        keys = [name for name, key in self.keys.items() if key.is_of_training]
         return (["rounds"] if self.rounds > 1 else []) + keys
 
 
-class Recipe(_Strict):
-    """The whole job.
+class Common(Strict):
+    """What every recipe says.
 
     Attributes:
         model: zoo name, ``torchvision:NAME``, ``timm:NAME``, ``package.module:callable``,
@@ -184,39 +114,49 @@ class Recipe(_Strict):
         data_fallback: use digits, and say so, if fashion-mnist cannot be had.
         train: how to train the model first; None takes its weights as they are.
         fine_tune: how to train a variant after passes that change the function; None does not.
-        variants: by name; the first is the one that ratios refer to.
         target: name of a target or path of its file.
         threads: threads of kernels, training and peers; None takes the target's.
         trials: most candidates measured for one kernel; None is the tuner's default.
         peers: what to measure beside the artefacts, in the same run.
         check_samples: test samples on which artefact and torch must agree.
-        runs: measured calls of each artefact and peer; where it is given, also of the networks that
-            passes and searches compare.
+        runs: measured calls of each artefact and peer.
+        comparison_runs: measured calls of each network that passes and searches compare; None takes
+            as many as that needs.
         seed: of weights, training and tuning.
     """
 
     model: str
-    model_options: dict[str, int | float | str | bool] = {}
+    model_options: dict[str, int | float | str | bool] = Field(default_factory=dict)
     input_shape: tuple[PositiveInt, ...] | None = None
     data: str
     data_fallback: bool = False
     train: Training | None = None
     fine_tune: FineTuning | None = FineTuning()
-    variants: dict[str, Variant] = Field(default={"dense": Variant()}, min_length=1)
     target: str = "host"
     threads: PositiveInt | None = None
     trials: int | None = Field(default=None, ge=0)
     peers: tuple[str, ...] = ("onnxruntime",)
     check_samples: PositiveInt = 1000
     runs: PositiveInt = 500
+    comparison_runs: PositiveInt | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class Recipe(Common):
+    """The main job.
+
+    Attributes:
+        variants: by name; the first is the one that ratios refer to.
+    """
+
+    variants: dict[str, Variant] = Field(default={"dense": Variant()}, min_length=1)
 
     @property
     def baseline(self) -> str:
         """The variant that ratios refer to."""
         return next(iter(self.variants))
 
-    @property
-    def runs_of_comparisons(self) -> int | None:
-        """Measured calls of networks that are compared; None takes as many as that needs."""
-        return self.runs if "runs" in self.model_fields_set else None
+
+def _given(part: Strict, kind: type[Any]) -> dict[str, Any]:
+    values = {name: getattr(part, name) for name in type(part).model_fields}
+    return {name: value for name, value in values.items() if isinstance(value, kind)}

@@ -1,82 +1,161 @@
-"""The table of a job: every variant beside the baseline and beside the peers."""
+"""``results.json``: what became of every variant of a job, beside the baseline and the peers."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from hwopt.job.recipe import Recipe
+from pydantic import Field, PrivateAttr
+
+from hwopt.compiler.latency import Latency
+from hwopt.compiler.manifest import KernelDescription
+from hwopt.documents import Document, Figure, Part, TargetFacts
+from hwopt.errors import HwoptError, unknown_name
+from hwopt.files import RESULTS_FILE
+from hwopt.job.table import markdown_table
+
+if TYPE_CHECKING:
+    from hwopt.compiler import Artifact
+    from hwopt.targets import Target
 
 #: What an artefact's manifest keeps of its line in the table.
-MEASURED = ("accuracy", "test_samples", "check", "latency", "ratio_to_baseline", "peers")
+MEASURED = {"accuracy", "test_samples", "check", "latency", "ratio_to_baseline", "peers"}
+#: How much accuracy a variant may lose and still count as as good: half a point.
+NEAR = 0.005
 
 
-def compare(
-    variants: dict[str, dict[str, Any]], latencies: dict[str, dict[str, Any]], recipe: Recipe
-) -> dict[str, dict[str, Any]]:
-    """Put the facts of each variant and its latencies together; ratios are of medians.
+class CheckFacts(Part):
+    """What the comparison with torch found; see ``hwopt.job.check``."""
 
-    They are of means where one of the two has ways for inputs to go: some of its calls are long.
+    samples: int
+    same_label: int
+    max_difference: float
+    turned: int | None = None
+    tied: int | None = None
 
-    Args:
-        variants: passes, accuracy, sizes, ... by name; ``has_ways`` of a routed one.
-        latencies: ``Latency.to_json`` of ``NAME`` and of ``NAME/PEER``, all of one run.
-        recipe: names the baseline and the peers; those that were not measured are left out.
 
-    >>> recipe = Recipe(model="resnet8", data="digits", variants={"dense": {}}, peers=["torch"])
-    >>> table = compare({"dense": {}}, {"dense": {"median_ms": 1}, "dense/torch": {"median_ms": 2}},
-    ...     recipe)
-    >>> table["dense"]["ratio_to_baseline"], table["dense"]["peers"]["torch"]["ratio"]
-    (1.0, 0.5)
+class PeerFacts(Part):
+    """A variant in another runtime, measured in the same run.
+
+    Attributes:
+        latency: there.
+        ratio: of the variant's own latency to that.
     """
-    table = {}
-    for name, facts in variants.items():
-        has_ways = facts.get("has_ways") or variants[recipe.baseline].get("has_ways")
-        of = "mean_ms" if has_ways else "median_ms"
-        baseline, own = latencies[recipe.baseline][of], latencies[name][of]
-        beside = {
-            peer: {
-                "latency": latencies[f"{name}/{peer}"],
-                "ratio": own / latencies[f"{name}/{peer}"][of],
-            }
-            for peer in recipe.peers
-            if f"{name}/{peer}" in latencies
-        }
-        table[name] = {
-            **facts,
-            "latency": latencies[name],
-            "ratio_to_baseline": own / baseline,
-            "peers": beside,
-        }
-    return table
+
+    latency: Latency
+    ratio: float
 
 
-def sparse_notes(table: dict[str, dict[str, Any]]) -> list[str]:
-    """Say of every variant with masked weights what the zeros brought, as measured.
+class VariantFacts(Part):
+    """One compiled model.
 
-    >>> facts = {"zeros_masked": 0.9, "ratio_to_baseline": 1.0, "bytes": 10}
-    >>> sparse_notes({"sparse": facts})[0].split(":")[0]
-    'sparse'
+    Attributes:
+        passes: that made it, as text.
+        notes: what they had to say.
+        accuracy: on the test set; None where there are no classes.
+        test_samples: of that set.
+        easy: share of them that a router answers itself; None where there is none.
+        macs, parameters: of the graph.
+        zeros_masked: share of the trainable values that masks hold at zero.
+        bytes: of the artefact.
+        has_ways: whether inputs have ways to go, so that the mean latency counts.
+        compile_seconds: with tuning.
+        kernels: of the artefact.
+        check: the comparison with torch.
+        latency: of one call.
+        ratio_to_baseline: of the latencies, below 1 is faster.
+        peers: by name.
     """
-    return [
-        f"{name}: {facts['zeros_masked']:.0%} of its values are masked, and it takes "
-        f"{facts['ratio_to_baseline']:.2f} of the latency of the baseline: kernels are dense, "
-        "zeros alone make nothing faster (condense removes channels that are empty)"
-        for name, facts in table.items()
-        if facts.get("zeros_masked")
-    ]
+
+    passes: str
+    notes: tuple[str, ...] = ()
+    accuracy: Figure = None
+    test_samples: int
+    easy: Figure = None
+    macs: int
+    parameters: int
+    zeros_masked: float = 0.0
+    bytes: int
+    has_ways: bool = False
+    compile_seconds: float
+    kernels: tuple[KernelDescription, ...]
+    check: CheckFacts
+    latency: Latency
+    ratio_to_baseline: float
+    peers: dict[str, PeerFacts] = Field(default_factory=dict)
+
+    @property
+    def typical_ms(self) -> float:
+        """The median, or the mean where inputs have ways to go."""
+        return self.latency.mean_ms if self.has_ways else self.latency.median_ms
 
 
-def routed_notes(table: dict[str, dict[str, Any]]) -> list[str]:
-    """Say of every variant with ways for inputs to go what its latency is of.
+class JobResults(Document):
+    """What a job ends with; see :func:`hwopt.optimize`.
 
-    >>> latency = {"mean_ms": 0.1, "runs": 500}
-    >>> routed_notes({"routed": {"has_ways": True, "easy": 0.7, "latency": latency}})
-    ['routed: 0.100 ms is the mean of 500 calls with test samples; 70 % of these are easy']
+    Attributes:
+        hwopt: the version that ran.
+        recipe: what was done; it can be run again.
+        target, threads: what was measured on.
+        data: what was trained and tested on, in words.
+        baseline: the variant that ratios refer to.
+        notes: what the reader must be told.
+        variants: by name.
     """
-    return [
-        f"{name}: {facts['latency']['mean_ms']:.3f} ms is the mean of {facts['latency']['runs']} "
-        "calls with test samples"
-        + (f"; {100 * facts['easy']:.0f} % of these are easy" if "easy" in facts else "")
-        for name, facts in table.items()
-        if facts.get("has_ways")
-    ]
+
+    version: ClassVar[int] = 2
+    made_by: ClassVar[str] = "hwopt optimize"
+
+    schema_version: int = 2
+    hwopt: str
+    recipe: dict[str, Any]
+    target: TargetFacts
+    threads: int
+    data: str
+    baseline: str
+    notes: tuple[str, ...] = ()
+    variants: dict[str, VariantFacts]
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, folder: Path) -> JobResults:
+        """Return the results in the folder of a job.
+
+        Raises:
+            HwoptError: if there are none, or they are damaged or of another version.
+        """
+        return cls.read(folder / RESULTS_FILE).in_folder(folder)
+
+    def in_folder(self, folder: Path) -> JobResults:
+        """Return these results, which lie in a folder with the artefacts."""
+        self._folder = folder
+        return self
+
+    @property
+    def best(self) -> str:
+        """The fastest variant that is about as accurate as the baseline: half a point is lost."""
+        least = (self.variants[self.baseline].accuracy or 0.0) - NEAR
+        good = {n: v for n, v in self.variants.items() if (v.accuracy or 0.0) >= least}
+        return min(good, key=lambda name: good[name].ratio_to_baseline)
+
+    def artifact(self, name: str, target: str | Target | None = None) -> Artifact:
+        """Load the artefact of a variant.
+
+        Args:
+            name: of the variant.
+            target: what it runs on; see ``hwopt.load``.
+
+        Raises:
+            HwoptError: if there is no such variant, or its artefact is gone.
+        """
+        from hwopt.compiler import load
+
+        if name not in self.variants:
+            raise unknown_name("variant", name, self.variants)
+        if self._folder is None:
+            raise HwoptError("these results are of no folder: read them with JobResults.of(folder)")
+        return load(self._folder / "artifacts" / name, target=target)
+
+    def table(self) -> str:
+        """Return the table as Markdown."""
+        return markdown_table(self)

@@ -15,8 +15,8 @@ from typing import Any
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, storage_errors, write_json
 
-STEPS = "steps"
-PARTS = (STEPS, "graphs", "artifacts", "peers", "checkpoints")
+STEPS, CHECKPOINTS = "steps", "checkpoints"
+PARTS = (STEPS, "graphs", "artifacts", "peers", CHECKPOINTS)
 # Names that hwopt.files writes under.
 _TEMPORARY = ".*.part"
 

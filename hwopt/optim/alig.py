@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from hwopt.errors import HwoptError
-from hwopt.optim.base import Closure, LossOptimizer, squared_norm
+from hwopt.optim.base import LossOptimizer, squared_norm
+from hwopt.optim.behaviour import Closure
 
 
 class ALIG(LossOptimizer):
@@ -39,6 +40,8 @@ class ALIG(LossOptimizer):
     >>> optimizer.step(closure).item(), w.detach()
     (4.5, tensor([0.3000, 0.6000]))
     """
+
+    reaches_zero: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwopt.errors import HwoptError
-from hwopt.optim.base import Closure, LossOptimizer, squared_norm
+from hwopt.optim.base import LossOptimizer, squared_norm
+from hwopt.optim.behaviour import Closure
 
 #: The loss of a sample that was not seen yet.
 _UNSEEN = 1e6
@@ -47,6 +49,9 @@ class ALIGPlus(LossOptimizer):
     ([1.0, 1.0], [0.8999999761581421, 0.8999999761581421])
     """
 
+    per_sample_loss: ClassVar[bool] = True
+    in_one_process: ClassVar[bool] = True
+
     def __init__(
         self,
         params: Any,
@@ -75,6 +80,19 @@ class ALIGPlus(LossOptimizer):
             losses=torch.full_like(zeros, _UNSEEN),
             best=torch.full_like(zeros, _UNSEEN),
         )
+
+    @classmethod
+    def training_arguments(
+        cls,
+        model: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        samples: int,
+        epochs: int,
+    ) -> Mapping[str, Any]:
+        """Return what it knows of its training; see :class:`hwopt.optim.behaviour.Behaviour`."""
+        counts = {"num_samples": samples, "num_epochs": epochs}
+        return {"max_lr": learning_rate, "weight_decay": weight_decay, **counts}
 
     def step(  # type: ignore[override]
         self, closure: Closure | None = None, indices: Tensor | None = None

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from hwopt.errors import HwoptError
-
-Closure = Callable[[], Tensor]
-"""Clears the gradients, computes the loss and its gradients, and returns the loss."""
+from hwopt.optim.behaviour import Behaviour, Closure
 
 
-class LossOptimizer(Optimizer):
+class LossOptimizer(Behaviour, Optimizer):
     """Base of optimizers whose steps depend on the value of the loss.
 
     The rate of a parameter group is its ``lr``, so that schedules of learning rates work, though
@@ -33,6 +31,8 @@ class LossOptimizer(Optimizer):
     Raises:
         HwoptError: if a number is out of range, or parameters are on different devices.
     """
+
+    steps_from_loss: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -59,6 +59,18 @@ class LossOptimizer(Optimizer):
 
     def __str__(self) -> str:
         return type(self).__name__
+
+    @classmethod
+    def training_arguments(
+        cls,
+        model: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        samples: int,
+        epochs: int,
+    ) -> Mapping[str, Any]:
+        """Return the largest step size; see :class:`hwopt.optim.behaviour.Behaviour`."""
+        return {"max_lr": learning_rate}
 
     def _evaluate(self, closure: Closure | None) -> Tensor:
         """Return what the closure does: a loss, or one of every sample."""

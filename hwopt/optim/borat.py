@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from hwopt.errors import HwoptError
 from hwopt.optim import bundle
-from hwopt.optim.base import Closure, LossOptimizer
+from hwopt.optim.base import LossOptimizer
+from hwopt.optim.behaviour import Closure
 
 
 class BORAT(LossOptimizer):
@@ -45,6 +46,8 @@ class BORAT(LossOptimizer):
     >>> w.detach()
     tensor([0.4000, 0.5500])
     """
+
+    reaches_zero: ClassVar[bool] = True
 
     def __init__(
         self,

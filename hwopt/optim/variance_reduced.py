@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from hwopt.errors import HwoptError, check_choice
-from hwopt.optim.base import Closure
+from hwopt.optim.behaviour import Behaviour, Closure
 
 Estimator = Literal["unbiased", "biased"]
 
 
-class VarianceReduced(Optimizer):
+class VarianceReduced(Behaviour, Optimizer):
     """Stochastic gradients with a control variate, and a number that says how far it is trusted.
 
     G and G' are the gradients of one mini-batch at the weights and at the snapshot, g' that of many
@@ -68,6 +68,10 @@ class VarianceReduced(Optimizer):
             if not 0 <= group["bias"] <= 1:
                 raise HwoptError(f"the bias must be in [0, 1], not {group['bias']}")
         self._buffers = list(buffers)
+
+    def start_epoch(self, closures: Iterable[Closure]) -> None:
+        """Take a snapshot of the mini-batches of an epoch."""
+        self.snapshot(closures)
 
     def snapshot(self, closures: Iterable[Closure]) -> None:
         """Keep the weights, and the mean of the closures' gradients at them.

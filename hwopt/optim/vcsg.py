@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwopt.errors import HwoptError
-from hwopt.optim.base import Closure, squared_norm
+from hwopt.optim.base import squared_norm
+from hwopt.optim.behaviour import Closure
 from hwopt.optim.variance_reduced import VarianceReduced
 
 #: Snapshots at the beginning that take all samples, before the variance is trusted.
@@ -43,6 +44,9 @@ class VCSG(VarianceReduced):
     (60000, 969)
     """
 
+    chooses_rate: ClassVar[bool] = True
+    in_one_process: ClassVar[bool] = True
+
     def __init__(
         self,
         params: Any,
@@ -62,6 +66,24 @@ class VCSG(VarianceReduced):
         super().__init__(params, rate, bias=0.0, buffers=buffers)
         self.num_samples, self.smoothness, self.tolerance = num_samples, smoothness, tolerance
         self.param_groups[0].update(snapshots=0, batch_size=num_samples)
+
+    @classmethod
+    def training_arguments(
+        cls,
+        model: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        samples: int,
+        epochs: int,
+    ) -> Mapping[str, Any]:
+        """Return the smoothness of a first step; see :class:`hwopt.optim.behaviour.Behaviour`."""
+        smoothness = cls.smoothness_for(learning_rate, samples)
+        return {"smoothness": smoothness, "num_samples": samples, "buffers": model.buffers()}
+
+    def batches(self, size: int, steps: int) -> tuple[int, int]:
+        """Return the size that it chose, whatever is asked for; a pass over its own samples."""
+        size = self.mini_batch_size
+        return size, max(1, self.batch_size // size)
 
     @staticmethod
     def smoothness_for(step_size: float, num_samples: int) -> float:

@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
 
 #: Samples of a batch that hwopt gives to passes.
 BATCH_SIZE = 128
-
-
-class Condition(StrEnum):
-    """What must hold before a pass (``requires``) or holds after it (``ensures``)."""
-
-    NO_BATCH_NORM_AFTER_CONVOLUTION = "no batch norm directly after a convolution or linear layer"
-    NO_DEAD_CODE = "every node and parameter is used by an output"
 
 
 @dataclass(frozen=True)
@@ -85,6 +77,10 @@ class Context:
 
         return torch.Generator().manual_seed(self.seed)
 
+    def remarks(self) -> list[str]:
+        """Return the notes as text, each with the name of its pass."""
+        return [f"{name}: {note}" for name, note in self.notes]
+
 
 #: What a search chooses along one dimension: a number, or a text.
 Value = int | float | str
@@ -98,12 +94,9 @@ class Pass:
 
     Class attributes:
         name: the name in text and in the entry point.
-        requires, ensures: conditions before and after; see ``Condition``.
     """
 
     name: ClassVar[str] = ""
-    requires: ClassVar[frozenset[Condition]] = frozenset()
-    ensures: ClassVar[frozenset[Condition]] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse words that are none of those offered; passes that check more call it.
@@ -137,6 +130,14 @@ class Pass:
     def files(self) -> tuple[Path, ...]:
         """Files that options name: a job does its work again when what is in them changes."""
         return ()
+
+    def requires(self, graph: Graph) -> str | None:
+        """Return why this pass cannot begin with a graph, for its user to mend; None if it can."""
+        return None
+
+    def ensures(self, graph: Graph) -> str | None:
+        """Return what a graph lacks of what this pass promises of its result; None if nothing."""
+        return None
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the transformed graph; ``graph`` itself is never changed."""

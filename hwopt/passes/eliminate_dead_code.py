@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwopt.graph import Value
-from hwopt.graph.cleanup import remove_unused
-from hwopt.passes.base import Condition, Context, Note, Pass, PassResult
+from hwopt.graph.cleanup import remove_unused, unused
+from hwopt.passes.base import Context, Note, Pass, PassResult
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -23,9 +23,13 @@ class EliminateDeadCode(Pass):
 
     name = "eliminate-dead-code"
     preserves_function = True
-    ensures = frozenset({Condition.NO_DEAD_CODE})
 
     keep_dropout: bool = True
+
+    def ensures(self, graph: Graph) -> str | None:
+        """Return what no output depends on."""
+        dead = unused(graph)
+        return f"{dead[0]} is not used: apply {self.name} first" if dead else None
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph without dead code."""

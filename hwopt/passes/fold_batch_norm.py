@@ -9,7 +9,7 @@ import torch
 
 from hwopt.graph import Node, Parameter, Value
 from hwopt.graph.cleanup import remove_unused
-from hwopt.passes.base import Condition, Context, Note, Pass, PassResult
+from hwopt.passes.base import Context, Note, Pass, PassResult
 from hwopt.passes.layers import OUTPUT_AXIS, TRANSPOSED
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ class FoldBatchNorm(Pass):
 
     name = "fold-batch-norm"
     preserves_function = True
-    ensures = frozenset({Condition.NO_BATCH_NORM_AFTER_CONVOLUTION})
+
+    def ensures(self, graph: Graph) -> str | None:
+        """Return a batch norm that can still be folded."""
+        for node in graph.nodes("batch_norm"):
+            if obstacle(graph, node) is None:
+                return f"{node.name} can be folded: apply {self.name} first"
+        return None
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with foldable batch norms folded."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import importlib.util
 import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from hwopt import plugins
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.passes.base import Pass
 from hwopt.passes.text import parse_options, split_pipeline
 
-GROUP = "hwopt.passes"
 _FROM_FILES: dict[str, type[Pass]] = {}
 
 
@@ -24,15 +22,14 @@ def names() -> list[str]:
     >>> "prune-channels" in names()
     True
     """
-    return sorted({entry.name for entry in _entry_points()} | _FROM_FILES.keys())
+    return sorted({*plugins.names(plugins.PASSES), *_FROM_FILES})
 
 
 def source(name: str) -> str:
     """Return where a pass comes from: its distribution, or its file."""
     if name in _FROM_FILES:
         return str(sys.modules[_FROM_FILES[name].__module__].__file__)
-    entry = _entry_point(name)
-    return entry.dist.name if entry.dist else "unknown"
+    return plugins.package(plugins.PASSES, name)
 
 
 def load(name: str) -> type[Pass]:
@@ -43,15 +40,14 @@ def load(name: str) -> type[Pass]:
     """
     if name in _FROM_FILES:
         return _FROM_FILES[name]
-    entry = _entry_point(name)
-    try:
-        found = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise HwoptError(f"pass {name!r} ({entry.value}) cannot be loaded: {error}") from error
+    if name not in plugins.names(plugins.PASSES):
+        raise unknown_name("pass", name, names())
+    found = plugins.load(plugins.PASSES, name)
+    shown = f"pass {name!r} ({plugins.where(plugins.PASSES, name)})"
     if not (isinstance(found, type) and issubclass(found, Pass)):
-        raise HwoptError(f"pass {name!r} ({entry.value}) is not a subclass of hwopt.passes.Pass")
+        raise HwoptError(f"{shown} is not a subclass of hwopt.passes.Pass")
     if found.name != name:
-        raise HwoptError(f"pass {name!r} ({entry.value}) calls itself {found.name!r}")
+        raise HwoptError(f"{shown} calls itself {found.name!r}")
     return found
 
 
@@ -84,7 +80,7 @@ def load_file(file: str | Path) -> list[str]:
     }
     if not found:
         raise HwoptError(f"the plugin {path} defines no subclass of hwopt.passes.Pass with a name")
-    taken = {entry.name for entry in _entry_points()}
+    taken = set(plugins.names(plugins.PASSES))
     taken |= {name for name, one in _FROM_FILES.items() if one.__module__ != module_name}
     for name in sorted(found.keys() & taken):
         raise HwoptError(f"the plugin {path} calls a pass {name!r}, which is there: rename it")
@@ -106,23 +102,3 @@ def parse(passes: str | Pass | Sequence[Pass | str]) -> list[Pass]:
     if isinstance(passes, Pass):
         return [passes]
     return [instance for entry in passes for instance in parse(entry)]
-
-
-def _entry_points() -> importlib.metadata.EntryPoints:
-    return _installed(tuple(sys.path))
-
-
-@functools.lru_cache(1)
-def _installed(path: tuple[str, ...]) -> importlib.metadata.EntryPoints:
-    """Read what packages offer, which takes milliseconds, once for a path of Python's."""
-    return importlib.metadata.entry_points(group=GROUP)
-
-
-def _entry_point(name: str) -> importlib.metadata.EntryPoint:
-    found = [entry for entry in _entry_points() if entry.name == name]
-    if not found:
-        raise unknown_name("pass", name, names())
-    if len({entry.value for entry in found}) > 1:
-        owners = ", ".join(sorted(entry.dist.name for entry in found if entry.dist))
-        raise HwoptError(f"pass {name!r} is offered by several packages ({owners}): remove one")
-    return found[0]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from hwopt.errors import HwoptError
 from hwopt.graph.fingerprint import fingerprint
-from hwopt.passes.base import Condition, Context, Note, Pass
-from hwopt.passes.conditions import violation
+from hwopt.passes.base import Context, Note, Pass
 from hwopt.passes.registry import parse
 
 if TYPE_CHECKING:
@@ -28,7 +27,11 @@ class PassError(Exception):
 
 
 def apply(
-    graph: Graph, passes: str | Pass | Sequence[Pass | str], context: Context | None = None
+    graph: Graph,
+    passes: str | Pass | Sequence[Pass | str],
+    context: Context | None = None,
+    *,
+    on_pass: Callable[[Pass, Graph], None] | None = None,
 ) -> Graph:
     """Apply passes in order and return the new graph; ``graph`` is not changed.
 
@@ -38,6 +41,7 @@ def apply(
         graph: the graph to begin with.
         passes: text such as ``"fold-batch-norm,prune-channels{ratio=0.5}"``, a pass, or a list.
         context: data, latency and randomness for passes that need them.
+        on_pass: called with every pass and the graph after it.
 
     Raises:
         HwoptError: if a pass or option is unknown, or what a pass requires does not hold.
@@ -52,6 +56,8 @@ def apply(
     context = context or Context()
     for instance in parse(passes):
         graph = _apply_one(graph, instance, context)
+        if on_pass is not None:
+            on_pass(instance, graph)
     return graph
 
 
@@ -66,7 +72,9 @@ def _apply_one(graph: Graph, instance: Pass, context: Context) -> Graph:
             f"pass {instance.name} needs measured latency: run it in hwopt optimize, or give "
             "Context(latency=...)"
         )
-    _check(graph, instance, instance.requires, "requires")
+    reason = instance.requires(graph)
+    if reason is not None:
+        raise HwoptError(f"pass {instance.name} cannot begin: {reason}")
     before = fingerprint(graph) if context.debug else ""
     result = instance.apply(graph, context)
     if context.debug and fingerprint(graph) != before:
@@ -81,7 +89,9 @@ def _apply_one(graph: Graph, instance: Pass, context: Context) -> Graph:
         result.graph.check_states()
         result.graph.history = (*graph.history, str(instance))
         _check_interface(graph, result.graph, instance)
-        _check(result.graph, instance, instance.ensures, "ensures")
+        lacking = instance.ensures(result.graph)
+        if lacking is not None:
+            raise PassError(f"pass {instance.name} broke its promise: {lacking}")
         if context.debug and instance.preserves_function:
             _check_function(graph, result.graph, instance)
     _record(instance, result.notes, context)
@@ -92,15 +102,6 @@ def _record(instance: Pass, notes: tuple[Note, ...], context: Context) -> None:
     for note in notes:
         context.notes.append((instance.name, note))
         log.info("%s: %s", instance.name, note)
-
-
-def _check(graph: Graph, instance: Pass, conditions: frozenset[Condition], kind: str) -> None:
-    for condition in sorted(conditions):
-        found = violation(graph, condition)
-        if found and kind == "requires":
-            raise HwoptError(f"pass {instance.name} requires {condition}, but {found}")
-        if found:
-            raise PassError(f"pass {instance.name} ensures {condition}, but {found}")
 
 
 def _check_interface(before: Graph, after: Graph, instance: Pass) -> None:

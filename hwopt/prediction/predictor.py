@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwopt.errors import HwoptError
@@ -46,6 +47,25 @@ class Prediction:
             f"{self.ms:.3f} ms ({self.low_ms:.3f}–{self.high_ms:.3f}), {self.measured:.0%} of it "
             "in kernels that were measured"
         ).replace("%", " %")
+
+
+def predict(
+    graph: Graph, target: str | Path | Target = "host", *, threads: int | None = None
+) -> Prediction:
+    """Predict the latency of a graph from a device's latency table; nothing is built or measured.
+
+    Args:
+        graph: of the network.
+        target: a target's name, file or a ``Target``.
+        threads: of kernels; None takes the target's.
+
+    Raises:
+        HwoptError: if nothing was measured on the device yet, or a kernel cannot be predicted.
+    """
+    from hwopt import targets
+    from hwopt.targets.latency_table import LatencyTable
+
+    return Predictor(LatencyTable(targets.get(target, threads=threads)))(graph)
 
 
 class Predictor:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwopt.files import atomic_file
-from hwopt.report import plots, table
+from hwopt.job import table
+from hwopt.report import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from hwopt.job.results import JobResults
 
 PAGE_FILE = "report.html"
 _PLOTS = {
@@ -20,7 +23,7 @@ _PLOTS = {
 }
 
 
-def write_report(results: dict[str, Any], folder: Path) -> Path:
+def write_report(results: JobResults, folder: Path) -> Path:
     """Write ``report.html`` and the plots into a folder; return the path of the page."""
     images = [
         (title, write_plot(plot(results), folder / name)) for name, (title, plot) in _PLOTS.items()
@@ -33,7 +36,7 @@ def write_report(results: dict[str, Any], folder: Path) -> Path:
         header=table.header(results),
         rows=list(table.rows(results)),
         images=images,
-        recipe=json.dumps(results["recipe"], indent=2),
+        recipe=json.dumps(results.recipe, indent=2),
     )
 
 

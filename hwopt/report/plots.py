@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from hwopt.job.results import JobResults
+
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
 _MARKERS = {"onnxruntime": "s", "torch": "^", "torch.compile": "v"}
 
 
-def accuracy_against_latency(results: dict[str, Any]) -> Figure:
+def accuracy_against_latency(results: JobResults) -> Figure:
     """Plot every variant, and its peers, with the span from the 10th to the 90th percentile."""
     figure, axes = new_figure(6.4, 4.0)
-    for colour, (name, facts) in zip(_colours(results), results["variants"].items(), strict=True):
-        accuracy = 100 * (facts["accuracy"] or 0.0)
-        points = {"hwopt": facts["latency"]}
-        points |= {peer: entry["latency"] for peer, entry in facts["peers"].items()}
+    for colour, (name, facts) in zip(_colours(results), results.variants.items(), strict=True):
+        accuracy = 100 * (facts.accuracy or 0.0)
+        points = {"hwopt": facts.latency}
+        points |= {peer: entry.latency for peer, entry in facts.peers.items()}
         for runtime, latency in points.items():
-            typical = latency["mean_ms" if facts.get("has_ways") else "median_ms"]
+            typical = latency.mean_ms if facts.has_ways else latency.median_ms
             # A mean may lie beyond a percentile.
-            span = [[max(0, typical - latency["p10_ms"])], [max(0, latency["p90_ms"] - typical)]]
+            span = [[max(0, typical - latency.p10_ms)], [max(0, latency.p90_ms - typical)]]
             axes.errorbar(
                 typical,
                 accuracy,
@@ -34,7 +36,7 @@ def accuracy_against_latency(results: dict[str, Any]) -> Figure:
                 capsize=3,
                 label=f"{name}, {runtime}",
             )
-    axes.set_xlabel(latency_label(results["threads"]))
+    axes.set_xlabel(latency_label(results.threads))
     axes.set_ylabel("test accuracy in %")
     axes.set_xlim(left=0)
     axes.margins(y=0.3)
@@ -51,15 +53,14 @@ def latency_label(threads: int, shown: str = "median, p10–p90") -> str:
     return f"latency in ms, {threads} thread{'s' * (threads != 1)} ({shown})"
 
 
-def latency_by_kernel(results: dict[str, Any]) -> Figure:
+def latency_by_kernel(results: JobResults) -> Figure:
     """Plot the time of every kernel, as tuned by itself, stacked by variant."""
-    variants = results["variants"]
+    variants = results.variants
     figure, axes = new_figure(6.4, 1.2 + 0.9 * len(variants))
     for row, facts in enumerate(variants.values()):
         left = 0.0
-        timed = [k for k in facts["kernels"] if k["median_us"] is not None]
-        for index, kernel in enumerate(timed):
-            width = kernel["median_us"] * kernel["calls"]
+        timed = [(k.median_us * k.calls) for k in facts.kernels if k.median_us is not None]
+        for index, width in enumerate(timed):
             colour = COLOURS[index % len(COLOURS)]
             axes.barh(row, width, left=left, height=0.6, color=colour, edgecolor="white")
             left += width
@@ -111,8 +112,8 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _colours(results: dict[str, Any]) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(len(results["variants"]))]
+def _colours(results: JobResults) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(len(results.variants))]
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Any]:

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwopt.report import study_plots, study_texts, study_view
 from hwopt.report.page import PAGE_FILE, write_page, write_plot
+from hwopt.search.table import changes
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+    from hwopt.search.results import Contribution, StudyResults
 
 FRONT_FILE = "front.png"
 HYPERVOLUME_FILE = "hypervolume.png"
 
 
-def write_study_report(study: dict[str, Any], folder: Path) -> Path:
+def write_study_report(study: StudyResults, folder: Path) -> Path:
     """Write ``report.html`` and the pictures into a folder; return the path of the page.
 
     The page shows all without a network, and the front as a picture and a table without
     JavaScript. It can be written while the study still runs.
 
     Args:
-        study: the content of a ``study.json``.
+        study: as it is known.
         folder: where to write; made if it is missing.
     """
-    study = study_view.complete(study)
     image = write_plot(study_plots.front_plot(study), folder / FRONT_FILE)
     write_plot(study_plots.hypervolume_plot(study), folder / HYPERVOLUME_FILE)
     return write_page(
@@ -35,31 +38,32 @@ def write_study_report(study: dict[str, Any], folder: Path) -> Path:
         "study.html",
         study=study,
         texts=study_texts,
+        changes=changes,
         style=_source("study.css"),
         scripts=[_source("charts.js"), _source("study.js")],
         data=study_view.drawn(study),
-        tested=any(t["test_accuracy"] is not None for t in study_view.front(study)),
+        tested=any(trial.test_accuracy is not None for trial in study.front),
         summary=study_view.summary(study),
-        front=study_view.front(study),
-        failures=[trial for trial in study["trials"] if trial["state"] == "failed"],
-        others=len(study_view.measured(study)) - len(study["front"]),
+        front=study.front,
+        failures=[trial for trial in study.trials if trial.state == "failed"],
+        others=len(study.measured) - len(study.front),
         peers=study_view.peers(study),
-        bars=_bars(study["contributions"]),
+        bars=_bars(study.contributions),
         image=image,
-        recipe=json.dumps({**study["recipe"], "search": study["search"]}, indent=2),
+        recipe=json.dumps(study.recipe, indent=2),
     )
 
 
-def _bars(contributions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _bars(contributions: Sequence[Contribution]) -> list[dict[str, Any]]:
     """Return the contributions with bars from the middle of a cell: start and width in per cent."""
     changes = {
         "latency_bar": [
-            None if entry["latency_ratio"] is None else entry["latency_ratio"] - 1
+            None if entry.latency_ratio is None else entry.latency_ratio - 1
             for entry in contributions
         ],
-        "accuracy_bar": [entry["accuracy_points"] for entry in contributions],
+        "accuracy_bar": [entry.accuracy_points for entry in contributions],
     }
-    rows = [dict(entry) for entry in contributions]
+    rows = [entry.to_json() for entry in contributions]
     for name, values in changes.items():
         largest = max((abs(value) for value in values if value is not None), default=0) or 1
         for row, value in zip(rows, values, strict=True):

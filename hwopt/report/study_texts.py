@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hwopt.compiler.latency import Interval
 
 _MINUS = "−"
 
@@ -31,39 +33,14 @@ def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", _MINUS)
 
 
-def interval(latency: Mapping[str, float]) -> str:
+def interval(latency: Interval) -> str:
     """Return a latency as its median, with what it lies in.
 
-    >>> interval({"median_ms": 0.1, "p10_ms": 0.09, "p90_ms": 0.12})
+    >>> from hwopt.compiler.latency import Interval
+    >>> interval(Interval(0.1, 0.09, 0.12))
     '0.100 ms (0.090–0.120)'
     """
-    low, high = span(latency)
-    return f"{latency['median_ms']:.3f} ms ({low:.3f}–{high:.3f})"
-
-
-def span(latency: Mapping[str, float]) -> tuple[float, float]:
-    """Return what a latency lies in, in ms.
-
-    Of a trial, nine of ten medians would lie there if all were measured again; of what was measured
-    once, by its calls alone, it is from the 10th to the 90th percentile of these.
-
-    >>> span({"median_ms": 0.1, "low_ms": 0.08, "high_ms": 0.11})
-    (0.08, 0.11)
-    """
-    names = ("low_ms", "high_ms") if "low_ms" in latency else ("p10_ms", "p90_ms")
-    return latency[names[0]], latency[names[1]]
-
-
-def changes(trial: Mapping[str, Any]) -> str:
-    """Return what was done to the network.
-
-    >>> changes({"model": "width=8", "passes": "binarize", "route": "expert=dense"})
-    'model width=8; binarize; route expert=dense'
-    >>> changes({"passes": ""})
-    'nothing'
-    """
-    parts = {"model ": trial.get("model"), "": trial["passes"], "route ": trial.get("route")}
-    return "; ".join(f"{kind}{text}" for kind, text in parts.items() if text) or "nothing"
+    return f"{latency.median_ms:.3f} ms ({latency.low_ms:.3f}–{latency.high_ms:.3f})"
 
 
 def ratio(value: float) -> str:

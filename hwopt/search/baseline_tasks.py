@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler import load
 from hwopt.compiler.kernels_of import footprint_of
+from hwopt.compiler.latency import Latency
 from hwopt.compiler.machines import alone_on
 from hwopt.files import read_json, sha256, write_json
 from hwopt.graph import Graph
 from hwopt.job import Variant, asked_peers
-from hwopt.job.routed import expert_file
-from hwopt.job.variant_steps import own_source
+from hwopt.job.variants import own_source
 from hwopt.job.workspace import digest
 from hwopt.search.candidate import MODEL, ROUTE
 from hwopt.search.files import SPACE_FILE
 from hwopt.search.in_peers import in_peers
 from hwopt.search.networks import BASELINE
+from hwopt.search.results import Baseline
+from hwopt.search.samplers import needs_table
 from hwopt.search.space import Space
 from hwopt.version import __version__
 
@@ -48,27 +50,28 @@ class Prepare:
         job, search, recipe = setting.job, setting.search, setting.recipe
         if search.only:  # a wrong name is said before hours of training
             _space(setting, job.imported)
-        base, key = job.trained()
-        facts, _ = job.variant(BASELINE, Variant(), base, key)
-        accuracy = setting.networks.validated(BASELINE, base, key)
+        network = job.trained()
+        base, key = network
+        facts, _ = job.variant(BASELINE, Variant(), network)
+        accuracy = setting.networks.validated(BASELINE, network)
         target = job.target
         artifact = load(job.work.path("artifacts", BASELINE), target=target)
-        measured = [key, target.fingerprint(), recipe.trials, recipe.runs]
+        measured_by = [key, target.fingerprint(), recipe.trials, recipe.runs]
         latency, _ = job.work.step(
-            f"{BASELINE}.latency", measured, lambda: _benchmark(setting, artifact)
+            f"{BASELINE}.latency", measured_by, lambda: _benchmark(setting, artifact)
         )
         # Multiples of one latency are compared, so all are of the day on which it was measured.
-        scale = setting.latency.base_ms(base) / latency["median_ms"]
-        latency |= {name: scale * ms for name, ms in latency.items() if name.endswith("_ms")}
+        measured = Latency(**latency)
+        scale = setting.latency.base_ms(base) / measured.median_ms
         space = _space(setting, base)
         depends_on = [
             *(key, target.fingerprint(), search.space, space.dimensions),
             [sha256(Path(file)) for file in setting.plugins],
             [own_source(type(one)) for one in space.passes],
-            [expert_file(route) for route in search.routes],
+            [route.expert_file() for route in search.routes],
         ]
         known: dict[str, Any] = {"dimensions": space.dimensions, "table": {}, "refused": []}
-        if search.sampler == "guided":
+        if needs_table(search.sampler):
             known, _ = job.work.step("space", depends_on, lambda: _known(setting, space, base))
         names = ("macs", "parameters", "kernels")
         footprint = footprint_of(base, target)
@@ -78,14 +81,14 @@ class Prepare:
             "key": digest([__version__, *depends_on, known["dimensions"]]),
             "data": setting.samples.name,
             "notes": job.notes() + known["refused"],
-            "baseline": {
+            "baseline": Baseline(
                 **{name: facts[name] for name in names},
-                "bytes": footprint.kept_bytes,
-                "memory_bytes": footprint.activation_bytes,
-                "accuracy": accuracy,
-                "test_accuracy": facts["accuracy"],
-                "latency": latency,
-            },
+                bytes=footprint.kept_bytes,
+                memory_bytes=footprint.activation_bytes,
+                accuracy=accuracy,
+                test_accuracy=facts["accuracy"],
+                latency=measured.interval(scale),
+            ).to_json(),
         }
         write_json(setting.folder / SPACE_FILE, document)
 
@@ -97,18 +100,18 @@ class MeasurePeers:
     def run(self, setting: Setting) -> dict[str, Any]:
         """Return what :func:`hwopt.search.in_peers.in_peers` does."""
         job, recipe = setting.job, setting.recipe
-        base, key = job.trained()
-        job.variant(BASELINE, Variant(), base, key)
+        network = job.trained()
+        job.variant(BASELINE, Variant(), network)
         target, work = job.target, job.work
         names = asked_peers.measurable(recipe, target)
-        baseline = read_json(setting.folder / SPACE_FILE)["baseline"]["latency"]
+        baseline = read_json(setting.folder / SPACE_FILE)["baseline"]["latency"]["median_ms"]
 
         def measured() -> dict[str, Any]:
             artifact = load(work.path("artifacts", BASELINE), target=target)
             folder = work.path("peers", BASELINE)
             return in_peers(names, artifact, target, setting.samples, folder, recipe.runs, baseline)
 
-        depends_on = [key, names, target.fingerprint(), recipe.runs, baseline]
+        depends_on = [network.key, names, target.fingerprint(), recipe.runs, baseline]
         found, _ = work.step("peers", depends_on, measured)
         return dict(found)
 
@@ -135,7 +138,7 @@ def _space(setting: Setting, base: Graph) -> Space:
     return Space.of(
         base,
         search.space,
-        setting.job.compression.context(),
+        setting.job.context(),
         levels=search.levels,
         only=search.only,
         others={

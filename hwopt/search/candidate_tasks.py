@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler.kernels_of import footprint_of
 from hwopt.errors import HwoptError
-from hwopt.graph import Graph
 from hwopt.search.candidate import Candidate
 from hwopt.search.files import candidate_file
 from hwopt.search.relative_latencies import relative_latencies
@@ -38,26 +37,27 @@ class Train:
         start = time.perf_counter()
         candidate, networks = _candidate(setting, self.name), setting.networks
         variant = candidate.variant
-        base, key = networks.base(candidate)
+        base = networks.base(candidate)
         fine_tune = setting.recipe.fine_tune
         is_full = fine_tune is not None and self.epochs == fine_tune.epochs
         job = setting.job if is_full else networks.fine_tuned_for(self.epochs)
-        over = setting.known.over(variant, base, setting.job.trained()[0], setting.search.limits)
+        baseline, limits = setting.job.trained().graph, setting.search.limits
+        over = setting.known.over(variant, base.graph, baseline, limits)
         asked = time.perf_counter()
         if over:
             return {"over": over, "seconds": {"passes": asked - start}}
         if variant.route:
             networks.make_expert(job)
         shown = self.name if is_full else f"{self.name}-{self.epochs}"
-        facts, graph, key = job.compression.variant(shown, variant, base, key)
-        accuracy = networks.validated(shown, graph, key)
+        network, notes = job.compressed(shown, variant, base)
+        accuracy = networks.validated(shown, network)
         if not math.isfinite(accuracy):
             raise HwoptError(f"its accuracy is {accuracy}")
         return {
             "accuracy": accuracy,
-            "macs": graph.macs(),
-            "parameters": graph.num_parameters(),
-            "notes": facts["notes"],
+            "macs": network.graph.macs(),
+            "parameters": network.graph.num_parameters(),
+            "notes": notes,
             "seconds": {"passes": asked - start, "train": time.perf_counter() - asked},
         }
 
@@ -78,8 +78,8 @@ class Measure:
         """Return figures by name."""
         latency = setting.measuring(None) if self.again else setting.latency
         job, start = setting.job, time.perf_counter()
-        base, _ = job.trained()
-        graphs = {name: Graph.load(job.work.path("graphs", name)) for name in self.names}
+        base = job.trained().graph
+        graphs = {name: job.kept(name) for name in self.names}
         found = relative_latencies(latency, base, graphs, setting.samples.validation)
         seconds = time.perf_counter() - start
         ms = latency.base_ms(base)
@@ -111,10 +111,10 @@ class Finish:
     def run(self, setting: Setting) -> dict[str, Any]:
         """Return its accuracy on the test set, its size and its kernels."""
         candidate = _candidate(setting, self.name)
-        base, key = setting.networks.base(candidate)
+        base = setting.networks.base(candidate)
         if candidate.variant.route:
             setting.networks.make_expert(setting.job)
-        facts, _ = setting.job.variant(self.name, candidate.variant, base, key)
+        facts, _ = setting.job.variant(self.name, candidate.variant, base)
         return {
             "test_accuracy": facts["accuracy"],
             "artifact_bytes": facts["bytes"],

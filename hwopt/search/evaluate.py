@@ -9,13 +9,13 @@ from typing import Any
 from hwopt import targets
 from hwopt.errors import HwoptError
 from hwopt.files import write_json
-from hwopt.job import Recipe, Variant
+from hwopt.job import Variant
 from hwopt.job.workspace import Workspace
 from hwopt.passes import parse
 from hwopt.search.candidate import Candidate
 from hwopt.search.files import STUDY_FILE, candidate_file
 from hwopt.search.plan import Plan
-from hwopt.search.recipe import Search, write_search
+from hwopt.search.recipe import Search, SearchRecipe, write_search
 from hwopt.search.start_fresh import start_fresh
 from hwopt.search.tasks import Tasks
 from hwopt.search.workers.processes import Outcome
@@ -24,8 +24,7 @@ NAME = "candidate"
 
 
 def evaluate(
-    recipe: Recipe,
-    search: Search,
+    recipe: SearchRecipe,
     candidate: str,
     folder: Path,
     plugins: Sequence[Path] = (),
@@ -36,7 +35,7 @@ def evaluate(
     What the folder has of the same candidate already is not done again, but for the measuring.
 
     Args:
-        recipe, search: of the study.
+        recipe: of the study.
         candidate: passes, or the file of a candidate in a study's folder.
         folder: where everything goes; not that of a study.
         plugins: files with passes.
@@ -51,15 +50,15 @@ def evaluate(
     """
     if (folder / STUDY_FILE).exists():
         raise HwoptError(f"{folder} is the folder of a study: choose another one")
-    given = _candidate(candidate, search)
-    plan = Plan(recipe, search, folder, tuple(str(path.resolve()) for path in plugins))
+    given = _candidate(candidate, recipe.search)
+    plan = Plan(recipe, folder, tuple(str(path.resolve()) for path in plugins))
     targets.require(plan.target)
     tasks = Tasks(plan)
     found: dict[str, Any] = {"passes": given.variant.passes, "artifact": f"artifacts/{NAME}"}
     if fresh:
         start_fresh(folder)
     with Workspace(folder).alone():
-        write_search(folder, recipe, search)
+        write_search(folder, recipe)
         write_json(candidate_file(folder, NAME), given.model_dump(mode="json"))
         if (
             reason := tasks.train_baseline().reason

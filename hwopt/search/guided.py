@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -51,6 +51,9 @@ class GuidedSampler(BaseSampler):
     The study's objectives are accuracy, to be maximised, the share of the latency, and as many
     others as ``worst`` has.
     """
+
+    #: What every choice does by itself; see ``hwopt.search.samplers``.
+    needs_table: ClassVar[bool] = True
 
     def __init__(
         self, space: Space, table: Table, worst: Point, seed: int = 0, ladder: int = LADDER

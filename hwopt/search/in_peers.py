@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ def in_peers(
     samples: DataSet,
     folder: Path,
     runs: int,
-    baseline: Mapping[str, float],
+    baseline_ms: float,
 ) -> dict[str, Any]:
     """Measure a network in peers, in turns with its artefact.
 
@@ -38,7 +38,8 @@ def in_peers(
         samples: of training, for the ranges of 8-bit peers; of validation, for the accuracy.
         folder: for what peers write.
         runs: measured calls of each.
-        baseline: latency of the network in the study; what is measured is brought to its scale.
+        baseline_ms: median latency of the network in the study; what is measured is brought to its
+            scale.
 
     Returns:
         ``peers``: for each its ``name``, ``accuracy`` on the validation split, ``latency`` and
@@ -56,16 +57,15 @@ def in_peers(
             failures.append(str(error))
     with alone_on(target):
         found = measure(calls, threads=artifact.threads, runs=runs)
-    scale = baseline["median_ms"] / found.pop("").median_ms
+    scale = baseline_ms / found.pop("").median_ms
     entries = []
     for name, one in found.items():
-        latency = {"median_ms": one.median_ms, "p10_ms": one.p10_ms, "p90_ms": one.p90_ms}
         entries.append(
             {
                 "name": name,
                 "accuracy": peers.accuracy(calls[name], inputs, samples.validation),
-                "latency": {key: scale * value for key, value in latency.items()},
-                "ratio": scale * one.median_ms / baseline["median_ms"],
+                "latency": dataclasses.asdict(one.interval(scale)),
+                "ratio": scale * one.median_ms / baseline_ms,
             }
         )
     return {"peers": entries, "failures": failures}

@@ -63,7 +63,7 @@ class Knowledge:
         Of routes nothing is known before they are trained: they count as unchanged, and a little
         worse, so that none is asked for without a reason.
         """
-        context = self.job.compression.context()
+        context = self.job.context()
         others = [name for name in space.dimensions if name == ROUTE or name in models]
         rest = {name: v for name, v in space.dimensions.items() if name not in others}
         found = Prior(Space(space.passes, {}), {}, [])
@@ -97,7 +97,7 @@ class Knowledge:
         """
         if variant.route or not limits.model_dump(exclude={"accuracy"}, exclude_none=True):
             return None
-        graph = passes.apply(base, variant.passes, self.job.compression.context())
+        graph = passes.apply(base, variant.passes, self.job.context())
         footprint, predictor = footprint_of(graph, self.job.target), self._predictor()
         found: list[tuple[str, float, float | None]] = [
             ("bytes of memory", footprint.activation_bytes, limits.memory_bytes),
@@ -128,14 +128,14 @@ class Knowledge:
     @functools.cached_property
     def _seen(self) -> Dataset[Any]:
         """Some training samples, for the loss before training."""
-        batches = self.job.compression.context().batches
+        batches = self.job.context().batches
         assert batches is not None
         inputs, labels = zip(*itertools.islice(batches(), _BATCHES), strict=True)
         return TensorDataset(torch.cat(inputs), torch.cat(labels))
 
     def _loss(self, graph: Graph) -> float:
         """Return the mean loss on training samples, with batch norms as they would be."""
-        context = self.job.compression.context()
+        context = self.job.context()
         settled = passes.apply(graph, "reestimate-batch-norm{batches=10}", context)
-        with set_threads(self.job.compression.threads):
+        with set_threads(self.job.threads):
             return train.evaluate(settled.to_torch(), self._seen).loss

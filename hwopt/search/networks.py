@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt import train
 from hwopt.errors import HwoptError
-from hwopt.graph import Graph
 from hwopt.job import Job, Variant
 from hwopt.job.job import load_data
+from hwopt.job.steps import Network
 from hwopt.job.workspace import digest
 from hwopt.search.files import MODELS, SHARED_LOCK
 from hwopt.train.cpu import set_threads
@@ -57,8 +57,8 @@ class Networks:
         recipe = self._recipe.model_copy(update={"model_options": changed})
         return self._job(recipe, self._folder / MODELS / digest(changed))
 
-    def base(self, candidate: Candidate) -> tuple[Graph, str]:
-        """Return what the passes of a candidate are applied to, trained, and its key."""
+    def base(self, candidate: Candidate) -> Network:
+        """Return what the passes of a candidate are applied to, trained."""
         if not candidate.model_options:
             return self.baseline.trained()
         with self._alone():
@@ -67,9 +67,9 @@ class Networks:
     def make_expert(self, job: Job) -> None:
         """Make the baseline a variant that others of a job may ask."""
         with self._alone():
-            job.compression.variant(BASELINE, Variant(), *self.baseline.trained())
+            job.compressed(BASELINE, Variant(), self.baseline.trained())
 
-    def validated(self, name: str, graph: Graph, key: str) -> float:
+    def validated(self, name: str, network: Network) -> float:
         """Return the accuracy of a network on the validation split.
 
         Raises:
@@ -77,13 +77,13 @@ class Networks:
         """
 
         def accuracy() -> float:
-            with set_threads(self.baseline.compression.threads):
-                found = train.evaluate(graph.to_torch(), self.samples.validation).accuracy
+            with set_threads(self.baseline.threads):
+                found = train.evaluate(network.graph.to_torch(), self.samples.validation).accuracy
             if found is None:
                 raise HwoptError("a search trades accuracy, and these targets are no classes")
             return found
 
-        found, _ = self.baseline.work.step(f"{name}.validation", key, accuracy)
+        found, _ = self.baseline.work.step(f"{name}.validation", network.key, accuracy)
         return float(found)
 
     def _job(self, recipe: Recipe, folder: Path) -> Job:

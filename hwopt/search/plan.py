@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from hwopt import targets
 
 if TYPE_CHECKING:
-    from hwopt.job import Recipe
-    from hwopt.search.recipe import Search
+    from hwopt.search.recipe import Search, SearchRecipe
     from hwopt.targets import Target
 
 
@@ -20,16 +19,19 @@ class Plan:
     """What a study is to do.
 
     Attributes:
-        recipe: the model, its data, its training, the target.
-        search: how candidates are found.
+        recipe: the model, its data, its training, the target, and how candidates are found.
         folder: where everything goes.
         plugins: files with passes.
     """
 
-    recipe: Recipe
-    search: Search
+    recipe: SearchRecipe
     folder: Path
     plugins: tuple[str, ...] = ()
+
+    @property
+    def search(self) -> Search:
+        """How candidates are found."""
+        return self.recipe.search
 
     @functools.cached_property
     def target(self) -> Target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwopt.allocation.allocate import Width
 from hwopt.files import read_json
@@ -11,6 +11,7 @@ from hwopt.job.workspace import digest
 from hwopt.passes import parse
 from hwopt.search.files import SPACE_FILE
 from hwopt.search.front import Point
+from hwopt.search.results import Baseline
 from hwopt.search.space import Space
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Prepared:
             network's latency, and :data:`WORST_LOSS` of its accuracy.
     """
 
-    baseline: dict[str, Any]
+    baseline: Baseline
     data: str
     notes: tuple[str, ...]
     space: Space
@@ -60,26 +61,27 @@ class Prepared:
         passes = tuple(one for text in plan.search.space for one in parse(text))
         dimensions = {name: tuple(values) for name, values in found["dimensions"].items()}
         table = {name: [Width(**one) for one in widths] for name, widths in found["table"].items()}
+        baseline = Baseline.model_validate(found["baseline"])
         search = plan.search.model_dump(mode="json", exclude=_MAY_CHANGE)
-        recipe = plan.recipe.model_dump(mode="json", exclude={"peers"})
+        recipe = plan.recipe.model_dump(mode="json", exclude={"peers", "search"})
         return cls(
-            baseline=found["baseline"],
+            baseline=baseline,
             data=found["data"],
             notes=tuple(found["notes"]),
             space=Space(passes, dimensions),
             table=table,
             key=digest([found["key"], recipe, search]),
-            worst=_worst(plan, found["baseline"]),
+            worst=_worst(plan, baseline),
         )
 
 
-def _worst(plan: Plan, baseline: dict[str, Any]) -> Point:
+def _worst(plan: Plan, baseline: Baseline) -> Point:
     limits = plan.search.limits
     shares = [limits.share] if limits.share else []
-    shares += [limits.ms / baseline["latency"]["median_ms"]] if limits.ms else []
+    shares += [limits.ms / baseline.latency.median_ms] if limits.ms else []
     others = []
     for name in plan.search.minimise:
         limit = getattr(limits, name)
-        others.append(limit / baseline[name] if limit else 1.0)
-    least = baseline["accuracy"] - WORST_LOSS if limits.accuracy is None else limits.accuracy
+        others.append(limit / getattr(baseline, name) if limit else 1.0)
+    least = baseline.accuracy - WORST_LOSS if limits.accuracy is None else limits.accuracy
     return Point(least, min(shares, default=1.0), tuple(others))

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
+from hwopt import plugins
 from hwopt.errors import HwoptError
 from hwopt.files import write_json
-from hwopt.job import Recipe, Variant, make_recipe
-from hwopt.job.check_recipe import check_recipe
+from hwopt.job import Recipe, Variant
+from hwopt.job.check_recipe import check_common, check_recipe
+from hwopt.job.keys import Binary, Routing, Strict, one_of
 from hwopt.job.read_recipe import read_document, sentence
-from hwopt.job.recipe import Binary, Routing
+from hwopt.job.recipe import Common
 from hwopt.passes import parse
 from hwopt.search.files import RECIPE_FILE
 
+#: The name of one that is installed.
+Sampler = Annotated[str, one_of("sampler", lambda: plugins.names(plugins.SAMPLERS))]
 
-class Limits(BaseModel):
+
+class Limits(Strict):
     """What a candidate must not exceed; it is not trained where that is known before.
 
     Attributes:
@@ -28,7 +33,6 @@ class Limits(BaseModel):
         bytes: of weights and code.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     ms: float | None = Field(default=None, gt=0)
     share: float | None = Field(default=None, gt=0)
     accuracy: float | None = Field(default=None, ge=0, lt=1)
@@ -36,7 +40,7 @@ class Limits(BaseModel):
     bytes: PositiveInt | None = None
 
 
-class Search(BaseModel):
+class Search(Strict):
     """How candidates are found.
 
     Attributes:
@@ -50,7 +54,8 @@ class Search(BaseModel):
         trials: candidates that are measured, at the most.
         patience: measured candidates without a better front, after which the search ends; 0 never
             ends it.
-        sampler: who suggests: ``guided`` is ours, the others are Optuna's.
+        sampler: who suggests: ``guided`` is ours; ``tpe``, ``nsga2``, ``gp`` and ``random`` are
+            Optuna's.
         limits: what a candidate must not exceed.
         minimise: what is traded beside accuracy and latency: ``memory_bytes`` and ``bytes``, as in
             ``limits``.
@@ -63,16 +68,15 @@ class Search(BaseModel):
         storage: where Optuna keeps the trials; by default a file in the study's folder.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     space: tuple[str, ...] = Field(default=("prune-channels{multiple=0}",), min_length=1)
     levels: int = Field(default=8, ge=2)
-    only: dict[str, tuple[int | float | str, ...]] = {}
-    model_options: dict[str, tuple[int | float | str | bool, ...]] = {}
+    only: dict[str, tuple[int | float | str, ...]] = Field(default_factory=dict)
+    model_options: dict[str, tuple[int | float | str | bool, ...]] = Field(default_factory=dict)
     routes: tuple[Routing, ...] = ()
     binary: Binary | None = None
     trials: PositiveInt = 30
     patience: NonNegativeInt = 0
-    sampler: Literal["guided", "tpe", "nsga2", "gp", "random"] = "guided"
+    sampler: Sampler = "guided"
     limits: Limits = Limits()
     minimise: tuple[Literal["memory_bytes", "bytes"], ...] = ()
     first_epochs: tuple[PositiveInt, ...] = ()
@@ -88,7 +92,21 @@ class Search(BaseModel):
         return self.binary if "binarize" in names else None
 
 
-def load_search(path: Path) -> tuple[Recipe, Search]:
+class SearchRecipe(Common):
+    """A recipe with a part ``search``; a search makes its own variants.
+
+    Attributes:
+        search: how candidates are found.
+    """
+
+    search: Search = Search()
+
+    def of_job(self) -> Recipe:
+        """Return the recipe of a job that makes variants of the same network."""
+        return Recipe(**{name: getattr(self, name) for name in Common.model_fields})
+
+
+def load_search(path: Path) -> SearchRecipe:
     """Read a recipe file with a part ``search``.
 
     Raises:
@@ -97,46 +115,38 @@ def load_search(path: Path) -> tuple[Recipe, Search]:
     return make_search(read_document(path), f"recipe {path}")
 
 
-def make_search(document: dict[str, Any], where: str = "recipe") -> tuple[Recipe, Search]:
+def make_search(document: dict[str, Any], where: str = "recipe") -> SearchRecipe:
     """Check a recipe with a part ``search``, given as a dictionary.
 
     Raises:
         HwoptError: if a key or value is wrong; ``where`` begins the sentence.
 
-    >>> recipe, search = make_search({"model": "resnet8", "data": "digits", "search": {}})
-    >>> search.sampler, search.trials
+    >>> recipe = make_search({"model": "resnet8", "data": "digits", "search": {}})
+    >>> recipe.search.sampler, recipe.search.trials
     ('guided', 30)
     """
     if "variants" in document:
         raise HwoptError(f"{where}: a search makes its own variants: leave `variants` out")
-    rest = {key: value for key, value in document.items() if key != "search"}
-    recipe = make_recipe(rest, where)
     part = document.get("search") or {}
     if not isinstance(part, dict):
         raise HwoptError(f"{where}: search must hold keys and values, such as 'trials: 20'")
     try:
-        search = Search.model_validate(part)
+        recipe = SearchRecipe.model_validate({**document, "search": part})
     except ValidationError as error:
-        keys: dict[str, type[BaseModel]] = {
-            "": Search,
-            "limits": Limits,
-            "routes": Routing,
-            "binary": Binary,
-        }
-        fields = {place: list(model.model_fields) for place, model in keys.items()}
-        raise HwoptError(f"{where}: search: {sentence(error, fields)}") from None
-    _check(search, where)
-    _check_model_options(recipe, search, where)
+        raise HwoptError(f"{where}: {sentence(error, SearchRecipe)}") from None
+    check_common(recipe, where)
+    _check(recipe.search, f"{where}: search")
+    _check_model_options(recipe, f"{where}: search: model_options")
     if recipe.fine_tune is None:
         raise HwoptError(f"{where}: a search trains its candidates: fine_tune must describe how")
-    epochs = (*search.first_epochs, recipe.fine_tune.epochs)
+    epochs = (*recipe.search.first_epochs, recipe.fine_tune.epochs)
     if sorted(set(epochs)) != list(epochs):
         raise HwoptError(
             f"{where}: search: first_epochs must rise, and end below the {epochs[-1]} of fine_tune"
         )
     for number in epochs:
-        _check_candidates(recipe, search, number, f"{where}: search")
-    return recipe, search
+        _check_candidates(recipe, number, f"{where}: search")
+    return recipe
 
 
 def _check(search: Search, where: str) -> None:
@@ -144,52 +154,42 @@ def _check(search: Search, where: str) -> None:
     try:
         named = [one for text in search.space for one in parse(text)]
     except HwoptError as error:
-        raise HwoptError(f"{where}: search: space: {error}") from None
+        raise HwoptError(f"{where}: space: {error}") from None
     for one in named:
         if one.needs_latency:
             raise HwoptError(
-                f"{where}: search: {one.name} measures while others are trained: a search chooses "
-                "widths itself, by prune-channels"
+                f"{where}: {one.name} measures while others are trained: a search chooses widths "
+                "itself, by prune-channels"
             )
-
     for route in search.routes:
         if route.mean_ms is not None:
             raise HwoptError(
-                f"{where}: search: routes: mean_ms would be measured while others are trained: "
-                "wish for a coverage or an accuracy, and limit the latency by limits"
+                f"{where}: routes: mean_ms would be measured while others are trained: wish for a "
+                "coverage or an accuracy, and limit the latency by limits"
             )
 
 
-def _check_candidates(recipe: Recipe, search: Search, epochs: int, where: str) -> None:
+def _check_candidates(recipe: SearchRecipe, epochs: int, where: str) -> None:
     """Refuse routes and binary training as they would be refused in variants of a job."""
     assert recipe.fine_tune is not None
-    candidates = [Variant(route=route) for route in search.routes]
-    if search.binary is not None:
-        candidates.append(Variant(passes="binarize", binary=search.binary))
+    candidates = [Variant(route=route) for route in recipe.search.routes]
+    if recipe.search.binary is not None:
+        candidates.append(Variant(passes="binarize", binary=recipe.search.binary))
     fine_tune = recipe.fine_tune.model_copy(update={"epochs": epochs})
     for one in candidates:
-        variants = {"dense": Variant(), "candidate": one}
-        check_recipe(
-            recipe.model_copy(update={"variants": variants, "fine_tune": fine_tune}), where
-        )
+        changes = {"variants": {"dense": Variant(), "candidate": one}, "fine_tune": fine_tune}
+        check_recipe(recipe.of_job().model_copy(update=changes), where)
 
 
-def _check_model_options(recipe: Recipe, search: Search, where: str) -> None:
+def _check_model_options(recipe: SearchRecipe, where: str) -> None:
     """Refuse options whose value before is not known, or that would stay untrained."""
-    for name in search.model_options:
+    for name in recipe.search.model_options:
         if name not in recipe.model_options:
-            raise HwoptError(
-                f"{where}: search: model_options: the recipe's own model_options must give the "
-                f"{name} before"
-            )
-    if search.model_options and recipe.train is None:
-        raise HwoptError(
-            f"{where}: search: model_options: other models have no weights: train must say how"
-        )
+            raise HwoptError(f"{where}: the recipe's own model_options must give the {name} before")
+    if recipe.search.model_options and recipe.train is None:
+        raise HwoptError(f"{where}: other models have no weights: train must say how")
 
 
-def write_search(folder: Path, recipe: Recipe, search: Search) -> None:
-    """Keep both in a study's folder, for its workers."""
-    # What was left out has defaults, and some keys mean something by being there.
-    document, part = (one.model_dump(mode="json", exclude_unset=True) for one in (recipe, search))
-    write_json(folder / RECIPE_FILE, {**document, "search": part})
+def write_search(folder: Path, recipe: SearchRecipe) -> None:
+    """Keep a recipe in a study's folder, for its tasks."""
+    write_json(folder / RECIPE_FILE, recipe.model_dump(mode="json"))

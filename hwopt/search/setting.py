@@ -37,8 +37,9 @@ class Setting:
         self, folder: Path, threads: int | None = None, plugins: Sequence[str] = ()
     ) -> None:
         self.folder, self.plugins = folder, plugins
-        self.recipe, self.search = make_search(read_json(folder / RECIPE_FILE))
-        self.networks = Networks(self.recipe, folder, threads)
+        self.recipe = make_search(read_json(folder / RECIPE_FILE))
+        self.search = self.recipe.search
+        self.networks = Networks(self.recipe.of_job(), folder, threads)
         self.job, self.samples = self.networks.baseline, self.networks.samples
         self.latency = self.measuring(own_folder(self.job.target) / MEMORY)
         self.known = Knowledge(self.job, self.latency)
@@ -50,6 +51,6 @@ class Setting:
             self.job.target,
             trials=recipe.trials,
             seed=recipe.seed,
-            runs=recipe.runs_of_comparisons,
+            runs=recipe.comparison_runs,
             memory=memory,
         )

@@ -12,24 +12,22 @@ from hwopt.files import write_json
 from hwopt.job import asked_peers
 from hwopt.job.workspace import Workspace
 from hwopt.search.batch import Batch
-from hwopt.search.document import read_finished, study_document
 from hwopt.search.files import STUDY_FILE, finished_file
 from hwopt.search.plan import Plan
 from hwopt.search.prepared import Prepared
-from hwopt.search.read_study import read_study
 from hwopt.search.recipe import write_search
+from hwopt.search.results import StudyResults
 from hwopt.search.start_fresh import start_fresh
 from hwopt.search.tasks import Tasks
 from hwopt.search.trials import Trials, open_storage
+from hwopt.search.write_results import read_finished, study_results
 
 if TYPE_CHECKING:
-    from hwopt.job import Recipe
-    from hwopt.search.document import Document
-    from hwopt.search.recipe import Search
+    from hwopt.search.recipe import SearchRecipe
     from hwopt.search.workers.processes import Workers
 
 #: Called with the state of a study, None before its first trial, and what is done now.
-Report = Callable[["Document | None", str], None]
+Report = Callable[["StudyResults | None", str], None]
 
 
 class Study:
@@ -39,8 +37,7 @@ class Study:
     killed goes on where it stopped.
 
     Args:
-        recipe: the model, its data, its training, the target.
-        search: how candidates are found.
+        recipe: the model, its data, its training, the target, and how candidates are found.
         folder: where everything goes.
         workers: where candidates are trained.
         plugins: files with passes.
@@ -54,8 +51,7 @@ class Study:
 
     def __init__(
         self,
-        recipe: Recipe,
-        search: Search,
+        recipe: SearchRecipe,
         folder: Path,
         *,
         workers: Workers | None = None,
@@ -63,15 +59,15 @@ class Study:
         report: Report | None = None,
         fresh: bool = False,
     ) -> None:
-        self._plan = Plan(recipe, search, folder, tuple(str(path.resolve()) for path in plugins))
-        self._others = [read_study(Path(other)) for other in search.warm_start]
+        self._plan = Plan(recipe, folder, tuple(str(path.resolve()) for path in plugins))
+        self._others = [StudyResults.of(Path(other)) for other in recipe.search.warm_start]
         self._tasks = Tasks(self._plan, workers)
-        self._report = report or (lambda document, doing: None)
+        self._report = report or (lambda results, doing: None)
         self._fresh = fresh
         targets.require(self._plan.target)
 
-    def run(self) -> Document:
-        """Search, write ``study.json`` and return its content.
+    def run(self) -> StudyResults:
+        """Search, write ``study.json`` and return it.
 
         Raises:
             HwoptError: if the network cannot be prepared, the space is empty, the storage is out of
@@ -82,23 +78,23 @@ class Study:
             start_fresh(plan.folder)
         with Workspace(plan.folder).alone():
             storage = open_storage(plan)
-            write_search(plan.folder, plan.recipe, plan.search)
+            write_search(plan.folder, plan.recipe)
             prepared = self._prepare()
             trials = Trials(plan, prepared, storage, self._fresh)
             trials.enqueue(_fronts(self._others, prepared))
 
-            def say(doing: str) -> Document:
-                return self._written(study_document(plan, prepared, trials), doing)
+            def say(doing: str) -> StudyResults:
+                return self._written(study_results(plan, prepared, trials), doing)
 
             batch = Batch(plan, prepared.space, trials, self._tasks, say)
             while some := trials.next():
                 batch.run(some)
             return self._finished(prepared, trials, say)
 
-    def _written(self, document: Document, doing: str) -> Document:
-        write_json(self._plan.folder / STUDY_FILE, document)
-        self._report(document, doing)
-        return document
+    def _written(self, results: StudyResults, doing: str) -> StudyResults:
+        results.write(self._plan.folder / STUDY_FILE)
+        self._report(results, doing)
+        return results.in_folder(self._plan.folder)
 
     def _prepare(self) -> Prepared:
         """Train the network and find the space, in a process of its own."""
@@ -109,21 +105,21 @@ class Study:
         return Prepared.read(self._plan)
 
     def _finished(
-        self, prepared: Prepared, trials: Trials, say: Callable[[str], Document]
-    ) -> Document:
+        self, prepared: Prepared, trials: Trials, say: Callable[[str], StudyResults]
+    ) -> StudyResults:
         """Compile and test the front, and measure peers."""
-        document = say("compiling the front")
+        results = say("compiling the front")
         notes = []
         in_vain = trials.in_vain()
         if in_vain:
             notes.append(f"the search ended early: {in_vain}")
-        failed = all(trial["state"] == "failed" for trial in document["trials"])
-        if not document["front"] and not failed:
+        failed = all(trial.state == "failed" for trial in results.trials)
+        if not results.on_front and not failed:
             notes.append("no candidate kept to all limits")
-        for number in document["front"]:
-            reason = self._compiled(document["trials"][number]["name"], prepared.key)
+        for trial in results.front:
+            reason = self._compiled(str(trial.name), prepared.key)
             if reason:
-                notes.append(f"trial {number} could not be compiled: {reason}")
+                notes.append(f"trial {trial.number} could not be compiled: {reason}")
         peers = []
         if asked_peers.measurable(self._plan.recipe, self._plan.target):
             say("measuring peers")
@@ -133,7 +129,7 @@ class Study:
             else:
                 peers, failures = outcome.result["peers"], outcome.result["failures"]
                 notes += failures
-        return self._written(study_document(self._plan, prepared, trials, notes, peers), "done")
+        return self._written(study_results(self._plan, prepared, trials, notes, peers), "done")
 
     def _compiled(self, name: str, key: str) -> str | None:
         """Compile and test a candidate where that is not done; say why it cannot be."""
@@ -148,11 +144,7 @@ class Study:
         return outcome.reason
 
 
-def _fronts(others: Sequence[Document], prepared: Prepared) -> list[dict[str, Any]]:
+def _fronts(others: Sequence[StudyResults], prepared: Prepared) -> list[dict[str, Any]]:
     """Return the fronts of other studies, in the nearest values of a space."""
-    found = [
-        prepared.space.nearest(other["trials"][number]["choices"])
-        for other in others
-        for number in other["front"]
-    ]
+    found = [prepared.space.nearest(trial.choices) for other in others for trial in other.front]
     return [dict(point) for point in dict.fromkeys(tuple(one.items()) for one in found)]

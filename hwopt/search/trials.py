@@ -229,7 +229,7 @@ class Trials:
         if limits.accuracy:
             trial.set_constraint("accuracy", 1 - accuracy / limits.accuracy)
         baseline = self._prepared.baseline
-        others = [figures[name] / baseline[name] for name in self._plan.search.minimise]
+        others = [figures[name] / getattr(baseline, name) for name in self._plan.search.minimise]
         self._optuna.tell(trial, [accuracy, figures["ratio"], *others])
 
 

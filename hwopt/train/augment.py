@@ -43,18 +43,20 @@ def shift_and_flip(images: Tensor, generator: Generator, pixels: int = 2) -> Ten
     return _gather(images, generator, pixels, mirror=True)
 
 
+NAMES: dict[str, Augment] = {"flip": flip, "shift": shift, "shift-flip": shift_and_flip}
+
+
 def find(augment: str | Augment | None) -> Augment | None:
     """Return the function for "flip", "shift" or "shift-flip", or what was given.
 
     Raises:
         HwoptError: on an unknown name.
     """
-    named = {"flip": flip, "shift": shift, "shift-flip": shift_and_flip}
     if not isinstance(augment, str):
         return augment
-    if augment not in named:
-        raise unknown_name("augmentation", augment, named)
-    return named[augment]
+    if augment not in NAMES:
+        raise unknown_name("augmentation", augment, NAMES)
+    return NAMES[augment]
 
 
 def _gather(images: Tensor, generator: Generator, pixels: int, mirror: bool) -> Tensor:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from hwopt.data import DataSet
 from hwopt.errors import HwoptError
-from hwopt.optim import VCSG, ALIGPlus
+from hwopt.optim.behaviour import behaviour
 from hwopt.train import augment as augmentations
 from hwopt.train import optimizers, schedules
 from hwopt.train.cpu import has_bfloat16, set_threads, weights_in
@@ -194,7 +194,7 @@ def _check_optimizer(
         terms=[f"the term {term}" for term in terms],
         own_loss=loss is not None,
     )
-    fewest = optimizers.steps_per_update(optimizer)
+    fewest = behaviour(optimizer).steps_per_update
     if settings["samples"] // settings["batch_size"] < fewest and fewest > 1:
         raise HwoptError(
             f"{optimizer} takes {fewest} batches of {settings['batch_size']} for an update, more "
@@ -212,15 +212,14 @@ def _check_processes(
     """Refuse what does not go with more than one process."""
     processes.check(batch_size, samples)
     alone = [str(term) for term in terms if term.alone]
-    # They keep something of every sample, and choose the size of their batches.
-    if isinstance(optimizer, ALIGPlus | VCSG):
+    if behaviour(optimizer).in_one_process:
         alone.append(type(optimizer).__name__)
     if processes.count > 1 and alone:
         raise HwoptError(f"{alone[0]} trains in one process only, not in {processes.count}")
 
 
 def _cross_entropy(label_smoothing: float, optimizer: Optimizer) -> Loss:
-    reduction = "none" if isinstance(optimizer, ALIGPlus) else "mean"
+    reduction = "none" if behaviour(optimizer).per_sample_loss else "mean"
     return functools.partial(
         functional.cross_entropy, label_smoothing=label_smoothing, reduction=reduction
     )

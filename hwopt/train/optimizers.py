@@ -7,26 +7,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from hwopt import plugins
 from hwopt.errors import HwoptError, unknown_name
-from hwopt.optim import ALIG, BORAT, VCSG, ALIGPlus
-from hwopt.optim.base import LossOptimizer
+from hwopt.optim.behaviour import Behaviour, behaviour
 
-#: By name; sgd has Nesterov's momentum of 0.9.
-NAMES: dict[str, Callable[..., Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "alig": ALIG,
-    "alig-plus": ALIGPlus,
-    "borat": BORAT,
-    "sgd": torch.optim.SGD,
-    "vcsg": VCSG,
+#: Options of torch's own: sgd has Nesterov's momentum.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "sgd": {"momentum": 0.9, "nesterov": True, "fused": True},
+    "adamw": {"fused": True},
 }
-_CAPPED = ("alig", "alig-plus", "borat")
-#: Arguments of optimizers that are arguments of ``fit``.
-_OF_FIT = {"params", "num_samples", "num_epochs", "buffers", "weight_decay"}
 
 OptimizerFactory = Callable[[list[nn.Parameter], float], Optimizer]
 """From trainable parameters and the learning rate to an optimizer."""
@@ -45,13 +37,13 @@ def build(
     """Make an optimizer for the parameters of ``model`` that require gradients.
 
     Args:
-        optimizer: a name of :data:`NAMES`, or a factory; a factory's own weight decay and options
-            count, not these.
+        optimizer: a name of the entry points ``hwopt.optimizers``, or a factory; a factory's own
+            weight decay and options count, not these.
         model: whose parameters to train.
         learning_rate: the highest one of the schedule; the largest step size of ``alig``,
             ``alig-plus`` and ``borat``, that of the first steps of ``vcsg``.
-        weight_decay: of ``sgd`` and ``adamw`` for weights, not for biases and batch norms; of
-            ``alig-plus`` for all. The others have none.
+        weight_decay: of torch's own for weights, not for biases and batch norms; of ``alig-plus``
+            for all. The others have none.
         samples, epochs: of the training.
         options: more arguments of the optimizer, such as ``pieces`` of ``borat``.
 
@@ -70,27 +62,23 @@ def build(
         raise HwoptError("the model has no parameter that requires gradients: nothing to train")
     if not isinstance(optimizer, str):
         return optimizer(parameters, learning_rate)
-    arguments: dict[str, dict[str, Any]] = {
-        "sgd": {"momentum": 0.9, "nesterov": True, "fused": True},
-        "adamw": {"fused": True},
-        "alig-plus": {"num_samples": samples, "num_epochs": epochs, "weight_decay": weight_decay},
-        "vcsg": {"num_samples": samples, "buffers": model.buffers()},
-    }
-    if optimizer not in NAMES:
-        raise unknown_name("optimizer", optimizer, NAMES)
+    kind, chosen = _kind(optimizer), dict(options or {})
+    asks = kind if issubclass(kind, Behaviour) else Behaviour
+    given = asks.training_arguments(model, learning_rate, weight_decay, samples, epochs)
     groups: list[Any] = parameters
-    if optimizer in ("sgd", "adamw"):
+    if asks is Behaviour:
         groups = _by_decay(parameters, weight_decay)
-    if optimizer == "vcsg":
-        learning_rate = VCSG.smoothness_for(learning_rate, samples)
-    given = arguments.get(optimizer, {}) | dict(options or {})
-    factory = NAMES[optimizer]
-    second = "smoothness" if optimizer == "vcsg" else "max_lr" if optimizer in _CAPPED else "lr"
-    _check_options(optimizer, factory, second, options or {})
+    _check_options(optimizer, kind, given, chosen)
     try:
-        return factory(groups, **{second: learning_rate}, **given)
+        return kind(groups, **{**_DEFAULTS.get(optimizer, {}), **given, **chosen})
     except (TypeError, ValueError) as error:  # of torch
         raise HwoptError(f"{optimizer} refuses its options: {error}") from None
+
+
+def needs_cross_entropy(optimizer: str) -> bool:
+    """Return whether an optimizer, by its name, trains with the cross entropy alone."""
+    kind = _kind(optimizer)
+    return issubclass(kind, Behaviour) and (kind.reaches_zero or kind.per_sample_loss)
 
 
 def check_use(
@@ -115,43 +103,51 @@ def check_use(
     Raises:
         HwoptError: with what does not go together, and what to do.
     """
-    if isinstance(optimizer, ALIG | BORAT) and (losses or label_smoothing):
+    asks = behaviour(optimizer)
+    if asks.reaches_zero and (losses or label_smoothing):
         what = losses[0] if losses else f"label_smoothing={label_smoothing}"
         raise HwoptError(
             f"{optimizer} needs a loss that can become 0, but not with {what}: leave it out"
         )
     endless = any(group["lr"] == math.inf for group in optimizer.param_groups)
-    if isinstance(optimizer, LossOptimizer) and terms and endless:
+    if asks.steps_from_loss and terms and endless:
         raise HwoptError(
             f"{optimizer} goes with {terms[0]} only if its learning rate is finite: set one"
         )
-    if isinstance(optimizer, VCSG) and terms:
-        raise HwoptError(f"VCSG does not go with {terms[0]}: leave it out")
-    if isinstance(optimizer, VCSG) and schedule != "constant":
-        raise HwoptError("VCSG chooses its step sizes itself: the schedule must be constant")
-    if isinstance(optimizer, ALIGPlus) and (own_loss or losses):
+    name = type(optimizer).__name__
+    if asks.chooses_rate and terms:
+        raise HwoptError(f"{name} does not go with {terms[0]}: leave it out")
+    if asks.chooses_rate and schedule != "constant":
+        raise HwoptError(f"{name} chooses its step sizes itself: the schedule must be constant")
+    if asks.per_sample_loss and (own_loss or losses):
         what = "your own" if own_loss else f"that of {losses[0]}"
         raise HwoptError(f"{optimizer} needs the cross entropy of every sample, not {what}")
 
 
-def steps_per_update(optimizer: Optimizer) -> int:
-    """Return how many calls of ``step`` an optimizer takes to change the weights for good.
+def _kind(name: str) -> type[Optimizer]:
+    """Return the class of an optimizer.
 
-    Between them those of ``BORAT`` are at auxiliary points.
+    Raises:
+        HwoptError: if there is none of the name, or it is no optimizer of torch.
     """
-    return optimizer.steps_per_update if isinstance(optimizer, BORAT) else 1
+    found = plugins.load(plugins.OPTIMIZERS, name)
+    if not (isinstance(found, type) and issubclass(found, Optimizer)):
+        shown = plugins.where(plugins.OPTIMIZERS, name)
+        raise HwoptError(f"optimizer {name!r} ({shown}) is not a subclass of torch's Optimizer")
+    return found
 
 
 def _check_options(
-    name: str, factory: Callable[..., Optimizer], rate: str, options: Mapping[str, Any]
+    name: str, kind: type[Optimizer], given: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
-    """Refuse options that the optimizer does not have, or that are arguments of ``fit``."""
+    """Refuse options that the optimizer does not have, or that the training gives."""
+    rate, taken = next(iter(given)), {*given, "params", "weight_decay"}
     if rate in options:
         raise HwoptError(f"{rate} of {name} is what learning_rate is: set that")
-    taken = sorted(_OF_FIT & options.keys())
-    if taken:
-        raise HwoptError(f"{taken[0]} of {name} is what the training gives it: leave it out")
-    offered = inspect.signature(factory).parameters.keys() - _OF_FIT - {rate}
+    both = sorted(taken & options.keys())
+    if both:
+        raise HwoptError(f"{both[0]} of {name} is what the training gives it: leave it out")
+    offered = inspect.signature(kind).parameters.keys() - taken
     unknown = sorted(options.keys() - offered)
     if unknown:
         raise unknown_name(f"option of {name}", unknown[0], sorted(offered))

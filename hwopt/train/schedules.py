@@ -46,15 +46,22 @@ def one_cycle(progress: float) -> float:
     return cosine((progress - _WARM_UP) / (1 - _WARM_UP))
 
 
+NAMES: dict[str, Schedule] = {
+    "constant": constant,
+    "cosine": cosine,
+    "linear": linear,
+    "one-cycle": one_cycle,
+}
+
+
 def find(schedule: str | Schedule) -> Schedule:
     """Return the schedule of that name, or the function that was given.
 
     Raises:
         HwoptError: on an unknown name.
     """
-    named = {"constant": constant, "cosine": cosine, "linear": linear, "one-cycle": one_cycle}
     if not isinstance(schedule, str):
         return schedule
-    if schedule not in named:
-        raise unknown_name("learning rate schedule", schedule, named)
-    return named[schedule]
+    if schedule not in NAMES:
+        raise unknown_name("learning rate schedule", schedule, NAMES)
+    return NAMES[schedule]

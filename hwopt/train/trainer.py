@@ -18,14 +18,13 @@ from torch.utils.data import Dataset
 
 from hwopt.data import batch
 from hwopt.errors import HwoptError
-from hwopt.optim import VCSG, ALIGPlus, VarianceReduced
+from hwopt.optim.behaviour import behaviour
 from hwopt.train import augment as augmentations
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train import schedules
 from hwopt.train.cpu import memory_format
 from hwopt.train.evaluation import Loss, check_output, count_correct
 from hwopt.train.history import EpochStats
-from hwopt.train.optimizers import steps_per_update
 from hwopt.train.processes import Processes
 from hwopt.train.progress import TrainingProgress
 from hwopt.train.terms import Term
@@ -47,6 +46,7 @@ class Trainer:
     processes: Processes = dataclasses.field(default_factory=Processes)
 
     def __post_init__(self) -> None:
+        self.behaviour = behaviour(self.optimizer)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.order = memory_format(self.model)
 
@@ -70,8 +70,8 @@ class Trainer:
         seed = self.settings["seed"] * 1_000_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self.settings["samples"], generator=generator)
-        size, steps = self._plan()
-        updates = steps_per_update(self.optimizer)
+        size, steps = self.behaviour.batches(self.settings["batch_size"], self.steps)
+        updates = self.behaviour.steps_per_update
         batches = [self.processes.share(indices) for indices in order.split(size)[:steps]]
         if self.processes.rank:
             generator = self.processes.generator(seed)
@@ -80,9 +80,8 @@ class Trainer:
         self.model.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
-            if isinstance(self.optimizer, VarianceReduced):
-                drawn = (self._batch(indices, generator) for indices in batches)
-                self.optimizer.snapshot(self._closure(*each, epoch, 0, []) for each in drawn)
+            drawn = (self._batch(indices, generator) for indices in batches)
+            self.behaviour.start_epoch(self._closure(*each, epoch, 0, []) for each in drawn)
             for step, indices in enumerate(batches):
                 inputs, targets = self._batch(indices, generator)
                 rate = self._set_learning_rate(epoch, step)
@@ -99,8 +98,7 @@ class Trainer:
                 samples += len(targets)
                 figures = functools.partial(_figures, total_loss, correct, samples, start)
                 shown.step(epoch, (step + 1) / len(batches), figures)
-        if isinstance(self.optimizer, ALIGPlus):
-            self.optimizer.end_epoch()
+        self.behaviour.end_epoch()
         self.processes.end_alike(self.model)
         total_loss, right, seen = self.processes.totals(total_loss, correct, samples)
         seconds = time.perf_counter() - start
@@ -113,15 +111,6 @@ class Trainer:
             seen / seconds,
             notes=", ".join(filter(None, (term.note() for term in self.terms))),
         )
-
-    def _plan(self) -> tuple[int, int]:
-        """Return how many samples a step takes, and how many steps an epoch has."""
-        if isinstance(self.optimizer, VCSG):
-            size = self.optimizer.mini_batch_size
-            return size, max(1, self.optimizer.batch_size // size)
-        # An epoch ends with an update.
-        steps = self.steps - self.steps % steps_per_update(self.optimizer)
-        return self.settings["batch_size"], steps
 
     def _batch(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         inputs, targets = batch(self.dataset, indices)
@@ -138,7 +127,7 @@ class Trainer:
         seen: list[Tensor] = []
         closure = self._closure(inputs, targets, epoch, step, seen)
         optimizer: Any = self.optimizer  # its type has closures return numbers
-        more = (indices,) if isinstance(optimizer, ALIGPlus) else ()
+        more = (indices,) if self.behaviour.per_sample_loss else ()
         loss = optimizer.step(closure, *more)
         return loss.mean().item(), count_correct(seen[0], targets)
 
@@ -177,7 +166,7 @@ class Trainer:
         """Follow the schedule; return the rate of the first group of parameters."""
         progress = ((epoch - 1) * self.steps + step) / (self.settings["epochs"] * self.steps)
         factor = self.schedule(progress)
-        if isinstance(self.optimizer, VCSG):
+        if self.behaviour.chooses_rate:
             return float(self.optimizer.param_groups[0]["lr"])  # it chooses itself
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor

@@ -36,10 +36,10 @@ def test_a_search_leaves_a_study_a_page_and_models(folder):
     assert len(document["trials"]) == 2
     picked = hwopt("pick", study, "--accuracy", 0, "--output", folder / "fast", "--json")
     trial = json.loads(picked.stdout)
-    assert trial["number"] == document["front"][0]
+    assert trial["number"] == document["on_front"][0]
     assert hwopt("bench", folder / "fast", "--runs", 20).returncode == 0
     shown = hwopt("pick", study, "--latency", "1000ms").stdout
-    assert f"again: {document['trials'][document['front'][-1]]['command']}" in shown
+    assert f"again: {document['trials'][document['on_front'][-1]]['command']}" in shown
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_the_report_again(folder):
 @pytest.mark.slow
 def test_a_candidate_again_by_the_printed_command(folder):
     document = json.loads((folder / "runs" / "small" / STUDY_FILE).read_text())
-    trial = document["trials"][document["front"][0]]
+    trial = document["trials"][document["on_front"][0]]
     program, *words = shlex.split(trial["command"])
     assert program == "hwopt"
     found = json.loads(hwopt(*words, "--json", folder=folder).stdout)
@@ -83,7 +83,7 @@ def test_fresh_begins_anew(folder):
 def test_what_cannot_be_is_one_sentence(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump({**RECIPE, "search": {"sampler": "best"}}))
-    assert "search: sampler: Input should be 'guided'" in refused("search", path)
+    assert "search.sampler: unknown sampler 'best'" in refused("search", path)
     assert "it is for `hwopt search`" in refused("optimize", path)
     path.write_text(yaml.safe_dump(RECIPE))
     sentence = refused("search", path, "--evaluate", "prune-channels", "--sampler", "tpe")

@@ -1,25 +1,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from hwopt.errors import HwoptError
 from hwopt.job import changed_recipe, load_recipe, make_recipe
-from hwopt.job.read_recipe import read_document
-from hwopt.search.recipe import load_search
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {"model": "resnet8", "data": "digits"}
-
-
-@pytest.mark.parametrize("path", sorted(RECIPES.iterdir()), ids=lambda path: path.name)
-def test_the_recipes_that_ship_are_valid(path):
-    if "search" in read_document(path):
-        assert load_search(path)
-    else:
-        assert load_recipe(path).variants
 
 
 @pytest.mark.parametrize("name", ["r.yaml", "r.toml", "r.json"])
@@ -33,10 +21,8 @@ def test_three_file_formats(tmp_path, name):
     assert load_recipe(tmp_path / name) == make_recipe(SMALL)
 
 
-@pytest.mark.parametrize("method", ["bnew", "straight-through", "tanh-annealing", "bop"])
-def test_a_changed_recipe_keeps_what_was_left_out(method):
-    bits = {"passes": "binarize", "binary": {"method": method}}
-    recipe = make_recipe({**SMALL, "variants": {"dense": "", "bits": bits}})
+def test_a_changed_recipe_is_checked_again():
+    recipe = make_recipe(SMALL)
     assert changed_recipe(recipe, seed=3) == recipe.model_copy(update={"seed": 3})
     with pytest.raises(HwoptError, match="greater than or equal to 0"):
         changed_recipe(recipe, seed=-1)

@@ -6,8 +6,9 @@ import torch
 import hwopt
 from hwopt import models
 from hwopt.errors import HwoptError
-from hwopt.job.recipe import Binary, Constraints, Training, Variant
-from hwopt.job.terms import make_terms, with_real_weights
+from hwopt.job.keys import Binary, Constraints
+from hwopt.job.recipe import Training, Variant
+from hwopt.job.trainer import make_terms
 from hwopt.train import BinaryPull
 
 TRAINING = Training(epochs=3, batch_size=10)
@@ -28,11 +29,12 @@ def graph():
     ],
 )
 def test_every_method_of_binary_training_is_a_term(method, expected, graph):
-    variant = Variant(binary=Binary(method=method, growth=35.0))
+    growth = 35.0 if method == "bnew" else None
+    variant = Variant(binary=Binary(method=method, growth=growth))
     binary = hwopt.apply(graph, "binarize")
     (term,) = make_terms(TRAINING, binary, 1000, variant, graph)
     assert str(term) == expected
-    first, real = with_real_weights(TRAINING, variant)
+    first, real = variant.binary.first_phase(TRAINING, variant)
     (term,) = make_terms(first, binary, 1000, real, graph)
     assert str(term) == f"BinaryPull {first.epochs} 0.0 0" and first.epochs == 5
 

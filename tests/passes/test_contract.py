@@ -9,7 +9,7 @@ import hwopt
 from hwopt import passes
 from hwopt.errors import HwoptError
 from hwopt.graph import Node, Value
-from hwopt.passes import Condition, Context, Pass, PassError, PassResult
+from hwopt.passes import Context, Pass, PassError, PassResult
 from tests.networks import IMAGE, Residual, make
 
 
@@ -107,7 +107,9 @@ class CutsOutput(Pass):
 @dataclass(frozen=True)
 class BreaksPromise(Pass):
     name = "breaks-promise"
-    ensures = frozenset({Condition.NO_DEAD_CODE})
+
+    def ensures(self, graph):
+        return passes.EliminateDeadCode().ensures(graph)
 
     def apply(self, graph, context):
         other = graph.copy()
@@ -133,16 +135,17 @@ def test_a_pass_that_breaks_its_contract_is_told_so(graph, broken, message):
 @dataclass(frozen=True)
 class Needs(Pass):
     name = "needs"
-    requires = frozenset({Condition.NO_BATCH_NORM_AFTER_CONVOLUTION})
+
+    def requires(self, graph):
+        return passes.FoldBatchNorm().ensures(graph)
 
     def apply(self, graph, context):
         return PassResult(graph, modified=False)
 
 
 @dataclass(frozen=True)
-class NeedsData(Needs):
+class NeedsData(Pass):
     name = "needs-data"
-    requires = frozenset()
     needs_data = True
 
 
@@ -152,3 +155,14 @@ def test_what_a_pass_requires_is_checked_before(graph):
     assert hwopt.apply(graph, ["fold-batch-norm", Needs()])
     with pytest.raises(HwoptError, match="needs data"):
         hwopt.apply(graph, NeedsData())
+
+
+def test_who_looks_on_sees_every_pass_and_what_it_made(graph):
+    seen = []
+    after = hwopt.apply(
+        graph,
+        "fold-batch-norm,eliminate-dead-code",
+        on_pass=lambda one, graph: seen.append((one.name, graph)),
+    )
+    assert [name for name, _ in seen] == ["fold-batch-norm", "eliminate-dead-code"]
+    assert seen[-1][1] is after and not seen[0][1].nodes("batch_norm")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,27 +11,6 @@ from hwopt.errors import HwoptError
 from tests.networks import IMAGE, SqueezeExcite, make, max_difference
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
-
-
-@pytest.fixture
-def installed_plugin(tmp_path, monkeypatch):
-    """The example package, installed by pip into a folder of its own."""
-    source = tmp_path / "source"
-    subprocess.run(["cp", "-r", PLUGIN, source], check=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-    ]
-    subprocess.run([*command, "--target", tmp_path / "site", source], check=True)
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    yield
-    for name in [name for name in sys.modules if name.startswith("hwopt_plugin_example")]:
-        del sys.modules[name]
 
 
 @pytest.mark.usefixtures("installed_plugin")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from hwopt.search.read_study import SCHEMA_VERSION
+from hwopt.search.results import StudyResults
 
 #: A name that ends the script and the element around it, if a page forgets to escape.
 NASTY = "a<b & \"c\" 'd' </script><script>document.title = 'escaped'</script>"
@@ -14,7 +14,7 @@ _START = datetime(2026, 1, 1, 22, 0, tzinfo=UTC)
 _KERNELS = ("fused_conv2d_add_relu", "fused_conv2d_add_add_relu", "fused_dense_add", NASTY)
 
 
-def make_study(trials: int = 30, seed: int = 0) -> dict:
+def make_study(trials: int = 30, seed: int = 0) -> StudyResults:
     """Every seventh fails, two stop early; the last but one repeats the first, the last runs."""
     random = np.random.default_rng(seed)
     made = [_trial(number, random) for number in range(trials - 1)]
@@ -27,47 +27,59 @@ def make_study(trials: int = 30, seed: int = 0) -> dict:
     front = _front(measured)
     for number in front:
         made[number]["test_accuracy"] = made[number]["accuracy"] - 0.002
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "hwopt": "0.1.0",
-        "name": "resnet8",
-        "recipe": {"model": "resnet8", "note": NASTY},
-        "search": {"trials": trials},
-        "space": {"prune-channels.stem": [1.0, 0.5]},
-        "target": {"name": "host", "cpu": "a CPU with <2 cores>", "isa": "avx2"},
-        "threads": 2,
-        "data": "fashion-mnist",
-        "sampler": "guided",
-        "seed": seed,
-        "notes": ["the kernels of <b>an earlier study</b> were used"],
-        "baseline": {
-            "accuracy": 0.931,
-            "latency": _latency(0.21),
-            "macs": 12_501_632,
-            "bytes": 327_112,
-            "parameters": 78_042,
-        },
-        "trials": made,
-        "front": front,
-        "hypervolume": _hypervolume(measured),
-        "contributions": [
-            {
-                "pass": "prune-channels",
-                "trials": 17,
-                "latency_ratio": 0.55,
-                "accuracy_points": -0.8,
+    return StudyResults.model_validate(
+        {
+            "hwopt": "0.1.0",
+            "name": "resnet8",
+            "recipe": {
+                "model": "resnet8",
+                "note": NASTY,
+                "seed": seed,
+                "search": {"trials": trials, "sampler": "guided"},
             },
-            {"pass": "binarize", "trials": 6, "latency_ratio": 0.81, "accuracy_points": -2.1},
-            {"pass": "share-codebook", "trials": 5, "latency_ratio": 1.04, "accuracy_points": 0.1},
-            {"pass": NASTY, "trials": 1, "latency_ratio": None, "accuracy_points": None},
-        ],
-        "peers": [
-            {"name": "onnxruntime-int8", "accuracy": 0.9268, "latency": _latency(0.17)},
-            {"name": "openvino-nncf-int8", "accuracy": 0.9282, "latency": _latency(0.13)},
-            {"name": "torch-pruning & onnxruntime", "accuracy": 0.921, "latency": _latency(0.19)},
-            {"name": "untrained <peer>", "latency": _latency(0.3)},
-        ],
-    }
+            "space": {"prune-channels.stem": [1.0, 0.5]},
+            "target": {"name": "host", "cpu": "a CPU with <2 cores>", "isa": "avx2"},
+            "threads": 2,
+            "data": "fashion-mnist",
+            "notes": ["the kernels of <b>an earlier study</b> were used"],
+            "baseline": {
+                "accuracy": 0.931,
+                "latency": _latency(0.21),
+                "macs": 12_501_632,
+                "bytes": 327_112,
+                "parameters": 78_042,
+            },
+            "trials": made,
+            "on_front": front,
+            "hypervolume": _hypervolume(measured),
+            "contributions": [
+                {
+                    "name": "prune-channels",
+                    "trials": 17,
+                    "latency_ratio": 0.55,
+                    "accuracy_points": -0.8,
+                },
+                {"name": "binarize", "trials": 6, "latency_ratio": 0.81, "accuracy_points": -2.1},
+                {
+                    "name": "share-codebook",
+                    "trials": 5,
+                    "latency_ratio": 1.04,
+                    "accuracy_points": 0.1,
+                },
+                {"name": NASTY, "trials": 1, "latency_ratio": None, "accuracy_points": None},
+            ],
+            "peers": [
+                {"name": "onnxruntime-int8", "accuracy": 0.9268, "latency": _latency(0.17)},
+                {"name": "openvino-nncf-int8", "accuracy": 0.9282, "latency": _latency(0.13)},
+                {
+                    "name": "torch-pruning & onnxruntime",
+                    "accuracy": 0.921,
+                    "latency": _latency(0.19),
+                },
+                {"name": "untrained <peer>", "latency": _latency(0.3)},
+            ],
+        }
+    )
 
 
 def _trial(number: int, random: np.random.Generator) -> dict:
@@ -120,13 +132,21 @@ def _trial(number: int, random: np.random.Generator) -> dict:
 def _kernels(latency: float) -> list[dict]:
     shares = (0.3, 0.45, 0.15, None)
     return [
-        {"name": name, "road": "search", "calls": 2, "median_us": share and 500 * latency * share}
+        {
+            "name": name,
+            "road": "search",
+            "calls": 2,
+            "median_us": share and 500 * latency * share,
+            "candidates_measured": 3,
+            "macs": 1000,
+            "bytes": 1000,
+        }
         for name, share in zip(_KERNELS, shares, strict=True)
     ]
 
 
 def _latency(median: float) -> dict:
-    return {"median_ms": median, "p10_ms": 0.96 * median, "p90_ms": 1.07 * median}
+    return {"median_ms": median, "low_ms": 0.96 * median, "high_ms": 1.07 * median}
 
 
 def _time(seconds: float) -> str:

@@ -4,6 +4,9 @@ import re
 
 import pytest
 
+from hwopt.errors import HwoptError
+from hwopt.files import RESULTS_FILE, write_json
+from hwopt.job import JobResults
 from hwopt.report import markdown_table, rich_table, write_report
 
 
@@ -12,6 +15,7 @@ def latency(median):
         "median_ms": median,
         "p10_ms": 0.9 * median,
         "p90_ms": 1.2 * median,
+        "mean_ms": median,
         "runs": 100,
         "warmup": 10,
         "threads": 2,
@@ -23,6 +27,7 @@ def variant(median, accuracy, timed=True):
         "passes": "prune-channels{ratio=0.5}",
         "notes": ["prune-channels: changed a<b: 8 to 4 channels"],
         "accuracy": accuracy,
+        "test_samples": 360,
         "parameters": 1234,
         "macs": 5_000_000,
         "bytes": 99_999,
@@ -34,6 +39,8 @@ def variant(median, accuracy, timed=True):
                 "median_us": 12.5 if timed else None,
                 "candidates_measured": 3,
                 "calls": 2,
+                "macs": 1000,
+                "bytes": 1000,
             }
         ],
         "check": {"samples": 10, "max_difference": 1e-6, "same_label": 10},
@@ -45,16 +52,24 @@ def variant(median, accuracy, timed=True):
 
 @pytest.fixture
 def results():
-    return {
-        "hwopt": "0.1.0",
-        "recipe": {"model": "resnet8"},
-        "target": {"name": "host", "cpu": "a CPU", "isa": "avx2"},
-        "threads": 2,
-        "data": "digits",
-        "baseline": "dense",
-        "notes": ["digits were used"],
-        "variants": {"dense": variant(0.2, 0.93), "half": variant(0.1, 0.92, timed=False)},
-    }
+    return JobResults.model_validate(
+        {
+            "hwopt": "0.1.0",
+            "recipe": {"model": "resnet8"},
+            "target": {"name": "host", "cpu": "a CPU", "isa": "avx2"},
+            "threads": 2,
+            "data": "digits",
+            "baseline": "dense",
+            "notes": ["digits were used"],
+            "variants": {"dense": variant(0.2, 0.93), "half": variant(0.1, 0.92, timed=False)},
+        }
+    )
+
+
+def changed(results, name, **changes):
+    """Return results in which a variant has other figures."""
+    variant = results.variants[name].model_copy(update=changes)
+    return results.model_copy(update={"variants": {**results.variants, name: variant}})
 
 
 def test_markdown(results):
@@ -66,7 +81,7 @@ def test_markdown(results):
 
 
 def test_a_peer_that_could_not_run_a_variant(results):
-    del results["variants"]["dense"]["peers"]["onnxruntime"]
+    results = changed(results, "dense", peers={})
     dense, half = markdown_table(results).splitlines()[2:4]
     assert dense.endswith("| 1.00 | – |") and half.endswith("| 0.50 | 0.33 |")
 
@@ -77,8 +92,9 @@ def test_terminal_table_has_the_same_columns(results):
 
 
 def test_what_was_left_out_of_the_difference_is_said(results, tmp_path):
-    results["variants"]["dense"]["check"] |= {"turned": 3, "tied": 0}
-    results["variants"]["half"]["check"]["tied"] = 2
+    check = results.variants["dense"].check
+    results = changed(results, "dense", check=check.model_copy(update={"turned": 3, "tied": 0}))
+    results = changed(results, "half", check=check.model_copy(update={"tied": 2}))
     text = " ".join(write_report(results, tmp_path).read_text().split())
     assert text.count("Left out of the difference") == 2
     assert "3 in which rounding turned the sign" in text
@@ -98,3 +114,26 @@ def test_the_page_is_one_file_without_external_links(results, tmp_path):
         "accuracy-latency.png",
         "kernels.png",
     }
+
+
+def test_results_are_read_as_they_were_written(results, tmp_path):
+    results.write(tmp_path / RESULTS_FILE)
+    read = JobResults.of(tmp_path)
+    assert read.to_json() == results.to_json() and read.table() == markdown_table(results)
+    assert read.best == "dense"
+    assert changed(read, "half", accuracy=0.926).best == "half"
+    with pytest.raises(HwoptError, match="unknown variant 'hlaf': did you mean 'half'"):
+        read.artifact("hlaf")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 1}, "is of schema version 1, and this hwopt reads version 2"),
+        ({"threads": None}, "is damaged: threads: Input should be a valid integer"),
+    ],
+)
+def test_another_version_and_damage_are_one_sentence(results, tmp_path, change, message):
+    write_json(tmp_path / RESULTS_FILE, {**results.to_json(), **change})
+    with pytest.raises(HwoptError, match=f"{message}.*: run `hwopt optimize` again"):
+        JobResults.of(tmp_path)

@@ -6,8 +6,8 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from hwopt.report import study_view, write_study_report
-from hwopt.report.study_texts import changes
+from hwopt.report import write_study_report
+from hwopt.search.table import changes
 from tests.report.browser import needs_browser
 from tests.report.studies import NASTY
 
@@ -36,11 +36,11 @@ def alone(browser):
 
 def measured(study):
     """Return the trials that are points."""
-    return [t for t in study["trials"] if t["state"] == "measured"]
+    return [t for t in study.trials if t.state == "measured"]
 
 
 def trial_of(mark, study):
-    return study["trials"][int(mark.get_attribute("data-trial"))]
+    return study.trials[int(mark.get_attribute("data-trial"))]
 
 
 def assert_tells(browser, trial):
@@ -48,15 +48,15 @@ def assert_tells(browser, trial):
     tooltip = browser.one("#tooltip")
     assert tooltip.is_displayed()
     text = all_of(tooltip.text)
-    latency = trial["latency"]
-    assert f"Trial {trial['number']}, on the front {changes(trial)}" in text
-    assert f"accuracy {100 * trial['accuracy']:.2f} %" in text
-    span = f"({latency['low_ms']:.3f}–{latency['high_ms']:.3f})"
-    assert f"latency {latency['median_ms']:.3f} ms {span}" in text
-    assert f"on test data {100 * trial['test_accuracy']:.2f} %" in text
-    if trial["ratio"] is not None:
-        assert f"ratio to baseline {trial['ratio']:.2f}" in text
-    assert f"MACs {trial['macs'] / 1e6:.2f} M size {trial['bytes']:,} bytes" in text
+    latency = trial.latency
+    assert f"Trial {trial.number}, on the front {changes(trial)}" in text
+    assert f"accuracy {100 * trial.accuracy:.2f} %" in text
+    span = f"({latency.low_ms:.3f}–{latency.high_ms:.3f})"
+    assert f"latency {latency.median_ms:.3f} ms {span}" in text
+    assert f"on test data {100 * trial.test_accuracy:.2f} %" in text
+    if trial.ratio is not None:
+        assert f"ratio to baseline {trial.ratio:.2f}" in text
+    assert f"MACs {trial.macs / 1e6:.2f} M size {trial.bytes:,} bytes" in text
     box, width = tooltip.rect, browser.run("return document.documentElement.clientWidth")
     assert box["x"] >= 0 and box["x"] + box["width"] <= width
 
@@ -66,10 +66,10 @@ def assert_tells(browser, trial):
 def test_it_renders_without_a_complaint_or_a_request(browser, page, study, width, scheme):
     browser.open(page, width, scheme)
     drawn = [m.get_attribute("data-trial") for m in browser.all("#front .mark[data-trial]")]
-    assert sorted(map(int, drawn)) == [trial["number"] for trial in measured(study)]
+    assert sorted(map(int, drawn)) == [trial.number for trial in measured(study)]
     assert len(browser.all("#front .peer")) == 3 and len(browser.all("#front .baseline")) == 1
-    assert len(browser.all("#hypervolume .mark")) == len(study["hypervolume"])
-    assert len(browser.all("#time .mark")) == len(study["trials"])
+    assert len(browser.all("#hypervolume .mark")) == len(study.hypervolume)
+    assert len(browser.all("#time .mark")) == len(study.trials)
     assert len(browser.all("#time .cross")) == 4
     assert browser.run("return document.documentElement.scrollWidth") <= width
     assert browser.driver.title == "resnet8 on host, a study – hwopt"
@@ -98,10 +98,10 @@ def test_the_keyboard_goes_from_trial_to_trial(browser, page, study):
     assert browser.run(focused).get_attribute("aria-pressed") == "true"
     ActionChains(browser.driver).send_keys(Keys.HOME).perform()
     first = browser.run(focused)
-    fastest = study["trials"][study["front"][0]]
+    fastest = study.trials[study.on_front[0]]
     assert trial_of(first, study) is fastest
     assert_tells(browser, fastest)
-    assert f"Trial {fastest['number']}" in first.get_attribute("aria-label")
+    assert f"Trial {fastest.number}" in first.get_attribute("aria-label")
     ActionChains(browser.driver).send_keys(Keys.ARROW_RIGHT, Keys.ENTER).perform()
     second = browser.run(focused)
     assert second != first and second.get_attribute("aria-pressed") == "true"
@@ -111,24 +111,24 @@ def test_the_keyboard_goes_from_trial_to_trial(browser, page, study):
 
 def test_a_click_shows_the_kernels_of_a_trial(browser, page, study):
     browser.open(page)
-    best = study_view.best(study_view.complete(study))
-    assert browser.one("#trial-title").text == f"Trial {best['number']}, on the front"
+    best = study.best
+    assert browser.one("#trial-title").text == f"Trial {best.number}, on the front"
     mark = alone(browser)[0]
     trial = trial_of(mark, study)
     mark.find_element("css selector", ".dot").click()
-    assert browser.one("#trial-title").text == f"Trial {trial['number']}, on the front"
-    assert trial["command"] in all_of(browser.one("#trial").text)
+    assert browser.one("#trial-title").text == f"Trial {trial.number}, on the front"
+    assert trial.command in all_of(browser.one("#trial").text)
     browser.one("#trial summary").click()
-    assert trial["notes"][0] in all_of(browser.one("#trial").text)
+    assert trial.notes[0] in all_of(browser.one("#trial").text)
     rows = [all_of(row.text) for row in browser.all("#kernels tbody tr")]
-    total = sum(k["median_us"] * k["calls"] for k in trial["kernels"] if k["median_us"])
-    us = trial["kernels"][0]["median_us"] * 2
+    total = sum(k.median_us * k.calls for k in trial.kernels if k.median_us)
+    us = trial.kernels[0].median_us * 2
     assert rows[0] == f"fused_conv2d_add_relu search 2 {us:.1f} {round(100 * us / total)} %"
     assert rows[3] == f"{NASTY} search 2 – –"
     browser.one("#time .mark[data-trial='28']").click()
     assert "repeats trial 0" in all_of(browser.one("#trial").text)
-    browser.one(f"#front-table a[data-trial='{best['number']}']").click()
-    assert browser.one("#trial-title").text == f"Trial {best['number']}, on the front"
+    browser.one(f"#front-table a[data-trial='{best.number}']").click()
+    assert browser.one("#trial-title").text == f"Trial {best.number}, on the front"
 
 
 def test_a_tap_on_a_phone_shows_the_tooltip(browser, page, study):
@@ -143,7 +143,7 @@ def test_less_accurate_trials_can_be_left_out(browser, page, study):
     browser.open(page)
     browser.one("#range option[value='2']").click()
     every = measured(study)
-    near = [t for t in every if t["accuracy"] >= study["baseline"]["accuracy"] - 0.02]
+    near = [t for t in every if t.accuracy >= study.baseline.accuracy - 0.02]
     assert 0 < len(near) < len(every)
     assert len(browser.all("#front .mark[data-trial]")) == len(near)
     below = f"{len(every) - len(near)} of {len(every)} measured trials are less accurate"
@@ -156,7 +156,7 @@ def test_the_time_line_has_trials_side_by_side(browser, page, study, width):
     lanes = {}
     for mark in browser.all("#time .mark"):
         stages = mark.find_elements("css selector", "rect.stage")
-        seconds = study["trials"][int(mark.get_attribute("data-trial"))].get("seconds", {})
+        seconds = study.trials[int(mark.get_attribute("data-trial"))].seconds
         kinds = [stage.get_attribute("class").split()[-1] for stage in stages]
         assert kinds == list(seconds)
         bar = [float(stage.get_attribute("x")) for stage in stages]
@@ -187,16 +187,17 @@ def test_without_scripts_there_are_the_picture_and_the_table(browser, page, stud
     image = browser.one("noscript img")
     assert image.is_displayed() and image.size["width"] > 500
     rows = browser.all("#front-table tbody tr")
-    assert [row.text.split()[0] for row in rows] == [str(number) for number in study["front"]]
+    assert [row.text.split()[0] for row in rows] == [str(number) for number in study.on_front]
     assert not browser.one("#trial-title").is_displayed()
 
 
 @pytest.mark.parametrize("left", [0, 4])
 def test_a_study_that_has_just_begun(browser, study, tmp_path, left):
-    failed = study["trials"][3]
-    trials = [failed | {"number": number} for number in range(left)]
-    empty = study | {"trials": trials, "front": [], "hypervolume": [], "contributions": []}
-    browser.open(write_study_report(empty | {"peers": [], "notes": []}, tmp_path))
+    failed = study.trials[3]
+    trials = tuple(failed.model_copy(update={"number": number}) for number in range(left))
+    nothing = dict.fromkeys(("on_front", "hypervolume", "contributions", "peers", "notes"), ())
+    empty = study.model_copy(update={"trials": trials, **nothing})
+    browser.open(write_study_report(empty, tmp_path))
     assert browser.one("#trial").text == "No trial has been measured yet."
     assert len(browser.all("#front .mark")) == 1 and len(browser.all("#time .cross")) == left
     assert browser.complaints() == []

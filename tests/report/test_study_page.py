@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
-import math
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from hwopt.errors import HwoptError
+from hwopt.files import write_json
 from hwopt.report import study_view
+from hwopt.search.files import STUDY_FILE
+from hwopt.search.results import StudyResults
 from tests.report.studies import NASTY
 
 
@@ -59,17 +63,17 @@ def test_names_from_users_stay_texts(page, study):
 def test_the_front_has_a_row_a_trial_with_its_command(page, study):
     parsed = Page(page.read_text())
     links = [a["data-trial"] for tag, a, _ in parsed.elements if tag == "a"]
-    assert links == [str(number) for number in study["front"]]
-    for number in study["front"]:
-        assert study["trials"][number]["command"] in parsed.texts("code")
+    assert links == [str(number) for number in study.on_front]
+    for number in study.on_front:
+        assert study.trials[number].command in parsed.texts("code")
 
 
 def test_failures_are_counted_and_have_their_reasons(page, study):
-    failed = [trial for trial in study["trials"] if trial["state"] == "failed"]
+    failed = [trial for trial in study.trials if trial.state == "failed"]
     parsed = Page(page.read_text())
     assert f"failed, not drawn ({len(failed)})" in parsed.texts("li")
     for trial in failed:
-        assert trial["reason"] in parsed.texts("td")
+        assert trial.reason in parsed.texts("td")
     assert (
         f"{len(failed)} failed, 2 stopped early, 1 running, 1 repeated an earlier one"
         in " ".join(parsed.texts("dd"))
@@ -87,28 +91,48 @@ def test_the_pictures_show_the_front_and_the_baseline(page):
 
 
 def test_the_best_trial_is_the_fastest_about_as_accurate_as_the_baseline(study):
-    study = study_view.complete(study)
-    front = study_view.front(study)
-    limit = study["baseline"]["accuracy"] - 0.005
-    best = study_view.best(study)
-    assert best["accuracy"] >= limit
-    faster = [t for t in front if t["latency"]["median_ms"] < best["latency"]["median_ms"]]
-    assert faster and all(trial["accuracy"] < limit for trial in faster)
-    study["baseline"]["accuracy"] = 0.99
-    assert study_view.best(study) is front[-1]
+    front = study.front
+    limit = study.baseline.accuracy - 0.005
+    best = study.best
+    assert best.accuracy >= limit
+    faster = [t for t in front if t.latency.median_ms < best.latency.median_ms]
+    assert faster and all(trial.accuracy < limit for trial in faster)
+    better = study.baseline.model_copy(update={"accuracy": 0.99})
+    study = study.model_copy(update={"baseline": better})
+    assert study.best is front[-1]
 
 
 def test_a_peer_is_compared_with_the_fastest_trial_as_accurate(study):
-    study = study_view.complete(study)
     rows = {row["name"]: row for row in study_view.peers(study)}
-    peer = study["peers"][0]
-    beside = next(t for t in study_view.front(study) if t["accuracy"] >= peer["accuracy"])
-    ratio = beside["latency"]["median_ms"] / peer["latency"]["median_ms"]
-    assert rows["onnxruntime-int8"]["beside"] == f"trial {beside['number']}: {ratio:.2f}"
+    peer = study.peers[0]
+    beside = next(t for t in study.front if t.accuracy >= peer.accuracy)
+    ratio = beside.latency.median_ms / peer.latency.median_ms
+    assert rows["onnxruntime-int8"]["beside"] == f"trial {beside.number}: {ratio:.2f}"
     assert rows["untrained <peer>"]["beside"] == "–"
     assert rows["untrained <peer>"]["ratio"] == f"{0.3 / 0.21:.2f}"
 
 
 def test_what_is_no_number_is_unknown(study):
-    assert math.isnan(study["trials"][3]["accuracy"])
-    assert study_view.complete(study)["trials"][3]["accuracy"] is None
+    assert study.trials[3].state == "failed" and study.trials[3].accuracy is None
+
+
+def test_a_study_is_read_as_it_was_written(study, tmp_path):
+    study.write(tmp_path / STUDY_FILE)
+    assert StudyResults.of(tmp_path).to_json() == study.to_json()
+    assert study.table().count("\n") == len(study.front) + 3
+    with pytest.raises(HwoptError, match="trial 3 has no artefact: compiled are 0, 1"):
+        study.artifact(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "is of schema version 2, and this hwopt reads version 3"),
+        ({"trials": [{"number": 0}]}, "is damaged: trials.0.state: Field required"),
+        ({"more": 1}, "is damaged: more: Extra inputs"),
+    ],
+)
+def test_another_version_and_damage_are_one_sentence(study, tmp_path, change, message):
+    write_json(tmp_path / STUDY_FILE, {**study.to_json(), **change})
+    with pytest.raises(HwoptError, match=f"{message}.*: run `hwopt search` again"):
+        StudyResults.of(tmp_path)

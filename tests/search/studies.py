@@ -20,6 +20,7 @@ RECIPE: dict[str, Any] = {
     "threads": 1,
     "trials": 0,
     "runs": 20,
+    "comparison_runs": 20,
     "check_samples": 20,
     "peers": [],
     "search": {
@@ -48,4 +49,4 @@ class Counted(Processes):
 
 def study(folder: Path, document: dict[str, Any] | None = None, **options: Any) -> Study:
     """Return a study in a folder."""
-    return Study(*make_search(document or RECIPE), folder, **options)
+    return Study(make_search(document or RECIPE), folder, **options)

@@ -16,12 +16,13 @@ from hwopt.errors import HwoptError
 from hwopt.files import write_json
 from hwopt.job import Variant
 from hwopt.search.candidate import Candidate
+from hwopt.search.choose import copy_artifact, pick
 from hwopt.search.files import STUDY_FILE, TRIALS_FILE, candidate_file
 from hwopt.search.front import Point, front
 from hwopt.search.guided import distributions
-from hwopt.search.pick import copy_artifact, pick
 from hwopt.search.plan import Plan
 from hwopt.search.recipe import make_search, write_search
+from hwopt.search.results import Trial
 from hwopt.search.samplers import make_sampler
 from hwopt.search.setting import Setting
 from hwopt.search.space import Space
@@ -53,26 +54,26 @@ def prepared(done, tmp_path):
 
 def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
     folder, document, tasks = done
-    trials = document["trials"]
-    assert [trial["state"] for trial in trials] == ["measured"] * 3
+    trials = document.trials
+    assert [trial.state for trial in trials] == ["measured"] * 3
     assert tasks == ["Train"] * 3
-    assert len({trial["passes"] for trial in trials}) == 3
+    assert len({trial.passes for trial in trials}) == 3
     for trial in trials:
-        assert 0 < trial["accuracy"] <= 1 and 0 < trial["ratio"] < 2
-        interval = trial["latency"]
-        assert interval["low_ms"] <= interval["median_ms"] <= interval["high_ms"]
-        assert trial["macs"] <= document["baseline"]["macs"]
-        assert trial["memory_bytes"] > 0 and set(trial["seconds"]) == {"passes", "train", "measure"}
-    size = document["baseline"]["bytes"]
-    points = {t["number"]: Point(t["accuracy"], t["ratio"], (t["bytes"] / size,)) for t in trials}
-    assert document["front"] == front(points)
-    assert [count for count, _ in document["hypervolume"]] == [1, 2, 3]
-    for number in document["front"]:
+        assert 0 < trial.accuracy <= 1 and 0 < trial.ratio < 2
+        interval = trial.latency
+        assert interval.low_ms <= interval.median_ms <= interval.high_ms
+        assert trial.macs <= document.baseline.macs
+        assert trial.memory_bytes > 0 and set(trial.seconds) == {"passes", "train", "measure"}
+    size = document.baseline.bytes
+    points = {t.number: Point(t.accuracy, t.ratio, (t.bytes / size,)) for t in trials}
+    assert list(document.on_front) == front(points)
+    assert [count for count, _ in document.hypervolume] == [1, 2, 3]
+    for number in document.on_front:
         trial = trials[number]
-        artifact = hwopt.load(folder / trial["artifact"])
-        assert artifact.manifest.macs == trial["macs"]
-        assert 0 < trial["test_accuracy"] <= 1 and trial["kernels"]
-    assert json.loads((folder / STUDY_FILE).read_text()) == json.loads(json.dumps(document))
+        artifact = hwopt.load(folder / trial.artifact)
+        assert artifact.manifest.macs == trial.macs
+        assert 0 < trial.test_accuracy <= 1 and trial.kernels
+    assert json.loads((folder / STUDY_FILE).read_text()) == document.to_json()
 
 
 def test_a_finished_study_does_nothing_again(done):
@@ -84,15 +85,15 @@ def test_a_finished_study_does_nothing_again(done):
 
 def test_peers_run_the_unchanged_network(done):
     _, document, _ = done
-    baseline, (exact, eight_bits) = document["baseline"], document["peers"]
-    assert (exact["name"], eight_bits["name"]) == ("torch", "openvino-int8")
+    baseline, (exact, eight_bits) = document.baseline, document.peers
+    assert (exact.name, eight_bits.name) == ("torch", "openvino-int8")
     # Labels that are equal up to rounding may change.
-    assert exact["accuracy"] == pytest.approx(baseline["accuracy"], abs=0.005)
-    assert eight_bits["accuracy"] == pytest.approx(baseline["accuracy"], abs=0.1)
+    assert exact.accuracy == pytest.approx(baseline.accuracy, abs=0.005)
+    assert eight_bits.accuracy == pytest.approx(baseline.accuracy, abs=0.1)
     for peer in (exact, eight_bits):
-        latency = peer["latency"]
-        assert latency["p10_ms"] <= latency["median_ms"] <= latency["p90_ms"]
-        assert peer["ratio"] == latency["median_ms"] / baseline["latency"]["median_ms"]
+        latency = peer.latency
+        assert latency.low_ms <= latency.median_ms <= latency.high_ms
+        assert peer.ratio == latency.median_ms / baseline.latency.median_ms
 
 
 def test_more_trials_go_on_with_those_that_are_there(done, tmp_path):
@@ -100,42 +101,42 @@ def test_more_trials_go_on_with_those_that_are_there(done, tmp_path):
     workers = Counted()
     shutil.copytree(folder, tmp_path / "study")
     more = study(tmp_path / "study", of_three(trials=4), workers=workers).run()
-    before = [trial["accuracy"] for trial in document["trials"]]
-    assert [trial["accuracy"] for trial in more["trials"][:3]] == before
-    assert len(more["trials"]) == 4
+    before = [trial.accuracy for trial in document.trials]
+    assert [trial.accuracy for trial in more.trials[:3]] == before
+    assert len(more.trials) == 4
     assert workers.done == ["Train"]
 
 
 def test_picking(done, tmp_path):
     folder, document, _ = done
-    shown = [document["trials"][number] for number in document["front"]]
+    shown = [document.trials[number] for number in document.on_front]
     fastest = shown[0]
     # Not the last one: some of a front of three objectives are there for their size alone.
-    best = max(shown, key=lambda trial: trial["accuracy"])
-    assert pick(folder, accuracy=0.0)["number"] == fastest["number"]
-    assert pick(folder, latency_ms=1e6)["number"] == best["number"]
+    best = max(shown, key=lambda trial: trial.accuracy)
+    assert pick(folder, accuracy=0.0).number == fastest.number
+    assert pick(folder, latency_ms=1e6).number == best.number
     with pytest.raises(HwoptError, match="no model of the front fits: the fastest takes"):
         pick(folder, latency_ms=1e-6)
     with pytest.raises(HwoptError, match="holds no study"):
         pick(tmp_path, accuracy=0.5)
     copy_artifact(folder, fastest, tmp_path / "a")
-    assert hwopt.load(tmp_path / "a").manifest.macs == fastest["macs"]
-    write_json(tmp_path / STUDY_FILE, {**document, "schema_version": 0})
-    with pytest.raises(HwoptError, match="is damaged or of another version"):
+    assert hwopt.load(tmp_path / "a").manifest.macs == fastest.macs
+    write_json(tmp_path / STUDY_FILE, {**document.to_json(), "schema_version": 0})
+    with pytest.raises(HwoptError, match="is of schema version 0, and this hwopt reads version 3"):
         pick(tmp_path, accuracy=0.5)
 
 
 def test_a_removed_model_is_compiled_again(done, tmp_path):
     folder, document, _ = done
     shutil.copytree(folder, tmp_path / "study")
-    first = document["trials"][document["front"][0]]
-    shutil.rmtree(tmp_path / "study" / first["artifact"])
+    first = document.trials[document.on_front[0]]
+    shutil.rmtree(tmp_path / "study" / first.artifact)
     with pytest.raises(HwoptError, match="was removed: `hwopt search` makes it again"):
         copy_artifact(tmp_path / "study", first, tmp_path / "a")
     again = study(tmp_path / "study", of_three()).run()
-    assert again["front"] == document["front"]
+    assert again.on_front == document.on_front
     copy_artifact(tmp_path / "study", first, tmp_path / "a")
-    assert hwopt.load(tmp_path / "a").manifest.macs == first["macs"]
+    assert hwopt.load(tmp_path / "a").manifest.macs == first.macs
 
 
 ENDS = {
@@ -158,15 +159,18 @@ def test_what_misbehaves_costs_itself_alone(done, prepared, tmp_path):
     hwopt.passes.load_file(PLUGIN)
     texts = [str(hwopt.passes.parse(f"misbehave{{how={how}}}")[0]) for how in ENDS]
     narrow = {"prune-channels.stem": 0.5, "prune-channels.body": 0.5}
-    trials = [{"choices": {"misbehave": text, **narrow}} for text in [*texts, ""]]
-    other = done[1] | {"trials": trials, "front": [0, 1, 2, 3, 4]}
-    write_json(tmp_path / "other" / STUDY_FILE, other)
+    trials = tuple(
+        Trial(number=number, state="measured", choices={"misbehave": text, **narrow})
+        for number, text in enumerate([*texts, ""])
+    )
+    other = done[1].model_copy(update={"trials": trials, "on_front": (0, 1, 2, 3, 4)})
+    other.write(tmp_path / "other" / STUDY_FILE)
     found = study(prepared, document, plugins=[PLUGIN]).run()
-    *failed, last = found["trials"]
-    assert [trial["state"] for trial in failed] == ["failed"] * 4
+    *failed, last = found.trials
+    assert [trial.state for trial in failed] == ["failed"] * 4
     for trial, reason in zip(failed, ENDS.values(), strict=True):
-        assert reason in trial["reason"]
-    assert last["state"] == "measured" and found["front"] == [4]
+        assert reason in trial.reason
+    assert last.state == "measured" and found.on_front == (4,)
 
 
 RUN = """
@@ -199,10 +203,10 @@ def test_a_killed_study_goes_on_and_repeats_nothing(done, prepared):
     left = 3 - sum(trial.state.is_finished() for trial in told)
     workers = Counted()
     document = study(prepared, changed(minimise=["bytes"]), workers=workers).run()
-    trials = document["trials"]
-    assert [trial["state"] for trial in trials] == ["measured"] * 3
+    trials = document.trials
+    assert [trial.state for trial in trials] == ["measured"] * 3
     # The same seed on the same machine: the same suggestions, killed or not.
-    assert [t["choices"] for t in trials] == [t["choices"] for t in done[1]["trials"]]
+    assert [t.choices for t in trials] == [t.choices for t in done[1].trials]
     assert workers.done == ["Train"] * left
     assert {step: step.stat().st_mtime_ns for step in done_before} == done_before
     assert len(optuna.load_study(study_name=name, storage=storage).trials) == 3
@@ -212,11 +216,11 @@ def test_what_is_over_a_limit_is_not_trained(prepared):
     workers = Counted()
     document = changed(limits={"memory_bytes": 1000}, sampler="random")
     found = study(prepared, document, workers=workers).run()
-    assert found["front"] == [] and workers.done
-    reasons = [t["reason"] for t in found["trials"] if "the same as" not in t["reason"]]
+    assert found.on_front == () and workers.done
+    reasons = [t.reason for t in found.trials if "the same as" not in t.reason]
     assert reasons and all("bytes of memory predicted, 1000 allowed" in r for r in reasons)
     assert not list((prepared / "graphs").glob("c-*"))
-    assert "no candidate kept to all limits" in found["notes"]
+    assert "no candidate kept to all limits" in found.notes
     with pytest.raises(HwoptError, match="is empty: no candidate was measured within limits"):
         pick(prepared, accuracy=0.0)
 
@@ -224,26 +228,26 @@ def test_what_is_over_a_limit_is_not_trained(prepared):
 def test_what_is_clearly_beaten_after_a_short_training_is_not_trained_on(prepared):
     document = {**changed(first_epochs=[1], clearly=0.0), "fine_tune": {"epochs": 2}}
     found = study(prepared, document).run()
-    trials = [t for t in found["trials"] if "accuracy" in t]
-    measured = {t["number"]: t for t in trials if t["state"] == "measured"}
+    trials = [t for t in found.trials if t.accuracy is not None]
+    measured = {t.number: t for t in trials if t.state == "measured"}
     assert measured
     for trial in trials:
         folder = prepared / "graphs"
         names = [path.name for path in folder.glob("c-*-1")]
         assert len(names) == len(trials)  # each had its short training
-        if trial["state"] == "stopped":
-            better = int(trial["reason"].partition("trial ")[2].split()[0])
-            assert measured[better]["macs"] <= trial["macs"]
+        if trial.state == "stopped":
+            better = int(trial.reason.partition("trial ")[2].split()[0])
+            assert measured[better].macs <= trial.macs
 
 
 def test_a_short_training_is_judged_by_what_others_gained_after_theirs(prepared):
     document = changed(first_epochs=[1], clearly=0.0, limits={"accuracy": 0.99})
     found = study(prepared, {**document, "fine_tune": {"epochs": 2}}).run()
-    first, *others = [t for t in found["trials"] if "accuracy" in t]
-    assert first["state"] == "measured" and others  # nobody knows yet what a training gains
+    first, *others = [t for t in found.trials if t.accuracy is not None]
+    assert first.state == "measured" and others  # nobody knows yet what a training gains
     for trial in others:
-        assert trial["state"] == "stopped"
-        assert "0.99 asked for; no trial has gained more than" in trial["reason"]
+        assert trial.state == "stopped"
+        assert "0.99 asked for; no trial has gained more than" in trial.reason
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
@@ -261,10 +265,10 @@ def test_samplers_of_optuna_take_limits_and_suggest_all_of_a_point(sampler):
 
 
 def test_of_routes_nothing_is_known_before(prepared):
-    write_search(prepared, *make_search(changed(routes=[{"expert": "dense", "router": "entropy"}])))
+    write_search(prepared, make_search(changed(routes=[{"expert": "dense", "router": "entropy"}])))
     setting = Setting(prepared)
     space = Space((), {"route": (0, 1)})
-    found = setting.known.of(space, setting.job.trained()[0], {})
+    found = setting.known.of(space, setting.job.trained().graph, {})
     assert found["dimensions"] == space.dimensions and found["refused"] == []
     none, some = found["table"]["route"]
     assert none["latency"] == some["latency"] == 1.0
@@ -273,13 +277,13 @@ def test_of_routes_nothing_is_known_before(prepared):
 
 def test_what_asks_the_unchanged_network_has_short_trainings_too(prepared):
     document = changed(first_epochs=[1], routes=[{"expert": "dense", "router": "entropy"}])
-    recipe, search = make_search({**document, "fine_tune": {"epochs": 2}})
-    write_search(prepared, recipe, search)
+    recipe = make_search({**document, "fine_tune": {"epochs": 2}})
+    write_search(prepared, recipe)
     passes = "prune-channels{ratio=0.5,layers=[stem]}"
-    one = Candidate(variant=Variant(passes=passes, route=search.routes[0]))
+    one = Candidate(variant=Variant(passes=passes, route=recipe.search.routes[0]))
     write_json(candidate_file(prepared, "c-routed"), one.model_dump(mode="json"))
     for epochs in (1, 2):
-        (outcome,) = Tasks(Plan(recipe, search, prepared)).train(["c-routed"], epochs)
+        (outcome,) = Tasks(Plan(recipe, prepared)).train(["c-routed"], epochs)
         assert outcome.reason is None and 0 < outcome.result["accuracy"] <= 1
 
 
@@ -292,15 +296,15 @@ def test_a_wrong_name_is_said_before_anything_is_trained(tmp_path):
 def test_another_studys_front_comes_first(done, prepared):
     folder, document, _ = done
     found = study(prepared, changed(warm_start=[str(folder)], trials=1)).run()
-    first = document["trials"][document["front"][0]]
-    assert found["trials"][0]["choices"] == first["choices"]
+    first = document.trials[document.on_front[0]]
+    assert found.trials[0].choices == first.choices
 
 
 def test_other_widths_of_the_model_are_candidates(prepared):
     only = {f"prune-channels.{name}": [1.0] for name in ("stem", "body")}
     document = study(prepared, changed(trials=2, only=only, model_options={"width": [8]})).run()
-    assert document["space"] == {"model.width": [4, 8]}
-    trials = {trial["choices"]["model.width"]: trial for trial in document["trials"]}
-    assert trials[4]["macs"] == document["baseline"]["macs"] < trials[8]["macs"]
-    assert (trials[4]["model"], trials[8]["model"]) == ("", "width=8")
-    assert trials[8]["state"] == "measured" and not trials[8]["passes"]
+    assert document.space == {"model.width": (4, 8)}
+    trials = {trial.choices["model.width"]: trial for trial in document.trials}
+    assert trials[4].macs == document.baseline.macs < trials[8].macs
+    assert (trials[4].model, trials[8].model) == ("", "width=8")
+    assert trials[8].state == "measured" and not trials[8].passes

@@ -8,7 +8,7 @@ import hwopt
 from hwopt import models, train
 from hwopt.errors import HwoptError
 from hwopt.job.recipe import Distillation, Training, Variant
-from hwopt.job.terms import make_terms
+from hwopt.job.trainer import make_terms
 from hwopt.train import BlockDistillation, substituted_places
 
 

@@ -1,1 +1,1 @@
-"""An example of a package that brings a pass."""
+"""An example of a package that brings a pass, an optimizer and a sampler."""

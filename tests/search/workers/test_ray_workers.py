@@ -22,8 +22,8 @@ def cluster():
 # Ray's own: it leaves the log files of its processes to the garbage collector.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_two_candidates_are_trained_on_a_cluster(cluster, tmp_path):
-    document = study(tmp_path, changed(trials=2, workers=2), workers=cluster).run()
-    assert [trial["state"] for trial in document["trials"]] == ["measured"] * 2
+    results = study(tmp_path, changed(trials=2, workers=2), workers=cluster).run()
+    assert [trial.state for trial in results.trials] == ["measured"] * 2
     with pytest.raises(HwoptError, match="takes 1000 threads, and no machine of the Ray cluster"):
         cluster.run([Task("builtins:print", threads=1000)], 1)
 

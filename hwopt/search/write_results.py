@@ -1,4 +1,4 @@
-"""``study.json``: all that is known of a study, for its report and for those who pick from it."""
+"""From Optuna's trials and the study's folder to what is written of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwopt.documents import TargetFacts
 from hwopt.files import MANIFEST_FILE, read_json
 from hwopt.passes import parse
 from hwopt.search.files import RECIPE_FILE, candidate_file, finished_file
 from hwopt.search.front import Point, hypervolume
-from hwopt.search.read_study import SCHEMA_VERSION
+from hwopt.search.results import Contribution, PeerFacts, StudyResults, Trial
 from hwopt.search.trials import front_of, within_limits
 from hwopt.version import __version__
 
@@ -23,92 +24,65 @@ if TYPE_CHECKING:
     from hwopt.search.prepared import Prepared
     from hwopt.search.trials import Trials
 
-Document = dict[str, Any]
 #: By Optuna's names.
 _STATES = {"COMPLETE": "measured", "PRUNED": "stopped", "FAIL": "failed"}
-_FACTS = (
-    "name",
-    "model",
-    "route",
-    "passes",
-    "accuracy",
-    "latency",
-    "ratio",
-    "macs",
-    "bytes",
-    "memory_bytes",
-    "parameters",
-    "started",
-    "measuring_since",
-    "seconds",
-    "notes",
-    "reason",
-    "repeats",
-)
 
 
-def study_document(
+def study_results(
     plan: Plan,
     prepared: Prepared,
     trials: Trials,
     notes: Sequence[str] = (),
-    peers: Sequence[dict[str, Any]] = (),
-) -> Document:
-    """Return the content of ``study.json``.
+    peers: Sequence[PeerFacts] = (),
+) -> StudyResults:
+    """Return what is known of a study.
 
     Args:
         plan: of the study.
         prepared: its network and space.
         trials: with what became of them.
         notes: beside those on the network.
-        peers: the unchanged network in other runtimes.
+        peers: the baseline in other runtimes.
     """
     measured, target, worst = trials.measured(), plan.target, prepared.worst
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "hwopt": __version__,
-        "name": plan.folder.resolve().name,
-        "recipe": plan.recipe.model_dump(mode="json"),
+    return StudyResults(
+        hwopt=__version__,
+        name=plan.folder.resolve().name,
         # The address of a database may have a password.
-        "search": plan.search.model_dump(mode="json", exclude={"storage"}),
-        "target": {"name": target.name, "cpu": target.cpu, "isa": target.isa},
-        "threads": target.threads,
-        "data": prepared.data,
-        "sampler": plan.search.sampler,
-        "seed": plan.recipe.seed,
-        "space": {name: list(values) for name, values in prepared.space.dimensions.items()},
-        "notes": [*prepared.notes, *notes],
-        "baseline": prepared.baseline,
-        "trials": [_trial(trial, plan, prepared.key) for trial in trials.all()],
-        "front": front_of(measured),
-        "hypervolume": [
-            [count, _hypervolume(measured[:count], worst)] for count in range(1, len(measured) + 1)
-        ],
-        "contributions": contributions(measured),
-        "peers": [*peers],
-    }
+        recipe=plan.recipe.model_dump(mode="json", exclude={"search": {"storage"}}),
+        target=TargetFacts(name=target.name, cpu=target.cpu, isa=target.isa),
+        threads=target.threads,
+        data=prepared.data,
+        space=dict(prepared.space.dimensions),
+        notes=(*prepared.notes, *notes),
+        baseline=prepared.baseline,
+        trials=tuple(_trial(trial, plan, prepared.key) for trial in trials.all()),
+        on_front=tuple(front_of(measured)),
+        hypervolume=tuple(
+            (count, _hypervolume(measured[:count], worst)) for count in range(1, len(measured) + 1)
+        ),
+        contributions=tuple(contributions(measured)),
+        peers=tuple(peers),
+    )
 
 
-def contributions(measured: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+def contributions(measured: Sequence[FrozenTrial]) -> list[Contribution]:
     """Return, for every pass, what trials with it have beside those of the whole study without it.
 
     Another model, and a route, count as passes.
-
-    ``latency_ratio`` is of geometric means, ``accuracy_points`` the difference of means; both are
-    None where all trials, or none, have the pass.
     """
     names = {trial.number: _parts(trial.user_attrs) for trial in measured}
     found = []
     for name in sorted(set().union(*names.values())):
         with_it = [t for t in measured if name in names[t.number]]
         without = [t for t in measured if name not in names[t.number]]
-        figures: dict[str, Any] = {"latency_ratio": None, "accuracy_points": None}
+        figures = {}
         if with_it and without:
             logs = [_mean([math.log(t.values[1]) for t in some]) for some in (with_it, without)]
             points = [_mean([100 * t.values[0] for t in some]) for some in (with_it, without)]
             figures["latency_ratio"] = math.exp(logs[0] - logs[1])
             figures["accuracy_points"] = points[0] - points[1]
-        found.append({"pass": name, "trials": len(with_it), **figures})
+        found.append(Contribution(name=name, trials=len(with_it), **figures))
     return found
 
 
@@ -129,25 +103,21 @@ def _hypervolume(trials: Sequence[FrozenTrial], worst: Point) -> float:
     return hypervolume(points, worst) / whole
 
 
-def _trial(trial: FrozenTrial, plan: Plan, key: str) -> dict[str, Any]:
+def _trial(trial: FrozenTrial, plan: Plan, key: str) -> Trial:
     attributes, state = trial.user_attrs, _STATES.get(trial.state.name, "running")
-    facts = {key: attributes[key] for key in _FACTS if key in attributes}
-    found = {
+    facts = {key: attributes[key] for key in Trial.model_fields if key in attributes}
+    facts |= {
         "number": trial.number,
         "state": "repeated" if "repeats" in attributes else state,
         "choices": dict(trial.params),
-        "passes": "",
-        **facts,
     }
-    if found["state"] != "measured":
-        return found
-    name = attributes["name"]
-    found["command"] = _command(name, plan)
-    finished = read_finished(plan.folder, name, key)
-    if finished is not None:
-        found |= finished
-        found["artifact"] = f"artifacts/{name}"
-    return found
+    if facts["state"] == "measured":
+        name = attributes["name"]
+        facts["command"] = _command(name, plan)
+        finished = read_finished(plan.folder, name, key)
+        if finished is not None:
+            facts |= {**finished, "artifact": f"artifacts/{name}"}
+    return Trial.model_validate(facts)
 
 
 def read_finished(folder: Path, name: str, key: str) -> dict[str, Any] | None:

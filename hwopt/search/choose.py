@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from hwopt.errors import HwoptError
 from hwopt.files import MANIFEST_FILE, atomic_folder
-from hwopt.search.read_study import read_study
+from hwopt.search.results import StudyResults, Trial
 
 
-def pick(
-    folder: Path, *, latency_ms: float | None = None, accuracy: float | None = None
-) -> dict[str, Any]:
+def pick(folder: Path, *, latency_ms: float | None = None, accuracy: float | None = None) -> Trial:
     """Return the trial of the front that fits a wish best.
 
     Args:
@@ -24,33 +21,35 @@ def pick(
     Raises:
         HwoptError: if no model was compiled yet, or none fits; the nearest is named.
     """
-    document = read_study(folder)
-    if not document["front"]:
+    results = StudyResults.of(folder)
+    if not results.on_front:
         raise HwoptError(f"the front of {folder} is empty: no candidate was measured within limits")
-    trials = [document["trials"][number] for number in document["front"]]
-    trials = [trial for trial in trials if "artifact" in trial]  # by latency
+    trials = [trial for trial in results.front if trial.artifact is not None]  # by latency
     if not trials:
         raise HwoptError(f"no model of {folder} is compiled yet: let `hwopt search` end")
     if latency_ms is not None:
-        fitting = [t for t in trials if t["latency"]["median_ms"] <= latency_ms]
-        fitting.sort(key=lambda trial: float(trial["accuracy"]), reverse=True)
-        nearest = f"the fastest takes {trials[0]['latency']['median_ms']:.3f} ms"
+        fitting = [trial for trial in trials if trial.median_ms <= latency_ms]
+        fitting.sort(key=_accuracy, reverse=True)
+        nearest = f"the fastest takes {trials[0].median_ms:.3f} ms"
     else:
-        fitting = [t for t in trials if t["accuracy"] >= (accuracy or 0.0)]
-        nearest = f"the best has {max(trial['accuracy'] for trial in trials):.4f}"
+        fitting = [trial for trial in trials if _accuracy(trial) >= (accuracy or 0.0)]
+        nearest = f"the best has {max(map(_accuracy, trials)):.4f}"
     if not fitting:
         raise HwoptError(f"no model of the front fits: {nearest}")
-    found: dict[str, Any] = fitting[0]
-    return found
+    return fitting[0]
 
 
-def copy_artifact(folder: Path, trial: dict[str, Any], output: Path) -> None:
+def _accuracy(trial: Trial) -> float:
+    return trial.accuracy or 0.0
+
+
+def copy_artifact(folder: Path, trial: Trial, output: Path) -> None:
     """Copy the artefact of a trial; another artefact is replaced, anything else refused.
 
     Raises:
         HwoptError: if it is not there any more, or the other cannot be written.
     """
-    source = folder / trial["artifact"]
+    source = folder / str(trial.artifact)
     if not (source / MANIFEST_FILE).exists():
         raise HwoptError(f"{source} was removed: `hwopt search` makes it again")
     with atomic_folder(output, MANIFEST_FILE) as temporary:

@@ -1,0 +1,25 @@
+"""The keys of a recipe that say more than a value: one file each, with all that belongs to it."""
+
+from hwopt.job.keys.align import Alignment
+from hwopt.job.keys.base import Beginning, Strict, TrainingKey, VariantKey, one_of
+from hwopt.job.keys.binary import Binary
+from hwopt.job.keys.budget import Budget
+from hwopt.job.keys.constraints import Constraints
+from hwopt.job.keys.distill import Distillation
+from hwopt.job.keys.penalty import Penalty
+from hwopt.job.keys.route import Routing
+
+__all__ = [
+    "Alignment",
+    "Beginning",
+    "Binary",
+    "Budget",
+    "Constraints",
+    "Distillation",
+    "Penalty",
+    "Routing",
+    "Strict",
+    "TrainingKey",
+    "VariantKey",
+    "one_of",
+]

@@ -1,0 +1,237 @@
+"""``study.json``: all that is known of a study, for its report and for those who pick from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, PrivateAttr
+
+from hwopt.compiler.latency import Interval
+from hwopt.compiler.manifest import KernelDescription
+from hwopt.documents import Document, Figure, Part, TargetFacts
+from hwopt.errors import HwoptError
+from hwopt.job.results import NEAR, CheckFacts
+from hwopt.search.files import STUDY_FILE
+from hwopt.search.table import markdown_front
+
+if TYPE_CHECKING:
+    from hwopt.compiler import Artifact
+    from hwopt.targets import Target
+
+
+class Network(Part):
+    """What is known of the baseline, of a trial, and of the baseline in another runtime.
+
+    Attributes:
+        accuracy: on the validation split.
+        test_accuracy: on the test set, by which nothing was chosen.
+        latency: measured beside the baseline.
+        macs, parameters: of the graph.
+        bytes: of weights and code.
+        memory_bytes: of the values inside the model.
+        kernels: of the artefact, if it is compiled.
+    """
+
+    accuracy: Figure = None
+    test_accuracy: Figure = None
+    latency: Interval | None = None
+    macs: int | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+    memory_bytes: int | None = None
+    kernels: tuple[KernelDescription, ...] = ()
+
+
+class Baseline(Network):
+    """The untouched network, trained."""
+
+    accuracy: float
+    latency: Interval
+
+
+class PeerFacts(Network):
+    """The baseline in another runtime.
+
+    Attributes:
+        name: of the runtime.
+        ratio: to the baseline's own latency.
+    """
+
+    name: str
+    ratio: Figure = None
+
+
+class Trial(Network):
+    """One candidate.
+
+    Attributes:
+        number: of the trial.
+        state: what became of it.
+        choices: the point of the space.
+        name: of the candidate, in the study's folder.
+        model: options of the model that are not the recipe's, as text.
+        passes, route: what was done to it.
+        ratio: to the baseline's latency.
+        started, measuring_since: times.
+        seconds: that its stages took.
+        notes: of its passes.
+        reason: why it has no result, or is over.
+        repeats: the trial that was the same before.
+        command: makes it again.
+        artifact: its folder in that of the study, if it is compiled ...
+        artifact_bytes: ... its size ...
+        check: ... and its comparison with torch.
+    """
+
+    number: int
+    state: Literal["measured", "stopped", "failed", "running", "repeated"]
+    choices: dict[str, Any] = Field(default_factory=dict)
+    name: str | None = None
+    model: str = ""
+    passes: str = ""
+    route: str = ""
+    ratio: Figure = None
+    started: str | None = None
+    measuring_since: str | None = None
+    seconds: dict[str, float] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    reason: str | None = None
+    repeats: int | None = None
+    command: str | None = None
+    artifact: str | None = None
+    artifact_bytes: int | None = None
+    check: CheckFacts | None = None
+
+    @property
+    def is_point(self) -> bool:
+        """Whether it is a point of the picture."""
+        known = self.accuracy is not None and self.latency is not None
+        return self.state == "measured" and known
+
+    @property
+    def median_ms(self) -> float:
+        """Of a point: its median latency."""
+        assert self.latency is not None
+        return self.latency.median_ms
+
+
+class Contribution(Part):
+    """What trials with a pass, or with another model or a route, have beside those without.
+
+    Attributes:
+        name: of the pass.
+        trials: that have it.
+        latency_ratio: of geometric means ...
+        accuracy_points: ... and the difference of means; None where all trials, or none, have it.
+    """
+
+    name: str
+    trials: int
+    latency_ratio: Figure = None
+    accuracy_points: Figure = None
+
+
+class StudyResults(Document):
+    """A study, while it runs and when it is done; see :func:`hwopt.search.run`.
+
+    Attributes:
+        hwopt: the version that ran.
+        name: of its folder.
+        recipe: what was searched; it can be run again.
+        target, threads: what was measured on.
+        data: what was trained on, in words.
+        space: values by the names of dimensions.
+        notes: what the reader must be told.
+        baseline: the untouched network.
+        trials: in their order.
+        on_front: numbers of those that no other one beats within the limits, from the fastest on.
+        hypervolume: its share after so many measured trials.
+        contributions: of each pass.
+        peers: the baseline in other runtimes.
+    """
+
+    version: ClassVar[int] = 3
+    made_by: ClassVar[str] = "hwopt search"
+
+    schema_version: int = 3
+    hwopt: str
+    name: str
+    recipe: dict[str, Any]
+    target: TargetFacts
+    threads: int
+    data: str
+    space: dict[str, tuple[Any, ...]]
+    notes: tuple[str, ...] = ()
+    baseline: Baseline
+    trials: tuple[Trial, ...]
+    on_front: tuple[int, ...]
+    hypervolume: tuple[tuple[int, float], ...]
+    contributions: tuple[Contribution, ...] = ()
+    peers: tuple[PeerFacts, ...] = ()
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, folder: Path) -> StudyResults:
+        """Return what is known of the study in a folder.
+
+        Raises:
+            HwoptError: if there is none, or it is damaged or of another version.
+        """
+        path = folder / STUDY_FILE
+        if not path.exists():
+            raise HwoptError(f"{folder} holds no study: it has no {STUDY_FILE}")
+        return cls.read(path).in_folder(folder)
+
+    def in_folder(self, folder: Path) -> StudyResults:
+        """Return these results, which lie in a folder with the artefacts."""
+        self._folder = folder
+        return self
+
+    @property
+    def measured(self) -> list[Trial]:
+        """The trials that are points of the picture, from the fastest on."""
+        points = (trial for trial in self.trials if trial.is_point)
+        return sorted(points, key=lambda trial: trial.median_ms)
+
+    @property
+    def front(self) -> list[Trial]:
+        """The trials that no other one beats within the limits, from the fastest on."""
+        return [self.trials[number] for number in self.on_front]
+
+    @property
+    def best(self) -> Trial | None:
+        """The fastest of the front that is about as accurate as the baseline: half a point is lost.
+
+        Where none is, the most accurate one; None while the front is empty.
+        """
+        trials, least = self.front, self.baseline.accuracy - NEAR
+        as_good = [trial for trial in trials if (trial.accuracy or 0.0) >= least]
+        by_accuracy = sorted(trials, key=lambda trial: -(trial.accuracy or 0.0))
+        return next(iter([*as_good, *by_accuracy]), None)
+
+    def artifact(self, number: int, target: str | Target | None = None) -> Artifact:
+        """Load the artefact of a trial of the front.
+
+        Args:
+            number: of the trial.
+            target: what it runs on; see ``hwopt.load``.
+
+        Raises:
+            HwoptError: if the trial is not compiled, or its artefact is gone.
+        """
+        from hwopt.compiler import load
+
+        if not 0 <= number < len(self.trials) or self.trials[number].artifact is None:
+            compiled = [trial.number for trial in self.trials if trial.artifact is not None]
+            shown = ", ".join(map(str, compiled)) or "none"
+            raise HwoptError(f"trial {number} has no artefact: compiled are {shown}")
+        if self._folder is None:
+            raise HwoptError(
+                "these results are of no folder: read them with StudyResults.of(folder)"
+            )
+        return load(self._folder / str(self.trials[number].artifact), target=target)
+
+    def table(self) -> str:
+        """Return the front as Markdown, the baseline below."""
+        return markdown_front(self)
