@@ -20,7 +20,7 @@ from tests.search.studies import changed
 
 @pytest.mark.slow
 def test_a_search_with_an_optimizer_and_a_sampler_of_others(installed_plugin, tmp_path):
-    training = {"optimizer": "sign-descent", "schedule": "constant"}
+    training = {"optimizer": "sign-descent", "schedule": "constant", "learning_rate": 0.1}
     recipe = {
         **changed(trials=2),
         "train": {"epochs": 20, **training},
@@ -28,7 +28,7 @@ def test_a_search_with_an_optimizer_and_a_sampler_of_others(installed_plugin, tm
     }
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))
     command = [sys.executable, "-m", "hwopt.cli.main", "search", tmp_path / "small.yaml"]
-    options = ["--sampler", "fastest-first", "--output", tmp_path / "run"]
+    options = ["--sampler", "narrowest-first", "--output", tmp_path / "run"]
     environment = {**os.environ, "PYTHONPATH": f"{installed_plugin}:{Path.cwd()}"}
     result = subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -42,7 +42,7 @@ def test_a_search_with_an_optimizer_and_a_sampler_of_others(installed_plugin, tm
 @pytest.mark.usefixtures("installed_plugin")
 def test_what_is_installed_is_a_name_like_any_other():
     assert "sign-descent" in plugins.names(plugins.OPTIMIZERS)
-    assert plugins.package(plugins.SAMPLERS, "fastest-first") == "hwopt-plugin-example"
+    assert plugins.package(plugins.SAMPLERS, "narrowest-first") == "hwopt-plugin-example"
     built = optimizers.build("sign-descent", network(), 0.1, 0.0, samples=1280, epochs=3)
     assert (built.steps, built.param_groups[0]["lr"]) == (30, 0.01)
     training = {"optimizer": "sign-descent"}
