@@ -54,7 +54,7 @@ def comparison() -> dict[str, Any]:
     for _ in range(TURNS):
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            artifact = hwopt.compile(graph, trials=0, check=False, output=Path(folder) / "a")
+            artifact = hwopt.compile(graph, kernel_trials=0, check=False, output=Path(folder) / "a")
             built = time.perf_counter()
             compare(artifact, graph, (example,))
             compared.append(time.perf_counter() - built)
@@ -67,9 +67,9 @@ def indices() -> dict[str, Any]:
     torch.manual_seed(0)
     tokens = torch.randint(0, TOKENS, (1, LENGTH))
     graph = hwopt.import_model(Encoder().eval(), tokens)
-    artifacts = {"checked": hwopt.compile(graph, tokens, trials=0)}
+    artifacts = {"checked": hwopt.compile(graph, tokens, kernel_trials=0)}
     with patch.object(Call, "check", lambda *_: None):
-        artifacts["unchecked"] = hwopt.compile(graph, tokens, trials=0)
+        artifacts["unchecked"] = hwopt.compile(graph, tokens, kernel_trials=0)
     calls = {name: artifact.call(tokens) for name, artifact in artifacts.items()}
     threads = targets.get("host").threads
     rounds = [measure(calls, threads=threads, runs=RUNS) for _ in range(ROUNDS)]
@@ -85,7 +85,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     for run in runs:
         if run["part"] == "comparison":
             yield (
-                f"ResNet-18 is compiled with trials=0 in {run['seconds']:.2f} s, of which "
+                f"ResNet-18 is compiled with kernel_trials=0 in {run['seconds']:.2f} s, of which "
                 f"comparing it with torch takes {run['compared_seconds']:.2f}."
             )
         else:

@@ -3,8 +3,8 @@
     python -m benchmarks.compile_time --beside FOLDER
 
 ``FOLDER`` is another checkout of hwopt, of an earlier commit say. Both compile each network with
-``trials=0`` in processes of their own, by turns; what the kernels' libraries are made of is known
-from a first turn that is not counted. Figures are medians of five turns.
+``kernel_trials=0`` in processes of their own, by turns; what the kernels' libraries are made of is
+known from a first turn that is not counted. Figures are medians of five turns.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ torch.manual_seed(0)
 name = {name!r}
 model = models.create(name)
 graph = hwopt.import_model(model, torch.zeros(1, *models.info(name).input_shape))
-artifact = hwopt.compile(graph, trials=0)
+artifact = hwopt.compile(graph, kernel_trials=0)
 latency = artifact.benchmark(runs=500)
 print(json.dumps([artifact.manifest.compile_seconds, latency.median_ms]))
 """

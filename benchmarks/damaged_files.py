@@ -151,5 +151,5 @@ def _intact() -> Path:
         warnings.simplefilter("ignore")  # the exporter's own
         torch.onnx.export(model, (example,), whole / "onnx" / "model.onnx", dynamo=False)
     hwopt.import_model(model, example).save(whole / "graph")
-    hwopt.compile(model, example, trials=0, output=whole / "artifact")
+    hwopt.compile(model, example, kernel_trials=0, output=whole / "artifact")
     return whole

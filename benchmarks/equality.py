@@ -4,7 +4,8 @@
 
 Weights are random; batch norms first see some images, so that their statistics are not 0 and 1.
 Images are Fashion-MNIST's, scaled to the model's input. Kernels take their first choice
-(``trials=0``): correctness does not depend on tuning, see ``tests/targets`` for all candidates.
+(``kernel_trials=0``): correctness does not depend on tuning, see ``tests/targets`` for all
+candidates.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def compare(name: str, passes: str) -> dict:
     module = graph.to_torch().eval()
     worst, same = 0.0, 0
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        artifact = hwopt.compile(graph, trials=0, output=Path(folder) / "a")
+        artifact = hwopt.compile(graph, kernel_trials=0, output=Path(folder) / "a")
         for batch in images(shape, SAMPLES).split(50):
             expected = module(batch).numpy()
             got = np.concatenate([artifact(x[None].numpy()) for x in batch])

@@ -86,7 +86,7 @@ def run(ratio: float, seed: int) -> dict[str, Any]:
         **TRAINING,
     )
     with tempfile.TemporaryDirectory() as folder:
-        artifact = hwopt.compile(graph, trials=0, output=Path(folder) / "artifact")
+        artifact = hwopt.compile(graph, kernel_trials=0, output=Path(folder) / "artifact")
         constants = (artifact.path / "constants.bin").stat().st_size
     layers = [node.parameter("weight") for node in graph.nodes("conv2d")][1:]
     return {

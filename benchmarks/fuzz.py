@@ -162,7 +162,7 @@ def main() -> None:
     os.environ["TVM_NUM_THREADS"] = "1"
     end = time.monotonic() + 60 * options.minutes
     # What all processes share is loaded once.
-    hwopt.compile(torch.nn.Linear(1, 1), torch.zeros(1, 1), trials=0, check=False)
+    hwopt.compile(torch.nn.Linear(1, 1), torch.zeros(1, 1), kernel_trials=0, check=False)
     KINDS[options.kind].draw(0)
     last = options.first + options.cases
     parts = [range(n, min(n + TOGETHER, last)) for n in range(options.first, last, TOGETHER)]

@@ -31,7 +31,7 @@ def awake_here(name: str) -> float:
     from hwopt import peers
 
     graph = nets.graph("resnet8")
-    artifact = hwopt.compile(graph, trials=0)
+    artifact = hwopt.compile(graph, kernel_trials=0)
     inputs = artifact.random_inputs()
     with tempfile.TemporaryDirectory() as folder:
         if name in peers.names():

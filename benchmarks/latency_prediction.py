@@ -2,8 +2,8 @@
 
     python -m benchmarks.latency_prediction   # half an hour, on a machine that does nothing else
 
-The table is made as by `hwopt profile`, from an empty database; then networks are drawn at random
-from the widths that a search has, predicted, and compiled and measured.
+The table is made as by `hwopt targets measure`, from an empty database; then networks are drawn at
+random from the widths that a search has, predicted, and compiled and measured.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.compiler.kernels_of import kernels_of
 from hwopt.passes import Context
 from hwopt.passes.prune_channels import PruneChannels
+from hwopt.prediction.measure_table import MEMORY, measure_table
 from hwopt.prediction.predictor import Predictor
-from hwopt.prediction.profiling import MEMORY, profile
 from hwopt.report import markdown
 from hwopt.targets.database import own_folder
 from hwopt.targets.latency_table import LatencyTable
@@ -62,7 +62,7 @@ def drawn(graph: hwopt.Graph, multiple: int) -> list[hwopt.Graph]:
 def make_table(target: targets.Target) -> dict[str, Any]:
     """Make the table from nothing; return what it took."""
     start = time.perf_counter()
-    profile(network(), target)
+    measure_table(network(), target)
     seconds = time.perf_counter() - start
     table = LatencyTable(target)
     table.save(TABLE)

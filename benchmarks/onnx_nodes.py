@@ -121,7 +121,7 @@ def _run(path: Path, inputs: Any, constants: Any, compiled: bool) -> list[np.nda
     elif compiled:
         graph = hwopt.import_model(path, inputs, constants=constants)
         examples = tuple(inputs.values())
-        found = hwopt.compile(graph, examples, trials=0, check=False)(*examples)
+        found = hwopt.compile(graph, examples, kernel_trials=0, check=False)(*examples)
     else:
         with torch.no_grad():
             found = load_onnx(path, inputs, constants).module(*inputs.values())
@@ -194,7 +194,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     os.environ["TVM_NUM_THREADS"] = "1"
     # What all processes share is loaded once.
-    hwopt.compile(torch.nn.Linear(1, 1), torch.zeros(1, 1), trials=0, check=False)
+    hwopt.compile(torch.nn.Linear(1, 1), torch.zeros(1, 1), kernel_trials=0, check=False)
     records = Records("onnx_nodes")
     with ThreadPoolExecutor(options.processes) as pool:
         for name in cases():

@@ -103,7 +103,7 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
             with torch.no_grad():
                 imported = _difference(graph.to_torch().eval()(*inputs), expected)
             pruned = hwopt.apply(graph, "prune-channels{ratio=0.3,multiple=1}")
-            found = hwopt.compile(graph, inputs, trials=0)(*inputs)
+            found = hwopt.compile(graph, inputs, kernel_trials=0)(*inputs)
         except HwoptError as error:
             return {"outcome": "refused", "reason": str(error).replace(folder, "")[:300]}
     difference = _difference(found, expected)

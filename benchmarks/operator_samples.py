@@ -81,7 +81,7 @@ def outcome(function: Any, samples: list[Any]) -> tuple[str, str]:
         return REFUSED, "no tensor comes out"
     try:
         graph = hwopt.import_model(model, model.examples)
-        artifact = hwopt.compile(graph, model.examples, trials=0, check=False)
+        artifact = hwopt.compile(graph, model.examples, kernel_trials=0, check=False)
         found = artifact(*model.examples)
     except HwoptError as error:
         return (TRACEBACK if FAULT in str(error) else REFUSED), str(error)

@@ -54,7 +54,7 @@ def measure_here(model: str, threads: int, isa: str | None, peer_names: list[str
             seconds[name] = round(time.perf_counter() - start, 1)
         with tempfile.TemporaryDirectory() as empty:
             os.environ["HWOPT_HOME"] = empty
-            first_choice = hwopt.compile(graph, target=target, trials=0)
+            first_choice = hwopt.compile(graph, target=target, kernel_trials=0)
         inputs = artifact.random_inputs()
         expected = artifact(*inputs)
         calls: dict[str, Any] = {

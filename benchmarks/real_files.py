@@ -116,7 +116,15 @@ def measure(file: File) -> dict[str, Any]:
     path = unpacked() / file.path
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / file.name
-        words = ["compile", str(path), *file.options(), "--trials", "0", "--output", str(output)]
+        words = [
+            "compile",
+            str(path),
+            *file.options(),
+            "--kernel-trials",
+            "0",
+            "--output",
+            str(output),
+        ]
         command = [sys.executable, "-m", "hwopt.cli.main", *words]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
         if done.returncode:

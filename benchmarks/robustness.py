@@ -36,7 +36,7 @@ _TOLERANCE = 1e-4
 
 def threads() -> dict[str, Any]:
     """Call an artefact from threads, each with inputs of its own."""
-    artifact = hwopt.compile(nn.Linear(64, 64), torch.zeros(1, 64), trials=0)
+    artifact = hwopt.compile(nn.Linear(64, 64), torch.zeros(1, 64), kernel_trials=0)
     weight, bias = (artifact.graph().parameter(name).numpy() for name in ("weight", "bias"))
     wrong: list[int] = []
 
@@ -59,7 +59,7 @@ def forks() -> dict[str, Any]:
     """Call an artefact in forked processes."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(16, 64, 3), nn.ReLU(), nn.Conv2d(64, 8, 3)).eval()
-    artifact = hwopt.compile(model, torch.zeros(1, 16, 64, 64), trials=0)
+    artifact = hwopt.compile(model, torch.zeros(1, 16, 64, 64), kernel_trials=0)
     x = np.random.default_rng(0).standard_normal((1, 16, 64, 64), dtype=np.float32)
     expected = artifact(x)
     wrong = 0
@@ -79,7 +79,7 @@ def files() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
         whole = Path(folder) / "whole"
-        hwopt.compile(model, torch.zeros(1, 3, 8, 8), trials=0, output=whole)
+        hwopt.compile(model, torch.zeros(1, 3, 8, 8), kernel_trials=0, output=whole)
         damaged = shutil.copytree(whole, Path(folder) / "damaged")
         names = sorted(path.name for path in whole.iterdir())
         for _ in range(FILES):

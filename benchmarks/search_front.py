@@ -22,14 +22,14 @@ import torch
 import hwopt
 from benchmarks.records import Records, kept_graph, measured_on
 from hwopt import data, peers, train
-from hwopt.compiler import measure
+from hwopt.compiler import Latency, measure
+from hwopt.documents import TargetFacts
 from hwopt.report import markdown
 from hwopt.report.plots import png
 from hwopt.report.study_plots import front_plot
-from hwopt.report.study_view import complete
 from hwopt.search.in_peers import CALIBRATION, calibration
 from hwopt.search.recipe import make_search
-from hwopt.search.results import StudyResults
+from hwopt.search.results import Baseline, BaselinePeer, StudyResults, Trial
 from hwopt.search.study import Study
 
 TRIALS, SEED, THREADS, RUNS = 20, 0, 1, 1000
@@ -196,20 +196,37 @@ def _goal(entries: dict[str, dict[str, Any]]) -> str:
 
 def picture(run: dict[str, Any]) -> Any:
     """Draw a run as the front of a study is drawn."""
-    entries = run["entries"]
-    trials = [
-        {"number": number, "state": "measured", **entries[name]}
-        for number, name in enumerate(n for n in entries if n.startswith("hwopt, trial"))
-    ]
-    others = [n for n in entries if not n.startswith("hwopt")]
-    study = {
-        "threads": THREADS,
-        "baseline": entries["hwopt, dense"],
-        "trials": trials,
-        "front": [trial["number"] for trial in trials],
-        "peers": [{"name": name, **entries[name]} for name in others],
+    entries = {
+        name: {
+            "accuracy": one["accuracy"],
+            "latency": Latency(**one["latency"]).interval(),
+        }
+        for name, one in run["entries"].items()
     }
-    return front_plot(complete(study))
+    ours = [name for name in entries if name.startswith("hwopt, trial")]
+    trials = tuple(
+        Trial(number=number, state="measured", **entries[name]) for number, name in enumerate(ours)
+    )
+    peers_of_it = (
+        BaselinePeer(name=name, **one)
+        for name, one in entries.items()
+        if not name.startswith("hwopt")
+    )
+    study = StudyResults(
+        hwopt="",
+        name="front",
+        recipe={},
+        target=TargetFacts(name="host", cpu="", isa=""),
+        threads=THREADS,
+        data="",
+        space={},
+        baseline=Baseline(**entries["hwopt, dense"]),
+        trials=trials,
+        on_front=tuple(trial.number for trial in trials),
+        hypervolume=(),
+        peers=tuple(peers_of_it),
+    )
+    return front_plot(study)
 
 
 def main() -> None:

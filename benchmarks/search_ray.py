@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.records import Records, measured_on
 from hwopt.report import markdown
-from hwopt.search.plan import Plan
+from hwopt.search.plan import StudyPlan
 from hwopt.search.recipe import make_search, write_search
 from hwopt.search.study import Study
 from hwopt.search.tasks import Tasks
@@ -35,7 +35,7 @@ RECIPE: dict[str, Any] = {
     "train": {"epochs": 1},
     "fine_tune": {"epochs": EPOCHS},
     "threads": 1,
-    "trials": 0,
+    "kernel_trials": 0,
     "peers": [],
     "search": {
         "space": ["prune-channels{multiple=8}"],
@@ -74,7 +74,7 @@ def run() -> dict[str, Any]:
         prepared.mkdir()
         recipe = make_search(RECIPE)
         write_search(prepared, recipe)
-        outcome = Tasks(Plan(recipe, prepared)).prepare()
+        outcome = Tasks(StudyPlan(recipe, prepared)).prepare()
         if outcome.reason:
             raise SystemExit(outcome.reason)
         cluster = RayWorkers("local")

@@ -26,7 +26,7 @@ from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.passes import BATCH_SIZE, Context, parse
 from hwopt.search.front import Point
 from hwopt.search.prior import prior
-from hwopt.search.space import Choice, Space
+from hwopt.search.space import Choices, Space
 
 SHAPE = (1, 28, 28)
 IMAGES, SEED = 10_000, 0
@@ -70,7 +70,7 @@ def space() -> Space:
     return Space(tuple(parse(PASSES)), DIMENSIONS)
 
 
-def points() -> list[Choice]:
+def points() -> list[Choices]:
     """Return all points, in order."""
     return list(space().points())
 

@@ -118,7 +118,7 @@ def passed(graph: Graph, inputs: Inputs, unequal: Unequal) -> Iterator[Finding]:
 
 def compile_and_run(model: Any, inputs: Inputs) -> Inputs:
     """Compile a model or a graph without measuring anything, and run it."""
-    return results(hwopt.compile(model, inputs, trials=0, check=False), inputs)
+    return results(hwopt.compile(model, inputs, kernel_trials=0, check=False), inputs)
 
 
 def results(run: Callable[..., Any], inputs: Inputs) -> Inputs:

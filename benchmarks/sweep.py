@@ -127,7 +127,7 @@ def measure(library: str, name: str) -> dict[str, Any]:
     examples = [inputs[n] for n in graph.inputs] if isinstance(inputs, Mapping) else inputs
     start = time.perf_counter()
     try:
-        found = hwopt.compile(graph, examples, trials=0)(*examples)
+        found = hwopt.compile(graph, examples, kernel_trials=0)(*examples)
     except HwoptError as error:
         return {"outcome": "not compiled", "reason": str(error)[:400], **figures}
     figures["compile_seconds"] = round(time.perf_counter() - start, 1)

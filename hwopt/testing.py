@@ -177,7 +177,7 @@ def _check_compiled(given: Pass, graph: Graph) -> None:
     with torch.no_grad():
         expected = graph.to_torch().eval()(*inputs)
     with tempfile.TemporaryDirectory() as folder:
-        got = compile(graph, trials=0, output=Path(folder) / "artifact")(*inputs)
+        got = compile(graph, kernel_trials=0, output=Path(folder) / "artifact")(*inputs)
     pairs = zip(expected, got, strict=True) if isinstance(got, tuple) else [(expected, got)]
     for torch_output, output in pairs:
         # As numbers: a bool has no difference.

@@ -70,7 +70,7 @@ def command(
         _over_data(loaded, _target(loaded, target), data_name, runs, as_json)
         return
     with tempfile.TemporaryDirectory() as folder:
-        calls: dict[str, peers.Call] = {}
+        calls: dict[str, peers.PeerCall] = {}
         for name, artifact in loaded.items():
             inputs = artifact.random_inputs()
             calls[name] = artifact.call(*inputs)

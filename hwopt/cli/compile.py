@@ -15,7 +15,7 @@ from hwopt.errors import HwoptError
 @options.target_option
 @options.threads_option
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Batch size.")
-@options.trials_option
+@options.kernel_trials_option
 @click.option("--output", type=click.Path(path_type=Path), help="Folder.  [default: NAME.artifact]")
 @click.option(
     "--check/--no-check",
@@ -36,7 +36,7 @@ def command(
     target: str,
     threads: int | None,
     batch: int,
-    trials: int | None,
+    kernel_trials: int | None,
     output: Path | None,
     check: bool,
     dump: Path | None,
@@ -61,7 +61,7 @@ def command(
             graph,
             graph.example_inputs(batch),
             target=chosen,
-            trials=trials,
+            kernel_trials=kernel_trials,
             seed=given.making.seed,
             output=folder,
             check=check,

@@ -23,7 +23,7 @@ _LONGEST_REASON = 100
     f"its kernels are made; nothing is tuned or built. {model.HELP}\n\n"
     "In the last column stand the templates that make kernels (register-tile, winograd and "
     "depthwise-separable for products, loops for the rest, written for recurrent cells), or "
-    "search: MetaSchedule, a default without --trials.",
+    "search: MetaSchedule, a default without --kernel-trials.",
 )
 @click.argument("name", metavar="MODEL")
 @model.making_options

@@ -21,7 +21,6 @@ _COMMANDS = {
     "optimize": "hwopt.cli.optimize",
     "passes": "hwopt.cli.passes",
     "predict": "hwopt.cli.predict",
-    "profile": "hwopt.cli.profile",
     "report": "hwopt.cli.report",
     "pick": "hwopt.cli.pick",
     "run": "hwopt.cli.run",

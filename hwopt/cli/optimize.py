@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--fine-tune-epochs", type=click.IntRange(0), help="After passes that need it.")
 @click.option("--target", help="A target's name or .toml file.  [default: host]")
 @options.threads_option
-@options.trials_option
+@options.kernel_trials_option
 @click.option("--seed", type=options.SEED, help="Of weights, training and tuning.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder.  [default: runs/NAME of the recipe]"
@@ -101,7 +101,7 @@ def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe's keys that flags set."""
     document = {
         key: flags[key]
-        for key in ("model", "data", "input_shape", "target", "threads", "trials", "seed")
+        for key in ("model", "data", "input_shape", "target", "threads", "kernel_trials", "seed")
         if flags[key] is not None
     }
     if flags["model_options"]:

@@ -23,8 +23,8 @@ where_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Threads of kernels.  [default: the target's]"
 )
-trials_option = click.option(
-    "--trials",
+kernel_trials_option = click.option(
+    "--kernel-trials",
     type=click.IntRange(0),
     help="Most candidates measured for one kernel; 0 measures none.  [default: the tuner's]",
 )

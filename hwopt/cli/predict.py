@@ -11,8 +11,8 @@ from hwopt.cli import model, options
 
 @click.command(
     "predict",
-    help="Predict the latency of MODEL on a target from the table that `hwopt profile` makes; "
-    f"nothing is tuned, built or measured. {model.HELP}",
+    help="Predict the latency of MODEL on a target from the table that `hwopt targets measure` "
+    f"makes; nothing is tuned, built or measured. {model.HELP}",
 )
 @model.given_model
 @options.target_option

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--trials",
     type=click.IntRange(1),
-    help="Networks to measure; the recipe's own `trials` is of kernels.",
+    help="Networks to measure.",
 )
 @click.option(
     "--sampler",

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import click
 
-from hwopt.cli import options
+from hwopt.cli import measure, options
 from hwopt.cli.devices import tracker_option
 
 
 @click.group("targets")
 def command() -> None:
     """List, show and check targets; add one, and let it tell of itself."""
+
+
+command.add_command(measure.command)
 
 
 @command.command("list")

@@ -114,7 +114,7 @@ class Artifact:
         ...     def forward(self, x, total):
         ...         return x + total
         >>> one = torch.ones(1)
-        >>> artifact = hwopt.compile(Sum(), (one, one), trials=0)
+        >>> artifact = hwopt.compile(Sum(), (one, one), kernel_trials=0)
         >>> stream = artifact.stream({"total": "output"})
         >>> stream(one), stream(one)
         (tensor([1.]), tensor([2.]))
@@ -160,7 +160,7 @@ class Artifact:
             HwoptError: if shapes or dtypes are wrong, or an input or output has no rows.
 
         >>> import hwopt, torch
-        >>> artifact = hwopt.compile(torch.nn.Linear(4, 2), torch.randn(2, 4), trials=0)
+        >>> artifact = hwopt.compile(torch.nn.Linear(4, 2), torch.randn(2, 4), kernel_trials=0)
         >>> artifact.predict(np.zeros((5, 4), np.float32)).shape
         (5, 2)
         """
@@ -245,7 +245,7 @@ class Artifact:
             HwoptError: as the call itself.
 
         >>> import hwopt, torch
-        >>> artifact = hwopt.compile(torch.nn.Linear(4, 2), torch.randn(1, 4), trials=0)
+        >>> artifact = hwopt.compile(torch.nn.Linear(4, 2), torch.randn(1, 4), kernel_trials=0)
         >>> artifact.call(np.zeros((1, 4), np.float32))().shape
         (1, 2)
         """

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from hwopt.compiler.manifest import TensorDescription
-from hwopt.compiler.plan import Call, Check, Placement, Plan
+from hwopt.compiler.plan import KernelCall, Placement, Plan, PlannedCheck
 from hwopt.targets.c_code import SCRATCH, CCode, c_type
 
 _BYTES_A_LINE = 20
@@ -167,7 +167,7 @@ class _Writer:
         tests = [f"{'' if holds else '!'}{self._pointer(predicate)}[{row}]" for row in range(rows)]
         return f"({' || '.join(tests)})"
 
-    def _arguments(self, call: Call) -> str:
+    def _arguments(self, call: KernelCall) -> str:
         return ", ".join(self._pointer(number) for number in call.arguments)
 
     def _pointer(self, number: int) -> str:
@@ -184,7 +184,7 @@ def _header(
     prototype: str,
     inputs: Sequence[TensorDescription],
     outputs: Sequence[TensorDescription],
-    checks: Sequence[Check],
+    checks: Sequence[PlannedCheck],
     alignment: int,
 ) -> str:
     tensors = [

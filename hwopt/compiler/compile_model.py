@@ -44,7 +44,7 @@ def compile(
     example_inputs: torch.Tensor | Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     target: str | Path | Target = "host",
-    trials: int | None = None,
+    kernel_trials: int | None = None,
     output: str | Path | None = None,
     seed: int = 0,
     check: bool = True,
@@ -58,8 +58,8 @@ def compile(
         example_inputs: needed for a module, as ``hwopt.import_model`` takes them. For a graph they
             set the batch size, which is 1 without them.
         target: a name, the path of a ``.toml`` file, or a ``Target``.
-        trials: the most candidates measured for a kernel; None is the default of the tuner, 0
-            measures nothing: every kernel takes the fastest schedule known from before, or the
+        kernel_trials: the most candidates measured for a kernel; None is the default of the tuner,
+            0 measures nothing: every kernel takes the fastest schedule known from before, or the
             model's first choice.
         output: the folder of the artefact; an artefact that is there is replaced, anything else
             is refused. If None, a temporary folder that goes with the artefact.
@@ -77,7 +77,7 @@ def compile(
 
     >>> import hwopt
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU())
-    >>> artifact = hwopt.compile(model, torch.randn(1, 8), trials=0)
+    >>> artifact = hwopt.compile(model, torch.randn(1, 8), kernel_trials=0)
     >>> artifact(torch.randn(1, 8)).shape
     torch.Size([1, 4])
     """
@@ -97,7 +97,9 @@ def compile(
     texts = Dump(dump) if isinstance(dump, str | Path) else dump
     prepared = prepare(model_or_graph, example_inputs, texts)
     graph, lowered = prepared.graph, prepared.lowered()
-    built = build(lowered, chosen, trials=trials, seed=seed, progress=progress, dump=texts)
+    built = build(
+        lowered, chosen, kernel_trials=kernel_trials, seed=seed, progress=progress, dump=texts
+    )
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="hwopt-"))
     with atomic_folder(folder, MANIFEST_FILE) as temporary:
         shutil.copyfile(built.library, temporary / LIBRARY_FILE)

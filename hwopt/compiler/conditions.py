@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hwopt.compiler.plan import Call, Condition, Plan
+from hwopt.compiler.plan import Condition, KernelCall, Plan
 
 
 def with_conditions(plan: Plan, choices: frozenset[str]) -> Plan:
@@ -19,7 +19,7 @@ def with_conditions(plan: Plan, choices: frozenset[str]) -> Plan:
     if not any(call.kernel in choices for call in plan.calls):
         return plan
     needs: dict[int, list[tuple[Condition, ...]]] = {value: [()] for value in plan.outputs}
-    found: list[tuple[Call, tuple[int, ...]]] = []
+    found: list[tuple[KernelCall, tuple[int, ...]]] = []
     for call, written in reversed(list(zip(plan.calls, plan.written, strict=True))):
         when = _common([path for value in written for path in needs.get(value, ())])
         changes = {"when": when, "chooses": call.kernel in choices}
@@ -30,7 +30,7 @@ def with_conditions(plan: Plan, choices: frozenset[str]) -> Plan:
     return plan.model_copy(update={"calls": tuple(_ordered(found[::-1]))})
 
 
-def _reads(call: Call, chooses: bool) -> Iterator[tuple[int, tuple[Condition, ...]]]:
+def _reads(call: KernelCall, chooses: bool) -> Iterator[tuple[int, tuple[Condition, ...]]]:
     """Yield the values of a call, each with the condition under which it is read."""
     if chooses:
         predicate, then, otherwise = call.arguments[:3]
@@ -52,7 +52,7 @@ def _common(paths: Sequence[tuple[Condition, ...]]) -> tuple[Condition, ...]:
     return first[:length]
 
 
-def _ordered(calls: Sequence[tuple[Call, tuple[int, ...]]]) -> Iterator[Call]:
+def _ordered(calls: Sequence[tuple[KernelCall, tuple[int, ...]]]) -> Iterator[KernelCall]:
     """Yield the calls in an order in which they can run, those with fewer conditions first.
 
     Of two sides the one for what does not hold comes first: what the other one reads stays in its

@@ -80,7 +80,7 @@ def export_c(
         most = int(SCRATCH_SHARE * footprint.activation_bytes)
         code = c_source(functions, chosen, most)
     else:
-        choices = tuner.choose(functions, chosen, trials=0)
+        choices = tuner.choose(functions, chosen, kernel_trials=0)
         scheduled = {kernel: choice.func for kernel, choice in choices.items()}
         code = c_objects(scheduled, chosen, name)
     bundle = c_bundle(name, model.plan, model.constants, code, inputs, outputs)

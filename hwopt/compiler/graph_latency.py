@@ -51,7 +51,7 @@ class GraphLatency:
 
     Args:
         target: the device.
-        trials, seed, progress: of compiling; see ``hwopt.compile``.
+        kernel_trials, seed, progress: of compiling; see ``hwopt.compile``.
         runs: measured calls of each graph, in five rounds of whose ratios the median counts; None
             takes as many as last about two seconds, from 100 to 1,000. Where the rounds disagree
             there are up to fifteen of them.
@@ -62,7 +62,7 @@ class GraphLatency:
         self,
         target: Target,
         *,
-        trials: int | None = None,
+        kernel_trials: int | None = None,
         seed: int = 0,
         runs: int | None = None,
         memory: Path | None = None,
@@ -70,7 +70,7 @@ class GraphLatency:
     ) -> None:
         self.target, self.runs, self.memory = target, runs, memory
         self._compile_options: dict[str, Any] = {
-            "trials": trials,
+            "kernel_trials": kernel_trials,
             "seed": seed,
             "progress": progress,
         }
@@ -171,7 +171,11 @@ class GraphLatency:
         return compile(graph, target=self.target, check=False, **self._compile_options)
 
     def _key(self, base: Graph, graph: Graph) -> str:
-        parts = [self.target.fingerprint(), code_version(), str(self._compile_options["trials"])]
+        parts = [
+            self.target.fingerprint(),
+            code_version(),
+            str(self._compile_options["kernel_trials"]),
+        ]
         parts += [str(self.runs), str(_MOST_ROUNDS), str(_PRECISION), "with intervals"]
         parts += [_structure(base), "" if graph is base else _structure(graph)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()

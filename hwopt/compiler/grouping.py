@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwopt.compiler.plan import INFERENCE, Call, Condition, Plan
+from hwopt.compiler.plan import INFERENCE, Condition, KernelCall, Plan
 from hwopt.errors import HwoptError
 
 #: The library's functions that call the kernels of one way only, of the same parameters as all.
@@ -26,8 +26,8 @@ class Grouping:
     """
 
     predicate: int
-    easy: tuple[Call, ...]
-    hard: tuple[Call, ...]
+    easy: tuple[KernelCall, ...]
+    hard: tuple[KernelCall, ...]
     handed: tuple[int, ...]
     answers: tuple[int, int]
 
@@ -39,8 +39,8 @@ class Grouping:
         predicate, then, otherwise, answer = plan.calls[-1].arguments
         if plan.predicates != (predicate,) or plan.outputs != (answer,):
             return None
-        easy: list[Call] = []
-        hard: list[Call] = []
+        easy: list[KernelCall] = []
+        hard: list[KernelCall] = []
         made = {*plan.constants}
         for call, written in zip(plan.calls[:-1], plan.written[:-1], strict=True):
             is_hard = Condition(predicate, True) in call.when

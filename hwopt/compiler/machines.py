@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from hwopt.compiler.manifest import LIBRARY_FILE, Manifest
 from hwopt.compiler.memory import Memory
-from hwopt.compiler.plan import INFERENCE, Call
+from hwopt.compiler.plan import INFERENCE, KernelCall
 from hwopt.errors import HwoptError, first_line
 from hwopt.targets import gpu
 from hwopt.targets.runtime import load_runtime
@@ -40,7 +40,7 @@ class Machine(Protocol):
     def run(self, function: str = INFERENCE) -> None:
         """Run a function once."""
 
-    def kernel(self, call: Call) -> Callable[[], None]:
+    def kernel(self, call: KernelCall) -> Callable[[], None]:
         """Return one call of a kernel."""
 
 
@@ -68,7 +68,7 @@ class ThisMachine:
             use_threads(self._asked)
         self._function(function)(*self._parameters)
 
-    def kernel(self, call: Call) -> Callable[[], None]:
+    def kernel(self, call: KernelCall) -> Callable[[], None]:
         """Return one call of a kernel; an artefact itself has no such calls between its kernels."""
         use_threads(self._asked)
         tensors = [self._runtime.from_dlpack(self.memory.arrays[n]) for n in call.arguments]
@@ -117,7 +117,7 @@ class GpuMachine:
             reason = first_line(error)
             raise HwoptError(f"the GPU cannot run the artefact: {reason}") from error
 
-    def kernel(self, call: Call) -> Callable[[], None]:
+    def kernel(self, call: KernelCall) -> Callable[[], None]:
         """Refuse: a call returns before its kernel has run."""
         raise HwoptError("kernels are timed one by one on this machine's processor, not on a GPU")
 
@@ -157,7 +157,7 @@ class BoardMachine:
             sent.read(self.memory)
         return [1e3 * seconds for seconds in times]
 
-    def kernel(self, call: Call) -> Callable[[], None]:
+    def kernel(self, call: KernelCall) -> Callable[[], None]:
         """Refuse: between two calls lies the network."""
         raise HwoptError("kernels are timed one by one on this machine only, not on a board")
 

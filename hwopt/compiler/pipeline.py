@@ -42,7 +42,7 @@ def build(
     mod: tvm.IRModule,
     target: Target,
     *,
-    trials: int | None = None,
+    kernel_trials: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     dump: Dump | None = None,
@@ -52,7 +52,7 @@ def build(
     Args:
         mod: What :func:`hwopt.compiler.lower.lower` returns.
         target: The device to compile and measure for.
-        trials: Most candidates to measure for one kernel; 0 measures none, None leaves the
+        kernel_trials: Most candidates to measure for one kernel; 0 measures none, None leaves the
             number to the tuner.
         seed: For the search of kernels that no template covers.
         progress: Called as ``progress(done, total, kernel_name, best_us)``.
@@ -66,7 +66,7 @@ def build(
     with tvm_build.tvm_target(target), tvm_build.pass_context(), _one_sentence():
         database = KernelDatabase(target)
         choose = functools.partial(
-            tuner.choose, target=target, trials=trials, seed=seed, database=database
+            tuner.choose, target=target, kernel_trials=kernel_trials, seed=seed, database=database
         )
         mod = to_kernels(mod, target, functools.partial(tuner.fastest, choose=choose), dump)
         # 4. One function that calls the kernels: what it takes of memory is known from here on.

@@ -25,7 +25,7 @@ ALIGNMENT = 64
 APART = 17 * ALIGNMENT
 
 
-class Value(BaseModel):
+class PlanValue(BaseModel):
     """An input, a constant, or the result of a kernel: its fixed shape and dtype."""
 
     model_config = ConfigDict(extra="forbid")
@@ -58,14 +58,14 @@ class Condition(NamedTuple):
     holds: bool
 
 
-class Check(NamedTuple):
+class PlannedCheck(NamedTuple):
     """An int32 that is not zero after an inference where an input was wrong, and what then."""
 
     value: int
     sentence: str
 
 
-class Call(BaseModel):
+class KernelCall(BaseModel):
     """One call of a kernel.
 
     Attributes:
@@ -93,12 +93,12 @@ class Plan(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    values: tuple[Value, ...]
+    values: tuple[PlanValue, ...]
     inputs: tuple[int, ...]
     constants: tuple[int, ...]
     outputs: tuple[int, ...]
-    calls: tuple[Call, ...]
-    checks: tuple[Check, ...] = ()
+    calls: tuple[KernelCall, ...]
+    checks: tuple[PlannedCheck, ...] = ()
 
     @model_validator(mode="after")
     def _positions_exist(self) -> Plan:

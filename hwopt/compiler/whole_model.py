@@ -21,7 +21,7 @@ from hwopt.compiler.conditions import with_conditions
 from hwopt.compiler.grouping import EASY, HARD, Grouping
 from hwopt.compiler.lower import CHECKS
 from hwopt.compiler.merge_kernels import is_kernel_call
-from hwopt.compiler.plan import INFERENCE, Call, Check, Plan, Value, pack
+from hwopt.compiler.plan import INFERENCE, KernelCall, Plan, PlannedCheck, PlanValue, pack
 from hwopt.errors import HwoptError
 from hwopt.targets import tvm_build
 
@@ -41,7 +41,7 @@ class WholeModel:
             calls |= {EASY: grouping.easy, HARD: grouping.hard}
         return {name: self._function(name, those) for name, those in calls.items()}
 
-    def _function(self, name: str, those: Sequence[Call]) -> tirx.PrimFunc:
+    def _function(self, name: str, those: Sequence[KernelCall]) -> tirx.PrimFunc:
         plan = self.plan
         parameters = [
             tirx.decl_buffer(plan.values[n].shape, plan.values[n].dtype) for n in plan.parameters
@@ -66,7 +66,7 @@ class WholeModel:
         return func.with_attr({"global_symbol": name, tvm_build.SCHEDULED: True})
 
 
-def _run(call: Call, first: dict[int, Any], plan: Plan) -> Any:
+def _run(call: KernelCall, first: dict[int, Any], plan: Plan) -> Any:
     tensors = [_tensor(first[n], plan.values[n]) for n in call.arguments]
     return tirx.Evaluate(tirx.call_cpacked(call.kernel, *tensors))
 
@@ -78,7 +78,7 @@ def _any(first: Any, rows: int, holds: bool) -> Any:
     return tirx.any(*(value if holds else tirx.Not(value) for value in values))
 
 
-def _tensor(first: Any, value: Value) -> Any:
+def _tensor(first: Any, value: PlanValue) -> Any:
     """Return memory from its first element on as a tensor, to be handed to a kernel."""
     sizes = tirx.tvm_stack_make_shape(*value.shape)
     rank = len(value.shape)
@@ -99,7 +99,7 @@ class _Follower:
     """Numbers the values of a Relax function while following its bindings."""
 
     def __init__(self) -> None:
-        self._values: list[Value] = []
+        self._values: list[PlanValue] = []
         self._numbers: dict[Any, Any] = {}
         self._constants: dict[int, np.ndarray] = {}
         self._by_content: dict[tuple[str, tuple[int, ...], bytes], int] = {}
@@ -122,18 +122,18 @@ class _Follower:
             constants=tuple(self._constants),
             outputs=tuple(outputs),
             calls=tuple(calls),
-            checks=tuple(map(Check, results[len(outputs) :], sentences)),
+            checks=tuple(map(PlannedCheck, results[len(outputs) :], sentences)),
         )
         return WholeModel(plan, pack(list(self._constants.values()), plan))
 
-    def _call(self, call: relax.Call, var: relax.Var) -> Call:
+    def _call(self, call: relax.Call, var: relax.Var) -> KernelCall:
         read = [self._number(argument) for argument in call.args[1].fields]
         if isinstance(var.ty, tvm.ir.TupleType):
             written = [self._new(None, ty) for ty in var.ty.fields]
             self._numbers[var] = written
         else:
             written = [self._new(var, var.ty)]
-        return Call(kernel=call.args[0].name_hint, arguments=(*read, *written))
+        return KernelCall(kernel=call.args[0].name_hint, arguments=(*read, *written))
 
     def _number(self, value: Any) -> Any:
         """Return the position of a value, or a list of them for a tuple."""
@@ -161,7 +161,7 @@ class _Follower:
         """Number a value of its own."""
         number = len(self._values)
         shape = tuple(int(size) for size in ty.shape)
-        self._values.append(Value(shape=shape, dtype=str(ty.dtype.dtype)))
+        self._values.append(PlanValue(shape=shape, dtype=str(ty.dtype.dtype)))
         if key is not None:
             self._numbers[key] = number
         return number

@@ -182,7 +182,7 @@ class Job:
         accuracy, _ = self.work.step(f"{name}.accuracy", key, lambda: self._accuracy(graph))
         compiled, key = self.work.step(
             f"{name}.compile",
-            [key, self.target.fingerprint(), self.recipe.trials],
+            [key, self.target.fingerprint(), self.recipe.kernel_trials],
             lambda: self._compile(name, graph),
             makes=self.work.path("artifacts", name),
         )
@@ -219,7 +219,7 @@ class Job:
         artifact = compile_model(
             graph,
             target=self.target,
-            trials=self.recipe.trials,
+            kernel_trials=self.recipe.kernel_trials,
             seed=self.recipe.seed,
             output=self.work.path("artifacts", name),
             progress=self.tuning,

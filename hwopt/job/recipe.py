@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 
 from hwopt import passes, plugins
 from hwopt.job.keys import (
-    Alignment,
+    Align,
     Binary,
     Budget,
     Constraints,
@@ -79,7 +79,7 @@ class Variant(Strict):
     rounds: PositiveInt = 1
     growth: Literal["uniform", "geometric", "cubic"] | None = None
     distill: Distillation | None = None
-    align: Alignment | None = None
+    align: Align | None = None
     binary: Binary | None = None
     budget: Budget | None = None
     route: Routing | None = None
@@ -116,7 +116,7 @@ class Common(Strict):
         fine_tune: how to train a variant after passes that change the function; None does not.
         target: name of a target or path of its file.
         threads: threads of kernels, training and peers; None takes the target's.
-        trials: most candidates measured for one kernel; None is the tuner's default.
+        kernel_trials: most candidates measured for one kernel; None is the tuner's default.
         peers: what to measure beside the artefacts, in the same run.
         check_samples: test samples on which artefact and torch must agree.
         runs: measured calls of each artefact and peer.
@@ -134,7 +134,7 @@ class Common(Strict):
     fine_tune: FineTuning | None = FineTuning()
     target: str = "host"
     threads: PositiveInt | None = None
-    trials: int | None = Field(default=None, ge=0)
+    kernel_trials: int | None = Field(default=None, ge=0)
     peers: tuple[str, ...] = ("onnxruntime",)
     check_samples: PositiveInt = 1000
     runs: PositiveInt = 500

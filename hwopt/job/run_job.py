@@ -39,8 +39,8 @@ def optimize(
         HwoptError: if the recipe is wrong, or a step fails for a reason that the user can mend.
 
     >>> import tempfile
-    >>> recipe = {"model": "resnet8", "model_options": {"width": 4}, "data": "digits", "trials": 0,
-    ...     "runs": 20, "check_samples": 10, "peers": [], "variants": {"dense": ""}}
+    >>> recipe = {"model": "resnet8", "model_options": {"width": 4}, "data": "digits", "peers": [],
+    ...     "kernel_trials": 0, "runs": 20, "check_samples": 10, "variants": {"dense": ""}}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     results = optimize(recipe, folder)
     ...     results.best, results.artifact("dense").threads == results.threads

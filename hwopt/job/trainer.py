@@ -65,7 +65,7 @@ class Trainer:
     @property
     def measures_by(self) -> list[Any]:
         """What latencies on the target depend on, as JSON."""
-        return [self.target.fingerprint(), self.recipe.trials]
+        return [self.target.fingerprint(), self.recipe.kernel_trials]
 
     def context(self) -> passes.Context:
         """Return what passes may ask for: training batches, and latency on the target."""
@@ -75,7 +75,7 @@ class Trainer:
 
         latency = GraphLatency(
             self.target,
-            trials=self.recipe.trials,
+            kernel_trials=self.recipe.kernel_trials,
             seed=self.recipe.seed,
             runs=self.recipe.comparison_runs,
             memory=self.work.path(STEPS, "latencies.json"),

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from hwopt.errors import HwoptError, check_choice
 from hwopt.optim.base import Closure
 
-Form = Literal["cumulative", "proximal"]
-Growth = Literal["step", "epoch"]
+PenaltyForm = Literal["cumulative", "proximal"]
+PenaltyGrowth = Literal["step", "epoch"]
 
 
 class L1Clipping:
@@ -44,11 +44,11 @@ class L1Clipping:
         self,
         weights: Mapping[str, Tensor],
         share: float,
-        form: Form = "cumulative",
-        grows: Growth = "step",
+        form: PenaltyForm = "cumulative",
+        grows: PenaltyGrowth = "step",
     ) -> None:
-        check_choice("form of an l1 penalty", form, get_args(Form))
-        check_choice("growth of an l1 penalty", grows, get_args(Growth))
+        check_choice("form of an l1 penalty", form, get_args(PenaltyForm))
+        check_choice("growth of an l1 penalty", grows, get_args(PenaltyGrowth))
         self.weights, self.share, self.form, self.grows = dict(weights), share, form, grows
         self.possible = 0.0
         self.received = {name: torch.zeros_like(weight) for name, weight in weights.items()}
@@ -121,8 +121,8 @@ class CumulativeL1:
         strength: float,
         samples: int,
         weights: Iterable[Tensor] | None = None,
-        form: Form = "cumulative",
-        grows: Growth = "step",
+        form: PenaltyForm = "cumulative",
+        grows: PenaltyGrowth = "step",
     ) -> None:
         if strength < 0 or samples < 1:
             raise HwoptError(

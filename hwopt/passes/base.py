@@ -83,7 +83,7 @@ class Context:
 
 
 #: What a search chooses along one dimension: a number, or a text.
-Value = int | float | str
+OptionValue = int | float | str
 #: From the share of something that is gone at the end to the share gone after every round.
 Spread = Callable[[float], list[float]]
 
@@ -149,7 +149,7 @@ class Pass:
 
     def dimensions(
         self, graph: Graph, context: Context, levels: int = 8
-    ) -> dict[str, tuple[Value, ...]]:
+    ) -> dict[str, tuple[OptionValue, ...]]:
         """Return what a search can choose of this pass: values by name, "nothing done" first.
 
         One choice among the candidates, unless a pass has choices that are independent.
@@ -162,7 +162,7 @@ class Pass:
         texts = tuple(str(one) for one in self.candidates(graph, context))
         return {self.name: ("", *texts)} if texts else {}
 
-    def at(self, point: Mapping[str, Value]) -> Pass | None:
+    def at(self, point: Mapping[str, OptionValue]) -> Pass | None:
         """Return the instance for the values that a search chose; None if it does nothing.
 
         Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from hwopt.errors import HwoptError
 from hwopt.graph import Node
 from hwopt.passes.base import Context, Note, Pass, PassResult
-from hwopt.passes.binary_layers import BinaryLayer, is_behind, non_negative, to_prelu
+from hwopt.passes.binary_layers import BinarizedLayer, is_behind, non_negative, to_prelu
 from hwopt.passes.layers import BINARY, is_chosen, notes_on_unknown
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Binarize(Pass):
         result = graph.copy()
         notes, ends = [], set()
         for node in chosen:
-            layer = BinaryLayer(result, node.name)
+            layer = BinarizedLayer(result, node.name)
             layer.binarize()
             extra = layer.norm() + (layer.shortcut() if self.shortcuts else [])
             ends.add(layer.end.node)

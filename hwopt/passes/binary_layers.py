@@ -28,7 +28,7 @@ _SLOPE = 0.25
 _NORM = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
 
 
-class BinaryLayer:
+class BinarizedLayer:
     """One layer of a graph that is made binary, step by step.
 
     Attributes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from hwopt.errors import HwoptError
-from hwopt.passes.base import Context, Note, Pass, PassResult, Spread, Value
+from hwopt.passes.base import Context, Note, OptionValue, Pass, PassResult, Spread
 from hwopt.passes.channels import ChannelGroup, Kept, Ranking, find_groups, label_channels
 from hwopt.passes.channels.carry import Carry, carry
 from hwopt.passes.channels.removal import keep_something, remove_channels
@@ -143,17 +143,17 @@ class PruneChannels(Pass):
 
     def dimensions(
         self, graph: Graph, context: Context, levels: int = 8
-    ) -> dict[str, tuple[Value, ...]]:
+    ) -> dict[str, tuple[OptionValue, ...]]:
         """Return the shares of channels that every group can keep, from all of them down."""
         ranking = self.rank(graph, context)
-        found: dict[str, tuple[Value, ...]] = {}
+        found: dict[str, tuple[OptionValue, ...]] = {}
         for name, group in ranking.named_groups().items():
             counts = self.widths(group, ranking, context, levels)
             if len(counts) > 1 and (not self.layers or group.is_named(self.layers)):
                 found[f"{self.name}.{name}"] = tuple(round(n / counts[0], 6) for n in counts)
         return found
 
-    def at(self, point: Mapping[str, Value]) -> Pass | None:
+    def at(self, point: Mapping[str, OptionValue]) -> Pass | None:
         """Return this pass with the shares that a point leaves of the groups."""
         ratios = tuple(
             (name.removeprefix(f"{self.name}."), round(1 - float(share), 6))

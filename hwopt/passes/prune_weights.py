@@ -12,7 +12,7 @@ import torch
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult, Spread
 from hwopt.passes.layers import check_share, is_chosen, notes_on_binary, notes_on_unknown, weights
-from hwopt.passes.sensitivity import Labels, connection_sensitivity
+from hwopt.passes.sensitivity import LabelSource, connection_sensitivity
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -145,7 +145,7 @@ class PruneWeights(Pass):
             generator = context.generator()
             shapes = {name: graph.parameter(name).shape for name in names}
             return {n: torch.rand(shape, generator=generator) for n, shape in shapes.items()}
-        labels: Labels = "uniform" if self.criterion == "unsupervised" else "true"
+        labels: LabelSource = "uniform" if self.criterion == "unsupervised" else "true"
         return connection_sensitivity(graph, context, self.batches, labels=labels)
 
 

@@ -18,7 +18,7 @@ LAYERS = ("conv2d", "binary_conv2d")
 
 
 @dataclass(frozen=True)
-class ResidualBlock:
+class ResidualSum:
     """A sum of a value and of what layers make of it.
 
     Attributes:
@@ -38,7 +38,7 @@ class ResidualBlock:
     is_identity: bool
 
 
-def residual_blocks(graph: Graph) -> list[ResidualBlock]:
+def residual_blocks(graph: Graph) -> list[ResidualSum]:
     """Return the residual blocks of images in the order of the graph, inner ones first.
 
     All that lies between source and sum depends on the graph's inputs through the source only, and
@@ -53,9 +53,9 @@ def residual_blocks(graph: Graph) -> list[ResidualBlock]:
     return [block for block in found if block is not None]
 
 
-def stages(graph: Graph, blocks: list[ResidualBlock]) -> list[list[ResidualBlock]]:
+def stages(graph: Graph, blocks: list[ResidualSum]) -> list[list[ResidualSum]]:
     """Return runs of identity blocks of one kind; a block alone reads the end of the last."""
-    runs: list[list[ResidualBlock]] = []
+    runs: list[list[ResidualSum]] = []
     for block in blocks:
         if not block.is_identity:
             continue
@@ -77,7 +77,7 @@ def operators(graph: Graph, names: tuple[str, ...]) -> list[str]:
     return [graph.node(name).op for name in names]
 
 
-def module_of(blocks: list[ResidualBlock]) -> str:
+def module_of(blocks: list[ResidualSum]) -> str:
     """Return the module that the paths of blocks have in common, with a dot behind; "" if none."""
     names = [name.split(".")[:-1] for block in blocks for name in block.path]
     common = []
@@ -90,7 +90,7 @@ def module_of(blocks: list[ResidualBlock]) -> str:
 
 def _block_at(
     graph: Graph, network: networkx.MultiDiGraph, node: Node, dominators: dict[object, object]
-) -> ResidualBlock | None:
+) -> ResidualSum | None:
     values = [value for _, value in node.values()]
     before = dominators.get(node.name)
     if len(values) != 2 or len(node.output.shape) != 4 or not isinstance(before, str):
@@ -118,7 +118,7 @@ def _block_at(
     users = graph.users(node.name)
     if len(users) == 1 and users[0].op in _ACTIVATIONS and end not in graph.outputs.values():
         end = Value(users[0].name)
-    return ResidualBlock(source, result, node.name, end, paths[result], source in values)
+    return ResidualSum(source, result, node.name, end, paths[result], source in values)
 
 
 def _results(graph: Graph) -> list[Value]:

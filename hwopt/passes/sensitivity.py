@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from hwopt.passes.base import Context
 
 
-Labels = Literal["true", "uniform"]
+LabelSource = Literal["true", "uniform"]
 #: A label that torch's cross entropy leaves out.
 IGNORED = -100
 
 
 def connection_sensitivity(
-    graph: Graph, context: Context, batches: int = 1, *, labels: Labels = "true"
+    graph: Graph, context: Context, batches: int = 1, *, labels: LabelSource = "true"
 ) -> dict[str, torch.Tensor]:
     """Return the share of every weight in the loss's sensitivity; all of them sum to one.
 
@@ -49,7 +49,7 @@ def connection_sensitivity(
 
 
 def gradients(
-    graph: Graph, context: Context, batches: int = 1, *, labels: Labels = "true"
+    graph: Graph, context: Context, batches: int = 1, *, labels: LabelSource = "true"
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield weight x gradient of the loss, in float32, for every trainable parameter and batch.
 

@@ -18,7 +18,7 @@ from hwopt.passes.insertion import insert_module, unique_prefix
 from hwopt.passes.layers import is_chosen, notes_on_unknown
 from hwopt.passes.residual_blocks import (
     LAYERS,
-    ResidualBlock,
+    ResidualSum,
     module_of,
     operators,
     residual_blocks,
@@ -95,7 +95,7 @@ class SubstituteGlobalLayer(Pass):
         names += [(stage.end,) for stage, _ in self._choose_dense(graph)[0]]
         return [dataclasses.replace(self, layers=chosen, exclude=()) for chosen in names]
 
-    def _choose(self, graph: Graph) -> tuple[list[list[ResidualBlock]], list[Note]]:
+    def _choose(self, graph: Graph) -> tuple[list[list[ResidualSum]], list[Note]]:
         """Return the blocks to replace by one layer each, and why others stay."""
         found = residual_blocks(graph)
         ends = [stage.end for stage in dense_stages(graph)]
@@ -112,7 +112,7 @@ class SubstituteGlobalLayer(Pass):
                 notes.append(Note(block.sum, "not among those chosen", changed=False))
             else:
                 chosen.append(block)
-        runs: list[list[ResidualBlock]] = []
+        runs: list[list[ResidualSum]] = []
         inside: dict[str, str] = {}
         # What lies in a block comes before it, and goes with it.
         by_end = sorted(stages(graph, chosen), key=lambda run: chosen.index(run[-1]))
@@ -177,7 +177,7 @@ class SubstituteGlobalLayer(Pass):
             activation=False,
         )
 
-    def _replace(self, graph: Graph, blocks: list[ResidualBlock], context: Context) -> Note:
+    def _replace(self, graph: Graph, blocks: list[ResidualSum], context: Context) -> Note:
         """Put a Global layer in the place of the blocks, in place."""
         source, last = blocks[0].source, blocks[-1]
         make = partial(self._layer, _channels(graph, source))
@@ -193,7 +193,7 @@ def _channels(graph: Graph, value: Value) -> int:
     return graph.spec(value).at()[1]
 
 
-def _likes_before(graph: Graph, found: list[ResidualBlock], block: ResidualBlock) -> int:
+def _likes_before(graph: Graph, found: list[ResidualSum], block: ResidualSum) -> int:
     """Return how many blocks of the same kind a block follows.
 
     Those have another shortcut, or, the first of a stage of inverted residual blocks, none.

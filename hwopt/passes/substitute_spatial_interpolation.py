@@ -15,7 +15,7 @@ from hwopt.layers import AnchorMix
 from hwopt.passes.base import Context, Note, Pass, PassResult
 from hwopt.passes.insertion import insert_module, unique_prefix
 from hwopt.passes.layers import is_chosen, notes_on_unknown
-from hwopt.passes.residual_blocks import ResidualBlock, module_of, residual_blocks
+from hwopt.passes.residual_blocks import ResidualSum, module_of, residual_blocks
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph, Node
@@ -87,7 +87,7 @@ class SubstituteSpatialInterpolation(Pass):
         instances = [dataclasses.replace(self, layers=(block.sum,), exclude=()) for block in blocks]
         return [one for one in instances if one.apply(graph, context).modified]
 
-    def _obstacle(self, graph: Graph, block: ResidualBlock) -> str | None:
+    def _obstacle(self, graph: Graph, block: ResidualSum) -> str | None:
         """Return why a block stays as it is, or None."""
         if not is_chosen(block.sum, self.layers, self.exclude):
             return "not among those chosen"
@@ -105,7 +105,7 @@ class SubstituteSpatialInterpolation(Pass):
             return f"it begins with {first[0].op}, which has no stride: mode=lowres"
         return None
 
-    def _substituted(self, graph: Graph, block: ResidualBlock, context: Context) -> Graph | None:
+    def _substituted(self, graph: Graph, block: ResidualSum, context: Context) -> Graph | None:
         """Return the graph with anchors in one block; None if its layers do not allow it."""
         result = graph.copy()
         shape = graph.spec(block.source).at()
@@ -133,7 +133,7 @@ class SubstituteSpatialInterpolation(Pass):
         _read(result, total, block.result, between)
         return result
 
-    def _sample(self, graph: Graph, block: ResidualBlock) -> None:
+    def _sample(self, graph: Graph, block: ResidualSum) -> None:
         """Let the layers read every ``stride``-th pixel, in place."""
         sampled = block.source
         for dim, what in ((2, "rows"), (3, "columns")):
@@ -149,7 +149,7 @@ def _read(graph: Graph, node: Node, old: Value, new: Value) -> None:
     graph.replace_node(node.mapped(lambda operand: new if operand == old else operand))
 
 
-def _readers(graph: Graph, block: ResidualBlock) -> list[Node]:
+def _readers(graph: Graph, block: ResidualSum) -> list[Node]:
     """Return the nodes of a block's path that read its source."""
     nodes = [graph.node(name) for name in block.path]
     return [node for node in nodes if block.source in (value for _, value in node.values())]

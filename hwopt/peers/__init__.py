@@ -6,6 +6,6 @@ True
 """
 
 from hwopt.peers.accuracy import accuracy
-from hwopt.peers.registry import Call, Samples, available, install_hint, make, names
+from hwopt.peers.registry import PeerCall, Samples, available, install_hint, make, names
 
-__all__ = ["Call", "Samples", "accuracy", "available", "install_hint", "make", "names"]
+__all__ = ["PeerCall", "Samples", "accuracy", "available", "install_hint", "make", "names"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hwopt import data
-from hwopt.peers.registry import Call
+from hwopt.peers.registry import PeerCall
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BATCH = 256
 
 
-def accuracy(call: Call, inputs: tuple[np.ndarray, ...], samples: Dataset[Any]) -> float:
+def accuracy(call: PeerCall, inputs: tuple[np.ndarray, ...], samples: Dataset[Any]) -> float:
     """Return the share of the samples whose largest output is that of their label, in [0, 1].
 
     Args:

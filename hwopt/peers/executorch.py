@@ -11,10 +11,10 @@ import torch
 
 from hwopt.graph import Graph
 from hwopt.peers import exported
-from hwopt.peers.registry import Call
+from hwopt.peers.registry import PeerCall
 
 
-def make(graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, folder: Path) -> Call:
+def make(graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, folder: Path) -> PeerCall:
     """Return a call of the lowered program; its pool of threads is one for the process."""
     tensors = tuple(torch.from_numpy(x) for x in inputs)
     with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from hwopt import logs
 from hwopt.files import atomic_file
 from hwopt.graph import Graph
 from hwopt.peers import exported
-from hwopt.peers.registry import Call, Samples
+from hwopt.peers.registry import PeerCall, Samples
 
 
 def make(
@@ -25,7 +25,7 @@ def make(
     *,
     int8: bool = False,
     samples: Samples = (),
-) -> Call:
+) -> PeerCall:
     """Return a call of an inference session.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 from hwopt import logs
 from hwopt.graph import Graph
 from hwopt.peers import onnx_runtime
-from hwopt.peers.registry import Call, Samples
+from hwopt.peers.registry import PeerCall, Samples
 
 
 def make(
@@ -26,7 +26,7 @@ def make(
     *,
     precision: str,
     samples: Samples = (),
-) -> Call:
+) -> PeerCall:
     """Return a call of a compiled model that reads and writes its tensors in place.
 
     Args:

@@ -11,12 +11,12 @@ import torch
 
 from hwopt import targets
 from hwopt.graph import Graph, operators
-from hwopt.peers.registry import Call
+from hwopt.peers.registry import PeerCall
 from hwopt.targets import tvm_build
 from hwopt.targets.threads import use_threads
 
 
-def make(graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, folder: Path) -> Call:
+def make(graph: Graph, inputs: tuple[np.ndarray, ...], threads: int, folder: Path) -> PeerCall:
     """Return a call of the virtual machine."""
     import tvm
     from tvm import relax

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Runs the graph once on the inputs given to :func:`make`, as they are then; returns a sequence of
 #: its outputs.
-Call = Callable[[], Any]
+PeerCall = Callable[[], Any]
 Samples = Sequence[tuple["np.ndarray", ...]]
 #: Of noise, for ranges of activations.
 _NOISE = 8
@@ -75,7 +75,7 @@ def make(
     threads: int,
     folder: Path,
     samples: Samples | None = None,
-) -> Call:
+) -> PeerCall:
     """Return a call that runs the graph once on ``inputs`` and returns its outputs.
 
     Args:
@@ -98,7 +98,7 @@ def make(
     if peer.quantised:
         options["samples"] = samples or noise(inputs)
     try:
-        call: Call = module.make(graph, inputs, threads, folder, **options)
+        call: PeerCall = module.make(graph, inputs, threads, folder, **options)
     except Exception as error:  # of any kind, as the peers are others' code
         message = f"{name} cannot run {graph.name}: {type(error).__name__} {first_line(error)}"
         raise HwoptError(message) from error

@@ -11,7 +11,7 @@ import torch
 
 from hwopt.graph import Graph
 from hwopt.peers import exported
-from hwopt.peers.registry import Call
+from hwopt.peers.registry import PeerCall
 
 
 def make(
@@ -21,7 +21,7 @@ def make(
     folder: Path,
     *,
     mode: str | None = None,
-) -> Call:
+) -> PeerCall:
     """Return a call of the exported module, compiled in ``mode`` if one is given.
 
     ``max-autotune`` also freezes the weights, as Inductor's guide advises for inference on CPUs.

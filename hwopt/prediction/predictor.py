@@ -86,7 +86,8 @@ class Predictor:
     def __init__(self, table: LatencyTable) -> None:
         if not table.kernels:
             raise HwoptError(
-                f"the latency table of {table.target.name} is empty: see `hwopt profile --help`"
+                f"the latency table of {table.target.name} is empty: see "
+                "`hwopt targets measure --help`"
             )
         self.target: Target = table.target
         self._kernels = KernelPredictor(table.kernels)

@@ -65,7 +65,7 @@ def latency_by_kernel(results: JobResults) -> Figure:
             axes.barh(row, width, left=left, height=0.6, color=colour, edgecolor="white")
             left += width
         if not timed:
-            axes.text(0, row, " no kernel was measured (trials=0)", va="center")
+            axes.text(0, row, " no kernel was measured (kernel_trials=0)", va="center")
     axes.set_yticks(range(len(variants)), list(variants))
     axes.invert_yaxis()
     axes.set_xlabel("us, each kernel measured by itself (one block a kernel, in order)")

@@ -11,7 +11,7 @@ from hwopt.report.study_view import steps
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hwopt.search.results import Network, StudyResults
+    from hwopt.search.results import NetworkFacts, StudyResults
 
 _BLUE, _AMBER, _GREEN = COLOURS[:3]
 _GREY = "#9ca3af"
@@ -55,7 +55,7 @@ def hypervolume_plot(study: StudyResults) -> Figure:
     return figure
 
 
-def _points(axes: Any, entries: Sequence[Network], label: str, **style: Any) -> None:
+def _points(axes: Any, entries: Sequence[NetworkFacts], label: str, **style: Any) -> None:
     """Draw points with their whiskers; a name from a user is no formula, even with dollar signs."""
     if not entries:
         return

@@ -12,7 +12,7 @@ from hwopt.report.study_texts import accuracy, duration, interval, millions, poi
 from hwopt.search.table import changes
 
 if TYPE_CHECKING:
-    from hwopt.search.results import Baseline, Network, PeerFacts, StudyResults, Trial
+    from hwopt.search.results import Baseline, BaselinePeer, NetworkFacts, StudyResults, Trial
 
 #: The stages of a trial, in their order.
 STAGES = ("passes", "train", "measure")
@@ -30,7 +30,7 @@ def steps(study: StudyResults) -> list[Trial]:
     return found
 
 
-def facts(one: Network, baseline: Baseline) -> list[tuple[str, str]]:
+def facts(one: NetworkFacts, baseline: Baseline) -> list[tuple[str, str]]:
     """Return what is known of a trial, a peer or the baseline, as names and texts."""
     known: list[tuple[str, str]] = []
     if one.accuracy is not None:
@@ -69,7 +69,7 @@ def peers(study: StudyResults) -> list[dict[str, str]]:
     return rows
 
 
-def _beside(trials: list[Trial], peer: PeerFacts) -> str:
+def _beside(trials: list[Trial], peer: BaselinePeer) -> str:
     if peer.latency is None or peer.accuracy is None:
         return "–"
     for trial in trials:
@@ -159,7 +159,7 @@ def drawn(study: StudyResults) -> dict[str, Any]:
     }
 
 
-def _point(one: Network, baseline: Baseline) -> dict[str, Any]:
+def _point(one: NetworkFacts, baseline: Baseline) -> dict[str, Any]:
     """Return what is drawn of a trial, a peer or the baseline."""
     latency = one.latency and dataclasses.asdict(one.latency)
     return {"accuracy": one.accuracy, "latency": latency, "facts": facts(one, baseline)}

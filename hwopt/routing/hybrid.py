@@ -16,7 +16,7 @@ from hwopt.errors import HwoptError
 from hwopt.graph import Graph, Value
 from hwopt.passes.route import EXIT, ROUTER
 from hwopt.passes.routing import RoutedValues, with_parts
-from hwopt.routing.routed_parts import Part, WithAnswers, answers
+from hwopt.routing.routed_parts import RoutedPart, WithAnswers, answers
 from hwopt.train.evaluation import Loss
 from hwopt.train.loop import fit
 
@@ -116,7 +116,7 @@ def fit_routed(
     fixed = _needed_for(parts, "large")
     if only_router:
         fixed |= {node.name for node in parts.nodes() if not node.name.startswith(f"{ROUTER}.")}
-    module = Part(parts, ("small", "score") if learns else ("small",), fixed)
+    module = RoutedPart(parts, ("small", "score") if learns else ("small",), fixed)
     loss: Loss = functional.cross_entropy
     if learns:
         dataset = WithAnswers(dataset, torch.from_numpy(answers(graph, dataset)[1]))
@@ -131,32 +131,6 @@ def fit_routed(
     return module.trained(graph)
 
 
-def fit_expert(graph: Graph, data: DataSet | Dataset[Any], **training: Any) -> Graph:
-    """Return a routed graph with its expert trained for what it is asked about.
-
-    It learns the mean of (1 + r) times its cross entropy, r whether the router asks. The small
-    network and the router stay as they are, with what the expert reads of them. In turns with
-    :func:`fit_routed` all three adapt to each other. Source: Kag et al. 2023 (Efficient edge
-    inference by selective query).
-
-    Args:
-        graph: what :func:`fit_routed` returns.
-        data: of a :class:`hwopt.data.DataSet` the ``train`` split is used.
-        training: arguments of :func:`hwopt.train.fit`, but its loss, label smoothing and terms.
-
-    Raises:
-        HwoptError: if the graph is not routed.
-    """
-    routing = RoutedValues.of(graph)
-    dataset = data.train if isinstance(data, DataSet) else data
-    asked = torch.from_numpy(answers(graph, dataset)[2] > routing.threshold)
-    parts = with_parts(graph)
-    module = Part(parts, ("large",), _needed_for(parts, "small") | _needed_for(parts, "score"))
-    targets = WithAnswers(dataset, asked[:, None].float())
-    fit(module, targets, loss=_loss_of_expert, label_smoothing=0.0, **training)
-    return module.trained(graph)
-
-
 def _needed_for(parts: Graph, output: str) -> set[str]:
     """Return the nodes that an output depends on."""
     value = parts.outputs[output]
@@ -167,8 +141,3 @@ def _needed_for(parts: Graph, output: str) -> set[str]:
 def _loss(outputs: Tensor, targets: Tensor, **options: Any) -> Tensor:
     labels, large = targets[:, 0].long(), targets[:, 1:]
     return routing_loss(outputs[:, :-1], large, outputs[:, -1], labels, **options)
-
-
-def _loss_of_expert(large: Tensor, targets: Tensor) -> Tensor:
-    labels, asked = targets[:, 0].long(), targets[:, 1]
-    return ((1 + asked) * functional.cross_entropy(large, labels, reduction="none")).mean()

@@ -64,7 +64,7 @@ class WithAnswers(Dataset[Any]):
         return inputs, torch.cat([labels[:, None].float(), self.answers[indices]], 1)
 
 
-class Part(nn.Module):
+class RoutedPart(nn.Module):
     """Some outputs of a graph, of which some nodes stay as they are, in evaluation mode, too.
 
     Args:
@@ -84,7 +84,7 @@ class Part(nn.Module):
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name not in read)
 
-    def train(self, mode: bool = True) -> Part:
+    def train(self, mode: bool = True) -> RoutedPart:
         """Leave the statistics of what is fixed as they are."""
         super().train(mode)
         for operation in self._fixed:

@@ -42,7 +42,7 @@ class TrainBaseline:
 
 
 @dataclass(frozen=True)
-class Prepare:
+class PrepareSpace:
     """Train and compile the baseline; write the space and what is known of it."""
 
     def run(self, setting: Setting) -> None:
@@ -56,7 +56,7 @@ class Prepare:
         accuracy = setting.networks.validated(BASELINE, network)
         target = job.target
         artifact = load(job.work.path("artifacts", BASELINE), target=target)
-        measured_by = [key, target.fingerprint(), recipe.trials, recipe.runs]
+        measured_by = [key, target.fingerprint(), recipe.kernel_trials, recipe.runs]
         latency, _ = job.work.step(
             f"{BASELINE}.latency", measured_by, lambda: _benchmark(setting, artifact)
         )

@@ -15,14 +15,14 @@ from hwopt.search.files import candidate_file
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-    from hwopt.search.plan import Plan
+    from hwopt.search.plan import StudyPlan
     from hwopt.search.space import Space
     from hwopt.search.tasks import Tasks
     from hwopt.search.trials import Trials
     from hwopt.search.workers.processes import Outcome
 
 
-class Batch:
+class TrialBatch:
     """Takes trials from suggestion to result.
 
     All trainings end before anything is measured, and results are told in the order of the trials:
@@ -38,7 +38,7 @@ class Batch:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: StudyPlan,
         space: Space,
         trials: Trials,
         tasks: Tasks,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Train:
+class TrainCandidate:
     """Apply the passes of a candidate, and train it.
 
     Attributes:
@@ -63,7 +63,7 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Measure:
+class MeasureCandidates:
     """Measure candidates side by side with the baseline.
 
     Attributes:
@@ -99,7 +99,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Finish:
+class FinishCandidate:
     """Compile a candidate of the front, check it, and test it on what nothing was chosen by.
 
     Attributes:

@@ -14,7 +14,7 @@ from hwopt.job.workspace import Workspace
 from hwopt.passes import parse
 from hwopt.search.candidate import Candidate
 from hwopt.search.files import STUDY_FILE, candidate_file
-from hwopt.search.plan import Plan
+from hwopt.search.plan import StudyPlan
 from hwopt.search.recipe import Search, SearchRecipe, write_search
 from hwopt.search.start_fresh import start_fresh
 from hwopt.search.tasks import Tasks
@@ -51,7 +51,7 @@ def evaluate(
     if (folder / STUDY_FILE).exists():
         raise HwoptError(f"{folder} is the folder of a study: choose another one")
     given = _candidate(candidate, recipe.search)
-    plan = Plan(recipe, folder, tuple(str(path.resolve()) for path in plugins))
+    plan = StudyPlan(recipe, folder, tuple(str(path.resolve()) for path in plugins))
     targets.require(plan.target)
     tasks = Tasks(plan)
     found: dict[str, Any] = {"passes": given.variant.passes, "artifact": f"artifacts/{NAME}"}

@@ -15,12 +15,12 @@ from scipy.optimize import lsq_linear
 
 from hwopt.allocation.allocate import Table, allocate, fastest
 from hwopt.search.front import Point, front, hypervolume
-from hwopt.search.space import Choice, Space
+from hwopt.search.space import Choices, Space
 
 if TYPE_CHECKING:
     from optuna import Study
 
-    from hwopt.passes.base import Value
+    from hwopt.passes.base import OptionValue
 
 #: Trials of the ladder of budgets, before anything is learned from trials.
 LADDER = 8
@@ -89,7 +89,7 @@ class GuidedSampler(BaseSampler):
 
     def _rung(
         self, number: int, seen: set[tuple[int, ...]], random: np.random.Generator
-    ) -> dict[str, Value]:
+    ) -> dict[str, OptionValue]:
         """Return the best point within a budget of the ladder."""
         low, high = fastest(self._table) * (1 + _ROOM), 1 - _ROOM
         share = _spread_out(number)
@@ -108,7 +108,7 @@ class GuidedSampler(BaseSampler):
         measured: list[FrozenTrial],
         seen: set[tuple[int, ...]],
         random: np.random.Generator,
-    ) -> dict[str, Value]:
+    ) -> dict[str, OptionValue]:
         """Return the candidate with the largest expected gain of hypervolume."""
         points = [dict(t.params) for t in measured]
         told = [Point.of(t.values) for t in measured]
@@ -142,7 +142,7 @@ class GuidedSampler(BaseSampler):
         return new[int(np.argmax(gains))]
 
     def _fitted(
-        self, points: list[dict[str, Value]], values: list[float], new: list[Any], known: int
+        self, points: list[dict[str, OptionValue]], values: list[float], new: list[Any], known: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and deviation of a quantity at new points, from its values at others.
 
@@ -165,7 +165,7 @@ class GuidedSampler(BaseSampler):
         at_new = np.array([self._prior(point)[known] for point in new])
         return np.c_[at_new, np.ones(len(new))] @ line + scale * mean, scale * spread
 
-    def _prior(self, point: Choice) -> tuple[float, float]:
+    def _prior(self, point: Choices) -> tuple[float, float]:
         """Return the importance, and the logarithm of the predicted share of the latency."""
         widths = [self._table[name][place] for name, place in self._places(point)]
         return (
@@ -173,22 +173,22 @@ class GuidedSampler(BaseSampler):
             sum(math.log(width.latency) for width in widths),
         )
 
-    def _places(self, point: Choice) -> list[tuple[str, int]]:
+    def _places(self, point: Choices) -> list[tuple[str, int]]:
         return [
             (name, values.index(point[name])) for name, values in self._space.dimensions.items()
         ]
 
-    def _inputs(self, points: Iterable[Choice]) -> np.ndarray:
+    def _inputs(self, points: Iterable[Choices]) -> np.ndarray:
         sizes = np.array([max(1, len(v) - 1) for v in self._space.dimensions.values()])
         return np.array([[place for _, place in self._places(point)] for point in points]) / sizes
 
-    def _key(self, point: Choice) -> tuple[int, ...]:
+    def _key(self, point: Choices) -> tuple[int, ...]:
         return tuple(place for _, place in self._places(point))
 
     def _is_whole(self, point: Mapping[str, Any]) -> bool:
         return all(point.get(name) in values for name, values in self._space.dimensions.items())
 
-    def _drawn(self, random: np.random.Generator) -> dict[str, Value]:
+    def _drawn(self, random: np.random.Generator) -> dict[str, OptionValue]:
         return {
             name: values[int(random.integers(len(values)))]
             for name, values in self._space.dimensions.items()
@@ -196,10 +196,10 @@ class GuidedSampler(BaseSampler):
 
     def _unseen(
         self,
-        points: Iterable[dict[str, Value]],
+        points: Iterable[dict[str, OptionValue]],
         seen: set[tuple[int, ...]],
         random: np.random.Generator,
-    ) -> dict[str, Value]:
+    ) -> dict[str, OptionValue]:
         """Return one of the points that no trial had, else one from anywhere in the space."""
         drawn = [self._drawn(random) for _ in range(_RANDOM)]
         for some in (list(points), drawn):

@@ -47,7 +47,7 @@ def in_peers(
     """
     graph, inputs = artifact.graph(), artifact.random_inputs()
     ranges = calibration(samples)
-    calls: dict[str, peers.Call] = {"": artifact.call(*inputs)}
+    calls: dict[str, peers.PeerCall] = {"": artifact.call(*inputs)}
     failures = []
     for name in names:
         threads = artifact.threads

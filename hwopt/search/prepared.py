@@ -15,7 +15,7 @@ from hwopt.search.results import Baseline
 from hwopt.search.space import Space
 
 if TYPE_CHECKING:
-    from hwopt.search.plan import Plan
+    from hwopt.search.plan import StudyPlan
 
 #: Lost accuracy from which on a candidate is worth nothing to the front.
 WORST_LOSS = 0.10
@@ -32,8 +32,8 @@ _MAY_CHANGE = {
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What :class:`hwopt.search.baseline_tasks.Prepare` has found.
+class PreparedStudy:
+    """What :class:`hwopt.search.baseline_tasks.PrepareSpace` has found.
 
     Attributes:
         baseline: the figures of the unchanged network.
@@ -55,7 +55,7 @@ class Prepared:
     worst: Point
 
     @classmethod
-    def read(cls, plan: Plan) -> Prepared:
+    def read(cls, plan: StudyPlan) -> PreparedStudy:
         """Return what lies in the folder of a study."""
         found = read_json(plan.folder / SPACE_FILE)
         passes = tuple(one for text in plan.search.space for one in parse(text))
@@ -75,7 +75,7 @@ class Prepared:
         )
 
 
-def _worst(plan: Plan, baseline: Baseline) -> Point:
+def _worst(plan: StudyPlan, baseline: Baseline) -> Point:
     limits = plan.search.limits
     shares = [limits.share] if limits.share else []
     shares += [limits.ms / baseline.latency.median_ms] if limits.ms else []

@@ -13,7 +13,7 @@ from hwopt.search.space import Space
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
-    from hwopt.passes.base import Value
+    from hwopt.passes.base import OptionValue
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def prior(
     Raises:
         HwoptError: if passes refuse all choices.
     """
-    graphs: dict[tuple[str, Value], Graph] = {}
+    graphs: dict[tuple[str, OptionValue], Graph] = {}
     refused = []
     for name, (_, *others) in space.dimensions.items():
         for value in others:
@@ -72,7 +72,7 @@ def prior(
         )
     found = dict(zip(graphs, _in_parts(shares, list(graphs.values())), strict=True))
     unchanged = _bounded(loss(apply("")))
-    dimensions: dict[str, tuple[Value, ...]] = {}
+    dimensions: dict[str, tuple[OptionValue, ...]] = {}
     table: dict[str, list[Width]] = {}
     for name, (first, *others) in space.dimensions.items():
         possible = [value for value in others if (name, value) in graphs]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hwopt.targets import Target
 
 
-class Network(Part):
+class NetworkFacts(Part):
     """What is known of the baseline, of a trial, and of the baseline in another runtime.
 
     Attributes:
@@ -43,14 +43,14 @@ class Network(Part):
     kernels: tuple[KernelDescription, ...] = ()
 
 
-class Baseline(Network):
+class Baseline(NetworkFacts):
     """The untouched network, trained."""
 
     accuracy: float
     latency: Interval
 
 
-class PeerFacts(Network):
+class BaselinePeer(NetworkFacts):
     """The baseline in another runtime.
 
     Attributes:
@@ -62,7 +62,7 @@ class PeerFacts(Network):
     ratio: Figure = None
 
 
-class Trial(Network):
+class Trial(NetworkFacts):
     """One candidate.
 
     Attributes:
@@ -168,7 +168,7 @@ class StudyResults(Document):
     on_front: tuple[int, ...]
     hypervolume: tuple[tuple[int, float], ...]
     contributions: tuple[Contribution, ...] = ()
-    peers: tuple[PeerFacts, ...] = ()
+    peers: tuple[BaselinePeer, ...] = ()
     _folder: Path | None = PrivateAttr(default=None)
 
     @classmethod

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.files import read_json
-from hwopt.prediction.profiling import MEMORY
+from hwopt.prediction.measure_table import MEMORY
 from hwopt.search.files import RECIPE_FILE
 from hwopt.search.knowledge import Knowledge
 from hwopt.search.networks import Networks
@@ -49,7 +49,7 @@ class Setting:
         recipe = self.recipe
         return GraphLatency(
             self.job.target,
-            trials=recipe.trials,
+            kernel_trials=recipe.kernel_trials,
             seed=recipe.seed,
             runs=recipe.comparison_runs,
             memory=memory,

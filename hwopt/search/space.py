@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.passes import parse
-from hwopt.passes.base import Value
+from hwopt.passes.base import OptionValue
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
     from hwopt.passes import Context, Pass
 
-Choice = Mapping[str, Value]
+Choices = Mapping[str, OptionValue]
 """A point of a space: a value for each dimension."""
 
 
@@ -40,7 +40,7 @@ class Space:
     """
 
     passes: tuple[Pass, ...]
-    dimensions: Mapping[str, tuple[Value, ...]]
+    dimensions: Mapping[str, tuple[OptionValue, ...]]
 
     @classmethod
     def of(
@@ -50,8 +50,8 @@ class Space:
         context: Context,
         *,
         levels: int = 8,
-        only: Mapping[str, Sequence[Value]] | None = None,
-        others: Mapping[str, tuple[Value, ...]] | None = None,
+        only: Mapping[str, Sequence[OptionValue]] | None = None,
+        others: Mapping[str, tuple[OptionValue, ...]] | None = None,
     ) -> Space:
         """Find the choices that a graph leaves.
 
@@ -73,7 +73,7 @@ class Space:
         for name in names:
             if names.count(name) > 1:
                 raise HwoptError(f"the space has {name} twice: give each pass once")
-        found: dict[str, tuple[Value, ...]] = {}
+        found: dict[str, tuple[OptionValue, ...]] = {}
         for one in parsed:
             found |= one.dimensions(graph, context, levels)
         found |= others or {}
@@ -92,16 +92,16 @@ class Space:
         return math.prod(len(values) for values in self.dimensions.values())
 
     @property
-    def unchanged(self) -> dict[str, Value]:
+    def unchanged(self) -> dict[str, OptionValue]:
         """The point that leaves the network as it is."""
         return {name: values[0] for name, values in self.dimensions.items()}
 
-    def text(self, point: Choice) -> str:
+    def text(self, point: Choices) -> str:
         """Return the passes of a point, as text."""
         instances = (one.at(point) for one in self.passes)
         return ",".join(str(instance) for instance in instances if instance is not None)
 
-    def nearest(self, point: Choice) -> dict[str, Value]:
+    def nearest(self, point: Choices) -> dict[str, OptionValue]:
         """Return the point of this space that is nearest to one of another space.
 
         Numbers become the nearest values; dimensions and texts that are not here leave the network
@@ -117,7 +117,7 @@ class Space:
                 found[name] = min(numbers, key=lambda value: abs(value - wanted))
         return found
 
-    def neighbours(self, point: Choice) -> Iterator[dict[str, Value]]:
+    def neighbours(self, point: Choices) -> Iterator[dict[str, OptionValue]]:
         """Yield the points that differ by one step in one dimension."""
         for name, values in self.dimensions.items():
             place = values.index(point[name])
@@ -125,15 +125,15 @@ class Space:
                 if 0 <= other < len(values):
                     yield {**point, name: values[other]}
 
-    def points(self) -> Iterator[dict[str, Value]]:
+    def points(self) -> Iterator[dict[str, OptionValue]]:
         """Yield all points."""
         for values in itertools.product(*self.dimensions.values()):
             yield dict(zip(self.dimensions, values, strict=True))
 
 
 def _restricted(
-    name: str, values: tuple[Value, ...], allowed: Sequence[Value]
-) -> tuple[Value, ...]:
+    name: str, values: tuple[OptionValue, ...], allowed: Sequence[OptionValue]
+) -> tuple[OptionValue, ...]:
     for value in allowed:
         if value not in values:
             offered = ", ".join(map(str, values))

@@ -11,10 +11,10 @@ from hwopt.errors import HwoptError
 from hwopt.files import write_json
 from hwopt.job import asked_peers
 from hwopt.job.workspace import Workspace
-from hwopt.search.batch import Batch
+from hwopt.search.batch import TrialBatch
 from hwopt.search.files import STUDY_FILE, finished_file
-from hwopt.search.plan import Plan
-from hwopt.search.prepared import Prepared
+from hwopt.search.plan import StudyPlan
+from hwopt.search.prepared import PreparedStudy
 from hwopt.search.recipe import write_search
 from hwopt.search.results import StudyResults
 from hwopt.search.start_fresh import start_fresh
@@ -59,7 +59,7 @@ class Study:
         report: Report | None = None,
         fresh: bool = False,
     ) -> None:
-        self._plan = Plan(recipe, folder, tuple(str(path.resolve()) for path in plugins))
+        self._plan = StudyPlan(recipe, folder, tuple(str(path.resolve()) for path in plugins))
         self._others = [StudyResults.of(Path(other)) for other in recipe.search.warm_start]
         self._tasks = Tasks(self._plan, workers)
         self._report = report or (lambda results, doing: None)
@@ -86,7 +86,7 @@ class Study:
             def say(doing: str) -> StudyResults:
                 return self._written(study_results(plan, prepared, trials), doing)
 
-            batch = Batch(plan, prepared.space, trials, self._tasks, say)
+            batch = TrialBatch(plan, prepared.space, trials, self._tasks, say)
             while some := trials.next():
                 batch.run(some)
             return self._finished(prepared, trials, say)
@@ -96,16 +96,16 @@ class Study:
         self._report(results, doing)
         return results.in_folder(self._plan.folder)
 
-    def _prepare(self) -> Prepared:
+    def _prepare(self) -> PreparedStudy:
         """Train the network and find the space, in a process of its own."""
         self._report(None, "preparing: the unchanged network, and what every choice does by itself")
         outcome = self._tasks.prepare()
         if outcome.reason:
             raise HwoptError(f"the study could not be prepared: {outcome.reason}")
-        return Prepared.read(self._plan)
+        return PreparedStudy.read(self._plan)
 
     def _finished(
-        self, prepared: Prepared, trials: Trials, say: Callable[[str], StudyResults]
+        self, prepared: PreparedStudy, trials: Trials, say: Callable[[str], StudyResults]
     ) -> StudyResults:
         """Compile and test the front, and measure peers."""
         results = say("compiling the front")
@@ -144,7 +144,7 @@ class Study:
         return outcome.reason
 
 
-def _fronts(others: Sequence[StudyResults], prepared: Prepared) -> list[dict[str, Any]]:
+def _fronts(others: Sequence[StudyResults], prepared: PreparedStudy) -> list[dict[str, Any]]:
     """Return the fronts of other studies, in the nearest values of a space."""
     found = [prepared.space.nearest(trial.choices) for other in others for trial in other.front]
     return [dict(point) for point in dict.fromkeys(tuple(one.items()) for one in found)]

@@ -7,15 +7,22 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hwopt.search.baseline_tasks import MeasurePeers, Prepare, TrainBaseline
-from hwopt.search.candidate_tasks import Finish, Measure, Train
+from hwopt.search.baseline_tasks import MeasurePeers, PrepareSpace, TrainBaseline
+from hwopt.search.candidate_tasks import FinishCandidate, MeasureCandidates, TrainCandidate
 from hwopt.search.workers.processes import Outcome, Processes, Task, Workers
 
 if TYPE_CHECKING:
-    from hwopt.search.plan import Plan
+    from hwopt.search.plan import StudyPlan
 
 #: What a study has done, each with ``run(setting)`` and a result of JSON.
-Work = TrainBaseline | Prepare | MeasurePeers | Train | Measure | Finish
+Work = (
+    TrainBaseline
+    | PrepareSpace
+    | MeasurePeers
+    | TrainCandidate
+    | MeasureCandidates
+    | FinishCandidate
+)
 #: Does one of them in a process of its own.
 DO = "hwopt.search.do_task:do"
 
@@ -28,7 +35,7 @@ class Tasks:
         workers: where candidates are trained; by default processes of this machine.
     """
 
-    def __init__(self, plan: Plan, workers: Workers | None = None) -> None:
+    def __init__(self, plan: StudyPlan, workers: Workers | None = None) -> None:
         self.plan, self.workers = plan, workers or Processes()
 
     def train_baseline(self) -> Outcome:
@@ -37,20 +44,24 @@ class Tasks:
 
     def prepare(self) -> Outcome:
         """Train the baseline and find the space."""
-        return self._here(Prepare(), math.inf)
+        return self._here(PrepareSpace(), math.inf)
 
     def train(self, names: Sequence[str], epochs: int) -> list[Outcome]:
         """Train candidates side by side."""
-        tasks = [self.task(Train(name, epochs), self.plan.training_threads) for name in names]
+        tasks = [
+            self.task(TrainCandidate(name, epochs), self.plan.training_threads) for name in names
+        ]
         return self.workers.run(tasks, self.plan.search.trial_seconds)
 
     def measure(self, names: Sequence[str], again: bool = False) -> Outcome:
         """Measure candidates in turns with the baseline."""
-        return self._here(Measure(tuple(names), again), self.plan.search.trial_seconds * len(names))
+        return self._here(
+            MeasureCandidates(tuple(names), again), self.plan.search.trial_seconds * len(names)
+        )
 
     def finish(self, name: str) -> Outcome:
         """Compile a candidate and test it."""
-        return self._here(Finish(name), self.plan.search.trial_seconds)
+        return self._here(FinishCandidate(name), self.plan.search.trial_seconds)
 
     def measure_peers(self) -> Outcome:
         """Measure the baseline in the recipe's peers."""

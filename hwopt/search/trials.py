@@ -23,8 +23,8 @@ from hwopt.search.samplers import make_sampler
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from hwopt.search.plan import Plan
-    from hwopt.search.prepared import Prepared
+    from hwopt.search.plan import StudyPlan
+    from hwopt.search.prepared import PreparedStudy
 
 MAXIMIZE, MINIMIZE = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 #: Trials in a row of which none was measured: they were there already, over a limit, or failed.
@@ -32,7 +32,7 @@ MOST_IN_VAIN = 50
 _ENDED_WELL = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def open_storage(plan: Plan) -> BaseStorage:
+def open_storage(plan: StudyPlan) -> BaseStorage:
     """Return where Optuna keeps the trials of a study.
 
     Raises:
@@ -62,7 +62,7 @@ class Trials:
     """
 
     def __init__(
-        self, plan: Plan, prepared: Prepared, storage: BaseStorage, fresh: bool = False
+        self, plan: StudyPlan, prepared: PreparedStudy, storage: BaseStorage, fresh: bool = False
     ) -> None:
         self._plan, self._prepared = plan, prepared
         where = digest(_identity(plan.folder)) if plan.search.storage else ""

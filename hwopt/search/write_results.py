@@ -13,15 +13,15 @@ from hwopt.files import MANIFEST_FILE, read_json
 from hwopt.passes import parse
 from hwopt.search.files import RECIPE_FILE, candidate_file, finished_file
 from hwopt.search.front import Point, hypervolume
-from hwopt.search.results import Contribution, PeerFacts, StudyResults, Trial
+from hwopt.search.results import BaselinePeer, Contribution, StudyResults, Trial
 from hwopt.search.trials import front_of, within_limits
 from hwopt.version import __version__
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from hwopt.search.plan import Plan
-    from hwopt.search.prepared import Prepared
+    from hwopt.search.plan import StudyPlan
+    from hwopt.search.prepared import PreparedStudy
     from hwopt.search.trials import Trials
 
 #: By Optuna's names.
@@ -29,11 +29,11 @@ _STATES = {"COMPLETE": "measured", "PRUNED": "stopped", "FAIL": "failed"}
 
 
 def study_results(
-    plan: Plan,
-    prepared: Prepared,
+    plan: StudyPlan,
+    prepared: PreparedStudy,
     trials: Trials,
     notes: Sequence[str] = (),
-    peers: Sequence[PeerFacts] = (),
+    peers: Sequence[BaselinePeer] = (),
 ) -> StudyResults:
     """Return what is known of a study.
 
@@ -103,7 +103,7 @@ def _hypervolume(trials: Sequence[FrozenTrial], worst: Point) -> float:
     return hypervolume(points, worst) / whole
 
 
-def _trial(trial: FrozenTrial, plan: Plan, key: str) -> Trial:
+def _trial(trial: FrozenTrial, plan: StudyPlan, key: str) -> Trial:
     attributes, state = trial.user_attrs, _STATES.get(trial.state.name, "running")
     facts = {key: attributes[key] for key in Trial.model_fields if key in attributes}
     facts |= {
@@ -135,7 +135,7 @@ def read_finished(folder: Path, name: str, key: str) -> dict[str, Any] | None:
     return finished if finished.pop("study", None) == key else None
 
 
-def _command(name: str, plan: Plan) -> str:
+def _command(name: str, plan: StudyPlan) -> str:
     """Return what trains and measures a candidate again, from nothing."""
     words = ["hwopt", "search", str(plan.folder / RECIPE_FILE)]
     words += ["--evaluate", str(candidate_file(plan.folder, name)), "--fresh"]

@@ -133,7 +133,9 @@ class LatencyTable:
             HwoptError: if there is nothing in it, or the file cannot be written.
         """
         if not self.kernels:
-            raise HwoptError(f"nothing was measured on {self.target.name} yet: see `hwopt profile`")
+            raise HwoptError(
+                f"nothing was measured on {self.target.name} yet: see `hwopt targets measure`"
+            )
         file = TableFile(
             device=Device.of(self.target),
             date=datetime.datetime.now(datetime.UTC).date(),

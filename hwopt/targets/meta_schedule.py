@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 def search(
-    func: tirx.PrimFunc, name: str, target: Target, folder: Path, *, trials: int, seed: int
+    func: tirx.PrimFunc, name: str, target: Target, folder: Path, *, kernel_trials: int, seed: int
 ) -> Found:
     """Search a schedule for ``func``, or take the best of an earlier search.
 
@@ -61,7 +61,7 @@ def search(
         target: The device; its threads are set for TVM's measuring processes.
         folder: Where MetaSchedule's records are kept. TVM looks them up by the kernel alone, so
             the folder must belong to this target.
-        trials: Most candidates to measure; 0 measures none.
+        kernel_trials: Most candidates to measure; 0 measures none.
         seed: Seed of the search.
 
     Returns:
@@ -74,7 +74,7 @@ def search(
         _mend(workloads, tuning_records)
         database = ms.database.JSONDatabase(str(workloads), str(tuning_records))
         known = _records(database, module)
-        missing = max(0, trials - len(known))
+        missing = max(0, kernel_trials - len(known))
         if missing or known:
             _import_intrinsics(target)
         if missing:

@@ -30,7 +30,7 @@ FINAL_REPEATS, FINAL_REPEAT_MS = 15, 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class ChosenSchedule:
     """A scheduled kernel and how it was found.
 
     Attributes:
@@ -52,34 +52,35 @@ def choose(
     kernels: dict[str, tirx.PrimFunc],
     target: Target,
     *,
-    trials: int | None,
+    kernel_trials: int | None,
     seed: int = 0,
     progress: Progress | None = None,
     database: KernelDatabase | None = None,
-) -> dict[str, Choice]:
+) -> dict[str, ChosenSchedule]:
     """Return a choice for each of the named kernels.
 
     Args:
         kernels: Unscheduled kernels by name.
         target: The device; its database is used and extended.
-        trials: Most candidates to measure for one kernel, those already in the database counted;
-            0 measures none and takes the fastest known, or the model's first choice; None leaves
-            the number to this module, which measures no emulated device.
+        kernel_trials: Most candidates to measure for one kernel, those already in the database
+            counted; 0 measures none and takes the fastest known, or the model's first choice; None
+            leaves the number to this module, which measures no emulated device.
         seed: For the search of kernels that no template covers.
         progress: Told how far the work is.
         database: Another database than the target's own.
 
     Raises:
-        HwoptError: if ``trials`` is negative, or candidates can be neither timed nor recorded.
+        HwoptError: if ``kernel_trials`` is negative, or candidates can be neither timed nor
+            recorded.
     """
-    if trials is not None and trials < 0:
-        raise HwoptError(f"trials must be 0 or more, not {trials}")
-    if trials and (reason := targets.out_of_reach(target)):
-        raise HwoptError(f"{reason}; or take trials=0")
-    if trials is None and (target.runner == "none" or target.emulated):
-        trials = 0
+    if kernel_trials is not None and kernel_trials < 0:
+        raise HwoptError(f"kernel_trials must be 0 or more, not {kernel_trials}")
+    if kernel_trials and (reason := targets.out_of_reach(target)):
+        raise HwoptError(f"{reason}; or take kernel_trials=0")
+    if kernel_trials is None and (target.runner == "none" or target.emulated):
+        kernel_trials = 0
     database = database or KernelDatabase(target)
-    choices: dict[str, Choice] = {}
+    choices: dict[str, ChosenSchedule] = {}
     with Measurer(target) as measurer:
         for name, func in kernels.items():
 
@@ -90,17 +91,19 @@ def choose(
             report(None)
             template = templates.find(func, target)
             if template is None:
-                count = SEARCH_TRIALS if trials is None else trials
+                count = SEARCH_TRIALS if kernel_trials is None else kernel_trials
                 choices[name] = _search(func, name, target, database, count, seed)
             else:
-                count = TEMPLATE_TRIALS if trials is None else trials
+                count = TEMPLATE_TRIALS if kernel_trials is None else kernel_trials
                 tuning = _Tuning(func, name, template, target, database, measurer, report)
                 choices[name] = tuning.run(count)
             report(choices[name].median_us)
     return choices
 
 
-def fastest(kernels: dict[str, tirx.PrimFunc], choose: Callable[..., dict[str, Choice]]) -> str:
+def fastest(
+    kernels: dict[str, tirx.PrimFunc], choose: Callable[..., dict[str, ChosenSchedule]]
+) -> str:
     """Return which of several kernels for the same takes least time.
 
     It is the first unless all are known and another is well ahead: timed by itself, a kernel finds
@@ -124,18 +127,18 @@ def _search(
     name: str,
     target: Target,
     database: KernelDatabase,
-    trials: int,
+    kernel_trials: int,
     seed: int,
-) -> Choice:
+) -> ChosenSchedule:
     """Search for a kernel without a template; without a valid record, take the default."""
     from hwopt.targets.meta_schedule import search  # MetaSchedule is slow to import
 
     with _alone(database, target):
-        found = search(func, name, target, database.folder, trials=trials, seed=seed)
+        found = search(func, name, target, database.folder, kernel_trials=kernel_trials, seed=seed)
     if found.func is not None:
-        return Choice(found.func, "search", found.median_us, found.measured)
+        return ChosenSchedule(found.func, "search", found.median_us, found.measured)
     default = templates.default_schedule(func, target)
-    return Choice(default, "fallback", None, found.measured)
+    return ChosenSchedule(default, "fallback", None, found.measured)
 
 
 def _alone(database: KernelDatabase, target: Target) -> contextlib.AbstractContextManager[None]:
@@ -162,12 +165,12 @@ class _Tuning:
         self.space = self.template.space(self.func, self.target)
         self.measured = 0
 
-    def run(self, trials: int) -> Choice:
-        """Measure what the database lacks of the first ``trials`` candidates; take the best.
+    def run(self, kernel_trials: int) -> ChosenSchedule:
+        """Measure what the database lacks of the first ``kernel_trials`` candidates; take the best.
 
         Candidates that are known to fail are never taken.
         """
-        candidates = self.space[:trials] if len(self.space) > 1 else []
+        candidates = self.space[:kernel_trials] if len(self.space) > 1 else []
         if self._missing(candidates) or (candidates and self._lack_finals()):
             with _alone(self.database, self.target):
                 self._measure(self._missing(candidates), REPEATS, REPEAT_MS)
@@ -187,9 +190,9 @@ class _Tuning:
                 continue  # costs this candidate, not the run
             median = fastest.median_us if fastest and config == fastest.config else None
             road = f"template:{self.template.name}"
-            return Choice(func, road, median, self.measured, failures)
+            return ChosenSchedule(func, road, median, self.measured, failures)
         default = templates.default_schedule(self.func, self.target)
-        return Choice(default, "fallback", None, self.measured, failures)
+        return ChosenSchedule(default, "fallback", None, self.measured, failures)
 
     def _lack_finals(self) -> bool:
         """Return whether a process was killed after it had timed candidates shortly."""

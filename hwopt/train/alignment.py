@@ -13,7 +13,7 @@ from hwopt.errors import HwoptError, check_choice
 from hwopt.graph.module import GraphModule
 from hwopt.train.terms import Term
 
-Form = Literal["cosine", "frobenius"]
+AlignmentForm = Literal["cosine", "frobenius"]
 
 
 def cosine_misalignment(weight: Tensor, reference: Tensor) -> Tensor:
@@ -58,12 +58,12 @@ class Alignment(Term):
         self,
         masks: dict[str, Tensor],
         references: dict[str, Tensor],
-        form: Form = "cosine",
+        form: AlignmentForm = "cosine",
         strength: float = 1.0,
         *,
         surviving: bool = False,
     ) -> None:
-        check_choice("form of an alignment", form, get_args(Form))
+        check_choice("form of an alignment", form, get_args(AlignmentForm))
         if strength < 0:
             raise HwoptError(f"the strength of an alignment must be at least 0, not {strength}")
         self.form, self.strength, self.surviving = form, strength, surviving

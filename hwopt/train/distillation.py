@@ -12,7 +12,7 @@ from hwopt.errors import HwoptError, check_choice
 from hwopt.train.readings import last_linear
 from hwopt.train.teacher import TeacherTerm
 
-Form = Literal["cross-correlation", "cosine", "kl", "mse"]
+DistillationForm = Literal["cross-correlation", "cosine", "kl", "mse"]
 
 
 def cross_correlation(student: Tensor, teacher: Tensor, off_diagonal: float = 5e-3) -> Tensor:
@@ -80,11 +80,11 @@ class SelfDistillation(TeacherTerm):
     def __init__(
         self,
         teacher: nn.Module,
-        form: Form = "cross-correlation",
+        form: DistillationForm = "cross-correlation",
         share: float = 0.5,
         layer: str | None = None,
     ) -> None:
-        check_choice("form of distillation", form, get_args(Form))
+        check_choice("form of distillation", form, get_args(DistillationForm))
         if form != "kl" and layer is None:
             layer = last_linear(teacher)
         places = [] if layer is None or form == "kl" or share == 0 else [(layer, "input")]

@@ -21,10 +21,10 @@ from hwopt.train import optimizers, schedules
 from hwopt.train.cpu import has_bfloat16, set_threads, weights_in
 from hwopt.train.evaluation import Loss, evaluate
 from hwopt.train.history import EpochStats, History
-from hwopt.train.processes import Processes
+from hwopt.train.processes import ProcessGroup
 from hwopt.train.progress import TrainingProgress
 from hwopt.train.terms import Term
-from hwopt.train.trainer import Trainer
+from hwopt.train.trainer import TrainingRun
 
 
 def fit(
@@ -56,7 +56,7 @@ def fit(
     threads, also when the training was killed and resumed from its checkpoint.
 
     In a process of an initialised ``torch.distributed`` group the data is shared with the others:
-    see :class:`hwopt.train.processes.Processes`.
+    see :class:`hwopt.train.processes.ProcessGroup`.
 
     Args:
         model: maps a batch of inputs to one output, such as logits float32 (N, classes).
@@ -101,7 +101,7 @@ def fit(
     >>> [stats.epoch for stats in history.epochs]
     [1, 2]
     """
-    processes = Processes()
+    processes = ProcessGroup()
     settings: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -132,7 +132,7 @@ def fit(
     )
     _check_optimizer(built, settings, loss, terms)
     _check_processes(built, processes, batch_size, settings["samples"], terms)
-    trainer = Trainer(
+    trainer = TrainingRun(
         model=model,
         dataset=dataset,
         optimizer=built,
@@ -204,7 +204,7 @@ def _check_optimizer(
 
 def _check_processes(
     optimizer: Optimizer,
-    processes: Processes,
+    processes: ProcessGroup,
     batch_size: int,
     samples: int,
     terms: Sequence[Term],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hwopt.errors import HwoptError
-from hwopt.optim.cumulative_l1 import Form, Growth, L1Clipping
+from hwopt.optim.cumulative_l1 import L1Clipping, PenaltyForm, PenaltyGrowth
 from hwopt.train.channel_slices import ChannelSlices
 from hwopt.train.terms import Term
 
@@ -53,8 +53,8 @@ class L1Penalty(Term):
     def __init__(
         self,
         strength: float,
-        form: Form = "cumulative",
-        grows: Growth = "step",
+        form: PenaltyForm = "cumulative",
+        grows: PenaltyGrowth = "step",
         channels: ChannelSlices | None = None,
         weights: Collection[str] | None = None,
     ) -> None:
@@ -112,8 +112,8 @@ class _ChannelClipping(L1Clipping):
         self,
         weights: Mapping[str, Tensor],
         share: float,
-        form: Form,
-        grows: Growth,
+        form: PenaltyForm,
+        grows: PenaltyGrowth,
         channels: ChannelSlices,
     ) -> None:
         super().__init__(weights, share, form, grows)

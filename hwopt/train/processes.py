@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 from hwopt.errors import HwoptError
 
 
-class Processes:
+class ProcessGroup:
     """The processes that train one model together: those of torch's default group, or just this.
 
     Start them with ``torchrun`` and call ``torch.distributed.init_process_group("gloo")`` before
@@ -24,7 +24,7 @@ class Processes:
         count: how many there are.
         rank: the number of this one, from 0 on.
 
-    >>> processes = Processes()
+    >>> processes = ProcessGroup()
     >>> processes.count, processes.rank, processes.share(torch.arange(4)).tolist()
     (1, 0, [0, 1, 2, 3])
     """

@@ -25,13 +25,13 @@ from hwopt.train import schedules
 from hwopt.train.cpu import memory_format
 from hwopt.train.evaluation import Loss, check_output, count_correct
 from hwopt.train.history import EpochStats
-from hwopt.train.processes import Processes
+from hwopt.train.processes import ProcessGroup
 from hwopt.train.progress import TrainingProgress
 from hwopt.train.terms import Term
 
 
 @dataclasses.dataclass
-class Trainer:
+class TrainingRun:
     """A model, what trains it, and how to save and resume the two."""
 
     model: nn.Module
@@ -43,14 +43,14 @@ class Trainer:
     settings: dict[str, Any]
     steps: int
     terms: Sequence[Term] = ()
-    processes: Processes = dataclasses.field(default_factory=Processes)
+    processes: ProcessGroup = dataclasses.field(default_factory=ProcessGroup)
 
     def __post_init__(self) -> None:
         self.behaviour = behaviour(self.optimizer)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.order = memory_format(self.model)
 
-    def __enter__(self) -> Trainer:
+    def __enter__(self) -> TrainingRun:
         """Start the terms of the objective; if one cannot start, the others are finished."""
         self.processes.begin_alike(self.model)
         with contextlib.ExitStack() as started:

@@ -170,7 +170,7 @@ def test_the_budget_is_kept_as_measured_on_this_machine(digits, tmp_path):
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)]
     graph = hwopt.import_model(nn.Sequential(*layers), torch.zeros(1, *digits.input_shape))
     target, memory = targets.get("host", threads=1), tmp_path / "latencies.json"
-    latency = GraphLatency(target, trials=0, runs=100, memory=memory)
+    latency = GraphLatency(target, kernel_trials=0, runs=100, memory=memory)
     term = LatencyBudget(graph, latency, 4, share=0.6, widths=4)
     trained(graph, digits, term, epochs=4)
     dense_ms, small_ms = latency([graph, term.condensed()])

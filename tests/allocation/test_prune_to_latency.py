@@ -24,7 +24,7 @@ def graph():
 @pytest.fixture(scope="module")
 def latency(tmp_path_factory):
     memory = tmp_path_factory.mktemp("latency") / "latencies.json"
-    return GraphLatency(targets.get("host"), trials=0, memory=memory)
+    return GraphLatency(targets.get("host"), kernel_trials=0, memory=memory)
 
 
 @pytest.mark.alone
@@ -58,7 +58,7 @@ def test_a_prediction_that_is_off_is_corrected(graph, share):
 def test_pairs_of_structures_are_measured_once(graph, latency):
     first = latency([graph, hwopt.apply(graph, "prune-channels{ratio=0.25}")])
     known = json.loads(latency.memory.read_text())
-    again = GraphLatency(targets.get("host"), trials=0, memory=latency.memory)
+    again = GraphLatency(targets.get("host"), kernel_trials=0, memory=latency.memory)
     # Other weights, the same structure.
     other = hwopt.apply(graph, "prune-channels{ratio=0.25,criterion=random}")
     assert again([graph, other]) == pytest.approx(first)

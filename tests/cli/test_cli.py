@@ -25,7 +25,7 @@ def artifact(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     options = ("--model-option", "width=4", "--input-shape", "1x16x16", "--classes", 3)
     result = hwopt(
-        "compile", "resnet8", *options, "--trials", 0, "--output", folder / "a", "--json"
+        "compile", "resnet8", *options, "--kernel-trials", 0, "--output", folder / "a", "--json"
     )
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
@@ -88,7 +88,9 @@ def test_bench_profiles_the_kernels(artifact):
 
 def test_bench_over_the_images_of_a_data_set(tmp_path):
     artifact = tmp_path / "digits.artifact"
-    hwopt("compile", "resnet8", "--input-shape", "1x28x28", "--trials", 0, "--output", artifact)
+    hwopt(
+        "compile", "resnet8", "--input-shape", "1x28x28", "--kernel-trials", 0, "--output", artifact
+    )
     printed = hwopt("bench", artifact, "--data", "digits", "--runs", 30).stdout
     assert "99 % within" in printed and "100.0 % easy" in printed and "30 runs" in printed
     (found,) = json.loads(
@@ -110,7 +112,7 @@ def test_an_onnx_file_with_free_sizes_and_a_constant(tmp_path):
     np.save(tmp_path / "z.npy", np.ones((1, 3), "float32"))
     given = ("--input", f"z={tmp_path / 'z.npy'}", "--constant", "rate=2", "--dim", "n=3")
     folder = tmp_path / "a"
-    result = hwopt("compile", path, *given, "--trials", 0, "--output", folder, "--json")
+    result = hwopt("compile", path, *given, "--kernel-trials", 0, "--output", folder, "--json")
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert [(one["name"], one["shape"]) for one in document["inputs"]] == [
@@ -209,7 +211,16 @@ def test_passes_before_compiling_know_the_target_and_say_what_they_did():
 
 def test_optimize_from_flags_and_report(tmp_path):
     flags = ("--model", "resnet8", "--model-option", "width=4", "--data", "digits")
-    options = ("--epochs", 1, "--trials", 0, "--passes", "dense:", "--output", tmp_path / "run")
+    options = (
+        "--epochs",
+        1,
+        "--kernel-trials",
+        0,
+        "--passes",
+        "dense:",
+        "--output",
+        tmp_path / "run",
+    )
     result = hwopt("optimize", *flags, *options)
     assert result.returncode == 0, result.stderr
     assert "test accuracy" in result.stdout and "dense" in result.stdout
@@ -268,7 +279,17 @@ def test_a_model_that_cannot_be_exported_names_the_line(tmp_path):
 
 def test_threads_and_batch_of_a_compiled_model(tmp_path):
     options = ("--model-option", "width=4", "--input-shape", "1x16x16", "--classes", 3)
-    chosen = ("--threads", 1, "--batch", 2, "--trials", 0, "--output", tmp_path / "a", "--json")
+    chosen = (
+        "--threads",
+        1,
+        "--batch",
+        2,
+        "--kernel-trials",
+        0,
+        "--output",
+        tmp_path / "a",
+        "--json",
+    )
     result = hwopt("compile", "resnet8", *options, *chosen)
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
@@ -295,7 +316,16 @@ def test_a_board_is_added_probed_and_used(tmp_path, monkeypatch):
         small = ("resnet8", "--model-option", "width=4", "--input-shape", "1x16x16")
         folder = tmp_path / "a"
         compiled = hwopt(
-            "compile", *small, "--trials", 0, "--target", "mine", "--threads", 1, "--output", folder
+            "compile",
+            *small,
+            "--kernel-trials",
+            0,
+            "--target",
+            "mine",
+            "--threads",
+            1,
+            "--output",
+            folder,
         )
         assert compiled.returncode == 0, compiled.stderr
         measured = hwopt("bench", folder, "--target", "mine", "--runs", 20, "--json")
@@ -323,5 +353,5 @@ def test_a_device_out_of_reach_is_compiled_for(tmp_path):
     assert compiled.returncode == 0, compiled.stderr
     assert "not measured: the artefact is for raspberry-pi-4" in compiled.stderr
     assert "is for aarch64" in refused("run", tmp_path / "a")
-    assert "see `hwopt targets add`" in refused("compile", *small, *options, "--trials", 2)
+    assert "see `hwopt targets add`" in refused("compile", *small, *options, "--kernel-trials", 2)
     assert hwopt("targets", "check", "raspberry-pi-4").returncode == 2

@@ -77,6 +77,6 @@ def each_schedule(
     for config in space[:: max(1, len(space) // CONFIGS)][:CONFIGS]:
         us = 1 / next(faster)
         database.add(Record(kernel_key(func), name, wanted, config, us, us, runs=1000))
-        chosen = tuner.choose({"kernel": func}, target, trials=0)["kernel"]
+        chosen = tuner.choose({"kernel": func}, target, kernel_trials=0)["kernel"]
         assert (chosen.road, chosen.median_us) == (f"template:{wanted}", us)
         yield us

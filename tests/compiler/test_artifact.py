@@ -34,7 +34,7 @@ from tests.networks import (
 def artifact(tmp_path_factory):
     model = make(Residual)
     folder = tmp_path_factory.mktemp("artifact") / "a"
-    return hwopt.compile(model, torch.randn(1, *IMAGE), trials=0, output=folder)
+    return hwopt.compile(model, torch.randn(1, *IMAGE), kernel_trials=0, output=folder)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def copy(artifact, tmp_path):
 @pytest.mark.parametrize("passes", ["", "prune-channels"])
 def test_the_artefact_computes_what_torch_computes(network, passes):
     graph = hwopt.apply(hwopt.import_model(make(network), torch.randn(1, *IMAGE)), passes)
-    artifact = hwopt.compile(graph, trials=0)
+    artifact = hwopt.compile(graph, kernel_trials=0)
     module = graph.to_torch().eval()
     for seed in range(3):
         x = torch.randn(1, *IMAGE, generator=torch.Generator().manual_seed(seed))
@@ -72,7 +72,7 @@ def test_results_of_earlier_calls_stay(artifact):
 def test_several_inputs_outputs_and_dtypes():
     model = make(SeveralOutputs)
     inputs = (torch.randn(2, 6), torch.randn(2, 2))
-    artifact = hwopt.compile(model, inputs, trials=0)
+    artifact = hwopt.compile(model, inputs, kernel_trials=0)
     left, values, indices = artifact(*inputs)
     expected = model(*inputs)
     assert torch.allclose(left, expected["left"], atol=1e-5)
@@ -90,7 +90,7 @@ class Passing(nn.Module):
 
 def test_outputs_need_not_be_results_of_their_own():
     x = torch.randn(3, 2)
-    artifact = hwopt.compile(Passing(), x, trials=0)
+    artifact = hwopt.compile(Passing(), x, kernel_trials=0)
     for got, expected in zip(artifact(x), Passing()(x), strict=True):
         assert torch.allclose(got, expected, atol=1e-6)
 
@@ -111,20 +111,20 @@ def test_kernels_one_by_one_compute_the_same(artifact):
 def test_integer_inputs():
     model = nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 3))
     tokens = torch.randint(0, 10, (1, 5))
-    artifact = hwopt.compile(model, tokens, trials=0)
+    artifact = hwopt.compile(model, tokens, kernel_trials=0)
     assert max_difference(artifact(tokens), model(tokens).detach()) <= 1e-5
 
 
 def test_shared_weights():
     model, x = make(Tied), torch.randn(1, 6)
-    assert max_difference(hwopt.compile(model, x, trials=0)(x), model(x).detach()) <= 1e-5
+    assert max_difference(hwopt.compile(model, x, kernel_trials=0)(x), model(x).detach()) <= 1e-5
 
 
 def test_the_batch_size_is_that_of_the_example():
     model = make(Residual)
     graph = hwopt.import_model(model, torch.randn(1, *IMAGE))
     x = torch.randn(3, *IMAGE)
-    artifact = hwopt.compile(graph, x, trials=0)
+    artifact = hwopt.compile(graph, x, kernel_trials=0)
     assert artifact.manifest.inputs[0].shape == (3, *IMAGE)
     assert max_difference(artifact(x), model(x).detach()) <= 1e-4
 
@@ -245,7 +245,7 @@ def test_a_folder_that_is_no_artefact(tmp_path):
 
 
 def test_compiling_again_replaces_the_folder(copy):
-    artifact = hwopt.compile(make(Tied), torch.randn(1, 6), trials=0, output=copy)
+    artifact = hwopt.compile(make(Tied), torch.randn(1, 6), kernel_trials=0, output=copy)
     assert artifact.manifest.model == "Tied"
     assert sorted(p.name for p in copy.parent.iterdir()) == ["copy"]
 
@@ -253,9 +253,9 @@ def test_compiling_again_replaces_the_folder(copy):
 def test_example_inputs_that_do_not_fit_the_graph_are_refused():
     graph = hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
     with pytest.raises(HwoptError, match=r"has the shape \[1, 3, 9, 9\]"):
-        hwopt.compile(graph, torch.randn(1, 3, 9, 9), trials=0)
+        hwopt.compile(graph, torch.randn(1, 3, 9, 9), kernel_trials=0)
     with pytest.raises(HwoptError, match="takes 1 inputs, 2 were given"):
-        hwopt.compile(graph, [torch.randn(1, *IMAGE)] * 2, trials=0)
+        hwopt.compile(graph, [torch.randn(1, *IMAGE)] * 2, kernel_trials=0)
 
 
 def small_disk_is_possible() -> bool:
@@ -274,7 +274,7 @@ def test_a_full_disk_leaves_nothing_half_written(artifact, tmp_path):
     disk.mkdir()
     script = (
         f"mount -t tmpfs -o size=32k small {disk} && "
-        f"{sys.executable} -m hwopt.cli.main compile {tmp_path / 'graph'} --trials 0 "
+        f"{sys.executable} -m hwopt.cli.main compile {tmp_path / 'graph'} --kernel-trials 0 "
         f"--output {disk / 'a'}; code=$?; ls -A {disk}; exit $code"
     )
     command = ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
@@ -294,5 +294,5 @@ def test_an_operator_that_the_compiler_does_not_know_is_named():
     graph = hwopt.import_model(UnknownToCompiler(), torch.randn(1, 4, 4))
     assert graph.to_torch()(torch.randn(2, 4, 4)).shape == (2, 4)
     with pytest.raises(HwoptError, match="svd") as error:
-        hwopt.compile(graph, trials=0)
+        hwopt.compile(graph, kernel_trials=0)
     assert "\n" not in str(error.value)

@@ -47,7 +47,7 @@ def compiled(model, shape, folder, change=lambda x: x):
             nn.init.uniform_(norm.running_var, 0.5, 9.0)
             nn.init.normal_(norm.running_mean)
     x = change(torch.randn(shape))
-    artifact = hwopt.compile(model.eval(), x, trials=0, output=folder / "a")
+    artifact = hwopt.compile(model.eval(), x, kernel_trials=0, output=folder / "a")
     with torch.no_grad():
         expected = model(x).numpy()
     return artifact, np.abs(artifact(x.numpy()) - expected).max()

@@ -18,13 +18,13 @@ def parallel():
     """An artefact whose kernels run in two threads, an input, and the output."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(16, 64, 3), nn.ReLU(), nn.Conv2d(64, 8, 3)).eval()
-    artifact = hwopt.compile(model, torch.zeros(1, 16, 64, 64), trials=0)
+    artifact = hwopt.compile(model, torch.zeros(1, 16, 64, 64), kernel_trials=0)
     x = np.random.default_rng(0).standard_normal((1, 16, 64, 64), dtype=np.float32)
     return artifact, x, artifact(x)
 
 
 def test_threads_get_their_own_answers():
-    artifact = hwopt.compile(nn.Linear(64, 64), torch.zeros(1, 64), trials=0)
+    artifact = hwopt.compile(nn.Linear(64, 64), torch.zeros(1, 64), kernel_trials=0)
     weight = artifact.graph().parameter("weight").numpy()
     bias = artifact.graph().parameter("bias").numpy()
     wrong = []
@@ -70,7 +70,7 @@ class Step(nn.Module):
 def test_a_stream_is_the_sequence():
     model = Step().eval()
     zero = torch.zeros(1, 5)
-    artifact = hwopt.compile(model, (torch.randn(1, 6), zero, zero), trials=0)
+    artifact = hwopt.compile(model, (torch.randn(1, 6), zero, zero), kernel_trials=0)
     states = {"h": "output_0", "c": "output_1"}
     first, second = artifact.stream(states), artifact.stream(states)
     h, c = zero, zero
@@ -94,7 +94,7 @@ def test_a_stream_is_the_sequence():
 )
 def test_states_that_do_not_fit_are_named(states, why):
     zero = torch.zeros(1, 5)
-    artifact = hwopt.compile(Step().eval(), (torch.randn(1, 6), zero, zero), trials=0)
+    artifact = hwopt.compile(Step().eval(), (torch.randn(1, 6), zero, zero), kernel_trials=0)
     with pytest.raises(HwoptError, match=why):
         artifact.stream(states)
     with pytest.raises(HwoptError, match=r"takes 1 inputs \(x\), not 0"):

@@ -48,7 +48,7 @@ def scores(model, x):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_artefact_equals_the_model_on_both_ways(routed, batch):
     graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
-    artifact = hwopt.compile(graph, torch.zeros(batch, 1, 16, 16), trials=0)
+    artifact = hwopt.compile(graph, torch.zeros(batch, 1, 16, 16), kernel_trials=0)
     x = torch.randn(60, 1, 16, 16)
     expected, asks = (result.detach() for result in routed.double()(x.double()))
     assert 5 < asks.sum() < 55
@@ -60,7 +60,7 @@ def test_an_artefact_equals_the_model_on_both_ways(routed, batch):
 @pytest.mark.alone
 def test_the_large_network_runs_only_if_it_is_asked(routed):
     graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
-    artifact = hwopt.compile(graph, trials=0)
+    artifact = hwopt.compile(graph, kernel_trials=0)
     macs = {kernel.name: kernel.macs for kernel in artifact.manifest.kernels}
     conditional = sum(macs[call.kernel] for call in artifact.manifest.plan.calls if call.when)
     assert conditional > 0.9 * artifact.manifest.macs
@@ -73,7 +73,7 @@ def test_the_large_network_runs_only_if_it_is_asked(routed):
 
 def test_conditions_survive_saving(routed, tmp_path):
     graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
-    artifact = hwopt.compile(graph, trials=0, output=tmp_path / "artifact")
+    artifact = hwopt.compile(graph, kernel_trials=0, output=tmp_path / "artifact")
     again = hwopt.load(tmp_path / "artifact")
     assert again.manifest.plan == artifact.manifest.plan
     assert any(call.when for call in again.manifest.plan.calls)
@@ -92,7 +92,7 @@ def test_choices_within_a_choice():
 
     torch.manual_seed(0)
     model = Nested()
-    artifact = hwopt.compile(hwopt.import_model(model, torch.randn(1, 4)), trials=0)
+    artifact = hwopt.compile(hwopt.import_model(model, torch.randn(1, 4)), kernel_trials=0)
     depths = {len(call.when) for call in artifact.manifest.plan.calls}
     assert depths == {0, 1, 2}
     x = torch.randn(50, 4)
@@ -119,7 +119,7 @@ def test_both_sides_read_what_the_router_reads(batch):
     torch.manual_seed(0)
     model, x = Apart().eval(), torch.randn(43, 6)
     graph = hwopt.import_model(model, torch.randn(1, 6))
-    artifact = hwopt.compile(graph, torch.zeros(batch, 6), trials=0)
+    artifact = hwopt.compile(graph, torch.zeros(batch, 6), kernel_trials=0)
     with torch.no_grad():
         expected = model.double()(x.double())
         assert 5 < (model.router(model.stem(x.double()).relu()) > 0).sum() < 38
@@ -145,7 +145,7 @@ def test_many_inputs_are_answered_in_groups(routed, batch, share):
 
     model = Answer()
     graph = hwopt.import_model(model, torch.randn(1, 1, 16, 16))
-    artifact = hwopt.compile(graph, torch.zeros(batch, 1, 16, 16), trials=0)
+    artifact = hwopt.compile(graph, torch.zeros(batch, 1, 16, 16), kernel_trials=0)
     found = artifact.predict(x)
     assert torch.is_tensor(found)
     expected = model.double()(x.double()).detach()
@@ -159,7 +159,7 @@ def test_many_inputs_are_answered_in_groups(routed, batch, share):
 @pytest.mark.alone
 def test_latency_over_data_tells_easy_from_hard_inputs(routed):
     graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
-    artifact = hwopt.compile(graph, trials=0)
+    artifact = hwopt.compile(graph, kernel_trials=0)
     x = torch.randn(60, 1, 16, 16)
     data = TensorDataset(x, torch.zeros(60))
     found = artifact.benchmark(data)
@@ -176,7 +176,7 @@ def test_latency_over_data_tells_easy_from_hard_inputs(routed):
 
 def test_rows_without_a_choice_are_answered_by_batches():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    artifact = hwopt.compile(model, torch.zeros(4, 4), trials=0)
+    artifact = hwopt.compile(model, torch.zeros(4, 4), kernel_trials=0)
     x = torch.randn(10, 4)
     np.testing.assert_allclose(artifact.predict(x), model(x).detach(), rtol=0, atol=1e-5)
     assert artifact.asked is None

@@ -2,10 +2,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwopt.compiler.conditions import with_conditions
-from hwopt.compiler.plan import Call, Condition, Plan, Value
+from hwopt.compiler.plan import Condition, KernelCall, Plan, PlanValue
 
 CHOICES = frozenset({"cond"})
-A_ROW = Value(shape=(1,), dtype="float32")
+A_ROW = PlanValue(shape=(1,), dtype="float32")
 
 
 def plan(values, calls, outputs, inputs=(0,)):
@@ -15,11 +15,11 @@ def plan(values, calls, outputs, inputs=(0,)):
 
 
 def kernel(*arguments):
-    return Call(kernel="kernel", arguments=arguments)
+    return KernelCall(kernel="kernel", arguments=arguments)
 
 
 def cond(*arguments):
-    return Call(kernel="cond", arguments=arguments)
+    return KernelCall(kernel="cond", arguments=arguments)
 
 
 def conditions(found):

@@ -39,7 +39,7 @@ def resnet8(pipeline=""):
 def built(graph, x):
     """Return what calls the kernels of a graph, and the kernels for a GPU."""
     module = to_kernels(prepare(graph, x).lowered(), TARGET)
-    choices = tuner.choose(unscheduled(module), TARGET, trials=0)
+    choices = tuner.choose(unscheduled(module), TARGET, kernel_trials=0)
     assert {choice.road for choice in choices.values()} == {"template:gpu-threads"}
     return follow(module), {name: choice.func for name, choice in choices.items()}
 
@@ -142,9 +142,9 @@ def test_an_artefact_is_made_and_run_where_a_gpu_is(tmp_path):
             one.benchmark()
     assert targets.check(TARGET) == [gpu.NO_GPU]
     with pytest.raises(
-        HwoptError, match=r"the GPU cuda is not measured from here: .* or take trials=0"
+        HwoptError, match=r"the GPU cuda is not measured from here: .* or take kernel_trials=0"
     ):
-        hwopt.compile(graph, x, target="cuda", trials=2)
+        hwopt.compile(graph, x, target="cuda", kernel_trials=2)
 
 
 def test_what_a_gpu_cannot_do_is_one_sentence(tmp_path):

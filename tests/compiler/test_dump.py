@@ -11,7 +11,7 @@ def test_every_pass_and_every_phase_is_written_and_graphs_parse_back(tmp_path):
     graph = hwopt.import_model(models.create("resnet8", width=4), torch.zeros(1, 3, 32, 32))
     (tmp_path / "99-of-another.txt").touch()
     (tmp_path / "notes.txt").touch()
-    artifact = hwopt.compile(graph, trials=0, check=False, dump=tmp_path)
+    artifact = hwopt.compile(graph, kernel_trials=0, check=False, dump=tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [
         "00-given.graph.txt",

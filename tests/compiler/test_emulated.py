@@ -34,7 +34,7 @@ def board():
 
 def check(graph, board, x):
     """Compile a graph, run it on the board, and compare with torch in float64: within 1e-4."""
-    artifact = hwopt.compile(graph, x, target=board, trials=0)
+    artifact = hwopt.compile(graph, x, target=board, kernel_trials=0)
     with torch.no_grad():
         expected = graph.to_torch().double().eval()(x.double())
     assert artifact.is_remote
@@ -82,7 +82,7 @@ def test_a_routed_network_goes_both_ways(board):
     threshold = float(entropies[3:5].mean())  # between two of them
     route = Route(router="entropy", threshold=threshold)
     graph = route.joined(small, large, passes.Context()).graph
-    artifact = hwopt.compile(graph, target=board, trials=0)
+    artifact = hwopt.compile(graph, target=board, kernel_trials=0)
     asked = []
     for one in x:
         with torch.no_grad():
@@ -126,7 +126,7 @@ def test_candidates_are_timed_there_if_that_is_asked_for(board):
     x = torch.randn(1, 4, 8, 8)
     graph = imported(lambda: nn.Conv2d(4, 8, 3, padding=1), x)
     boards.release()
-    artifact = hwopt.compile(graph, x, target=board, trials=2)
+    artifact = hwopt.compile(graph, x, target=board, kernel_trials=2)
     measured = [kernel for kernel in artifact.manifest.kernels if kernel.candidates_measured]
     assert measured
     assert [kernel.failures for kernel in measured] == [()] * len(measured)

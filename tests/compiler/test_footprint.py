@@ -12,7 +12,7 @@ from torch import nn
 import hwopt
 from hwopt import models, targets
 from hwopt.compiler.footprint import LIBRARY_BYTES, Footprint, activation_bytes
-from hwopt.compiler.plan import Call, Plan, Value
+from hwopt.compiler.plan import KernelCall, Plan, PlanValue
 from hwopt.errors import HwoptError
 
 HOST = targets.get("host")
@@ -20,8 +20,8 @@ HOST = targets.get("host")
 
 def chain(sizes):
     """Return a plan of kernels that each read the last value and write the next."""
-    values = tuple(Value(shape=(size,), dtype="float32") for size in sizes)
-    calls = tuple(Call(kernel=f"k{i}", arguments=(i, i + 1)) for i in range(len(sizes) - 1))
+    values = tuple(PlanValue(shape=(size,), dtype="float32") for size in sizes)
+    calls = tuple(KernelCall(kernel=f"k{i}", arguments=(i, i + 1)) for i in range(len(sizes) - 1))
     return Plan(values=values, inputs=(0,), constants=(), outputs=(len(sizes) - 1,), calls=calls)
 
 
@@ -30,21 +30,21 @@ def test_a_chain_takes_its_largest_pair():
 
 
 def test_what_waits_counts():
-    values = tuple(Value(shape=(size,), dtype="float32") for size in (1, 10, 10, 10, 1))
+    values = tuple(PlanValue(shape=(size,), dtype="float32") for size in (1, 10, 10, 10, 1))
     calls = [(0, 1), (1, 2), (2, 3), (1, 3, 4)]  # the second value waits for the last call
     plan = Plan(
         values=values,
         inputs=(0,),
         constants=(),
         outputs=(4,),
-        calls=tuple(Call(kernel="k", arguments=arguments) for arguments in calls),
+        calls=tuple(KernelCall(kernel="k", arguments=arguments) for arguments in calls),
     )
     assert activation_bytes(plan) == 4 * 30
 
 
 def test_what_a_kernel_makes_inside_has_a_place_beside_what_waits():
     plan = chain([1, 4, 4, 4, 1])
-    waits = Call(kernel="k3", arguments=(1, 3, 4))
+    waits = KernelCall(kernel="k3", arguments=(1, 3, 4))
     plan = plan.model_copy(update={"calls": (*plan.calls[:3], waits)})
     placed = plan.workspace(alignment=8, apart=0, scratch={"k1": 24})
     taken = sorted([(placed.places[1], 16), (placed.places[2], 16), (placed.places[-2], 24)])
@@ -72,7 +72,7 @@ def test_no_plan_is_smaller_than_what_is_needed(sizes, data):
 
 def test_what_is_predicted_is_there(tmp_path):
     model = models.create("resnet8", num_classes=10, input_shape=(1, 28, 28))
-    artifact = hwopt.compile(model, torch.zeros(1, 1, 28, 28), trials=0)
+    artifact = hwopt.compile(model, torch.zeros(1, 1, 28, 28), kernel_trials=0)
     footprint = artifact.manifest.footprint
     assert footprint.workspace_bytes == artifact.workspace_bytes()
     library = (artifact.path / "model.so").stat().st_size

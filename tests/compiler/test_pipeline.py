@@ -105,7 +105,7 @@ def test_compiled_equals_torch(name):
     torch.manual_seed(0)
     create, make_inputs = MODELS[name]
     module, inputs = create(), make_inputs()
-    result = build(lowered(module, inputs), HOST, trials=0)
+    result = build(lowered(module, inputs), HOST, kernel_trials=0)
     compare(module, result, inputs)
     assert all(kernel.candidates_measured == 0 for kernel in result.kernels)
     assert all(kernel.calls >= 1 for kernel in result.kernels)
@@ -116,7 +116,7 @@ def test_a_convolution_reads_the_input_in_the_layout_that_it_has(channels, paddi
     torch.manual_seed(0)
     inputs = (torch.randn(1, channels, 20, 20),)
     module = nn.Sequential(nn.Conv2d(channels, 16, 3, 2, padding), nn.ReLU())
-    result = build(lowered(module, inputs), HOST, trials=0)
+    result = build(lowered(module, inputs), HOST, kernel_trials=0)
     compare(module, result, inputs)
     assert [kernel.name for kernel in result.kernels if "conv2d" in kernel.name] == [
         "transpose_fused_conv2d_add_relu"
@@ -136,7 +136,7 @@ def test_what_is_computed_before_the_first_convolution_is_computed_once():
     torch.manual_seed(0)
     inputs = (torch.randn(1, 3, 20, 20),)
     module = Scaled()
-    result = build(lowered(module, inputs), HOST, trials=0)
+    result = build(lowered(module, inputs), HOST, kernel_trials=0)
     compare(module, result, inputs)
     (first, *_) = [call.kernel for call in result.model.plan.calls]
     assert "sigmoid" in first and "conv2d" not in first
@@ -144,7 +144,7 @@ def test_what_is_computed_before_the_first_convolution_is_computed_once():
 
 def test_convolutions_take_a_template_and_reports_say_so():
     inputs = (torch.randn(1, 3, 20, 20),)
-    result = build(lowered(Residual(), inputs), HOST, trials=0)
+    result = build(lowered(Residual(), inputs), HOST, kernel_trials=0)
     roads = {kernel.name: kernel.road for kernel in result.kernels}
     convolutions = {road for name, road in roads.items() if "conv2d" in name or "dense" in name}
     assert convolutions == {"template:register-tile"}
@@ -154,7 +154,9 @@ def test_a_full_database_measures_nothing(own_folder):
     inputs = (torch.randn(1, 3, 8, 8),)
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
     calls = []
-    first = build(lowered(module, inputs), HOST, trials=2, progress=lambda *a: calls.append(a))
+    first = build(
+        lowered(module, inputs), HOST, kernel_trials=2, progress=lambda *a: calls.append(a)
+    )
     measured = {kernel.name: kernel.candidates_measured for kernel in first.kernels}
     assert max(measured.values()) == 2
     assert all(k.median_us for k in first.kernels if "conv2d" in k.name)
@@ -162,7 +164,9 @@ def test_a_full_database_measures_nothing(own_folder):
     (records,) = own_folder.glob(f"kernels/*/{RECORDS}")
     before = records.read_text()
     # Other weights, another object, the same shapes: the same kernels.
-    again = build(lowered(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), inputs), HOST, trials=2)
+    again = build(
+        lowered(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), inputs), HOST, kernel_trials=2
+    )
     assert sum(kernel.candidates_measured for kernel in again.kernels) == 0
     assert records.read_text() == before
     assert [k.median_us for k in again.kernels] == [k.median_us for k in first.kernels]
@@ -176,19 +180,19 @@ class Product(nn.Module):
 @pytest.mark.slow
 def test_kernels_without_a_template_are_searched_and_remembered():
     inputs = (torch.randn(64, 64), torch.randn(64, 64))
-    first = build(lowered(Product(), inputs), HOST, trials=4)
+    first = build(lowered(Product(), inputs), HOST, kernel_trials=4)
     (kernel,) = first.kernels
     assert kernel.road == "search"
     assert 1 <= kernel.candidates_measured <= 4
     compare(Product(), first, inputs)
-    (again,) = build(lowered(Product(), inputs), HOST, trials=4).kernels
+    (again,) = build(lowered(Product(), inputs), HOST, kernel_trials=4).kernels
     assert again.candidates_measured == 0
     assert again.median_us == kernel.median_us
 
 
 def test_kernels_without_a_valid_record_are_reported():
     inputs = (torch.randn(64, 64), torch.randn(64, 64))
-    (kernel,) = build(lowered(Product(), inputs), HOST, trials=0).kernels
+    (kernel,) = build(lowered(Product(), inputs), HOST, kernel_trials=0).kernels
     assert (kernel.road, kernel.median_us) == ("fallback", None)
 
 
@@ -239,7 +243,7 @@ class Residual1x1(nn.Module):
 def test_depthwise_and_1x1_convolutions_become_one_kernel(create, channels, merged):
     torch.manual_seed(0)
     module, x = create(), torch.randn(2, channels, 11, 7)
-    result = build(lowered(module, (x,)), HOST, trials=0)
+    result = build(lowered(module, (x,)), HOST, kernel_trials=0)
     roads = [kernel.road for kernel in result.kernels]
     assert ("template:depthwise-separable" in roads) == merged
     compare(module, result, (x,))
@@ -264,7 +268,7 @@ def test_activations_are_part_of_the_convolution_before_them(activation):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 16, 3), activation(), nn.Conv2d(16, 8, 3))
     x = 3 * torch.randn(1, 3, 12, 12)
-    result = build(lowered(module, (x,)), HOST, trials=0)
+    result = build(lowered(module, (x,)), HOST, kernel_trials=0)
     called = [kernel.name for kernel in result.kernels if kernel.calls]
     # The layout changes inside the first convolution and at the output only.
     assert sorted("conv2d" in name for name in called) == [False, True, True], called

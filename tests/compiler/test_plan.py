@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hwopt.compiler.plan import ALIGNMENT, Call, Plan, Value, pack, read_constants
+from hwopt.compiler.plan import ALIGNMENT, KernelCall, Plan, PlanValue, pack, read_constants
 
 SHAPES = st.lists(st.integers(1, 5), max_size=3).map(tuple)
-VALUES = st.builds(Value, shape=SHAPES, dtype=st.sampled_from(["float32", "int64", "bool"]))
+VALUES = st.builds(PlanValue, shape=SHAPES, dtype=st.sampled_from(["float32", "int64", "bool"]))
 
 
 def plan(values, **fields):
@@ -37,8 +37,8 @@ def test_new_arrays_are_aligned(value):
 
 
 def test_parameters_are_inputs_and_what_kernels_write():
-    values = [Value(shape=(2,), dtype="float32")] * 5
-    calls = (Call(kernel="a", arguments=(0, 1, 2)), Call(kernel="b", arguments=(2, 3)))
+    values = [PlanValue(shape=(2,), dtype="float32")] * 5
+    calls = (KernelCall(kernel="a", arguments=(0, 1, 2)), KernelCall(kernel="b", arguments=(2, 3)))
     whole = plan(values, inputs=(0,), constants=(1, 4), outputs=(3, 0, 3, 4), calls=calls)
     assert whole.results == (3,)
     assert whole.parameters == (0, 3)
@@ -55,10 +55,12 @@ def test_values_needed_at_the_same_time_never_share_memory(data):
     """A chain in which every kernel reads some earlier results and writes one."""
     count = data.draw(st.integers(1, 8))
     values = [
-        Value(shape=(data.draw(st.integers(1, 3000)),), dtype="float32") for _ in range(count)
+        PlanValue(shape=(data.draw(st.integers(1, 3000)),), dtype="float32") for _ in range(count)
     ]
     reads = [data.draw(st.sets(st.integers(0, i))) for i in range(count - 1)]
-    calls = [Call(kernel="k", arguments=(*sorted(read), i + 1)) for i, read in enumerate(reads)]
+    calls = [
+        KernelCall(kernel="k", arguments=(*sorted(read), i + 1)) for i, read in enumerate(reads)
+    ]
     whole = plan(values, inputs=(0,), outputs=(count - 1,), calls=tuple(calls))
     space = whole.workspace()
     assert set(space.places) == set(range(1, count - 1))

@@ -14,7 +14,7 @@ from hwopt.targets.peak import Peak, measure_peak
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
     graph = hwopt.import_model(models.create("resnet8"), torch.zeros(1, 3, 32, 32))
-    return hwopt.compile(graph, trials=0, output=tmp_path_factory.mktemp("profile") / "a")
+    return hwopt.compile(graph, kernel_trials=0, output=tmp_path_factory.mktemp("profile") / "a")
 
 
 def test_every_kernel_is_timed_in_the_running_model(artifact):
@@ -33,7 +33,7 @@ def test_signs_are_set_beside_the_peak_of_bits(tmp_path):
     layers = torch.nn.Sequential(*(torch.nn.Linear(64, 64, bias=False) for _ in range(3)))
     graph = hwopt.import_model(layers, torch.zeros(1, 64))
     binary = hwopt.apply(graph, "binarize,freeze-binary")
-    artifact = hwopt.compile(binary, trials=0, output=tmp_path / "a")
+    artifact = hwopt.compile(binary, kernel_trials=0, output=tmp_path / "a")
     kernels = profile(artifact, Peak(100.0, 1000.0, ((10**9, 10.0),)), runs=2)
     compute = {"binary" in k.name: k.compute * k.us / k.macs for k in kernels if k.macs}
     assert compute[False] == pytest.approx(10 * compute[True])

@@ -34,7 +34,9 @@ def test_kernels_did_not_change(target_name, model, golden, tmp_path):
     example = torch.zeros(1, *models.info(model).input_shape)
     graph = hwopt.import_model(models.create(model), example, name=model)
     kernels = unscheduled(to_kernels(prepare(graph, None).lowered(), target))
-    choices = tuner.choose(kernels, target, trials=0, database=KernelDatabase(target, tmp_path))
+    choices = tuner.choose(
+        kernels, target, kernel_trials=0, database=KernelDatabase(target, tmp_path)
+    )
     lines = [
         f"{name} {choice.road} {hashlib.sha256(choice.func.script().encode()).hexdigest()[:16]}"
         for name, choice in sorted(choices.items())

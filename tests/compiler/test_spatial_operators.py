@@ -33,7 +33,7 @@ class Steps(nn.Module):
 
 def check(model, x):
     """Compare with float64 what is compiled, relative to the largest value."""
-    artifact = hwopt.compile(model.eval(), x, trials=0)
+    artifact = hwopt.compile(model.eval(), x, kernel_trials=0)
     expected = model.double()(x.double())
     assert max_difference(artifact(x), expected) <= 1e-5 * max(1.0, expected.abs().max().item())
     return artifact

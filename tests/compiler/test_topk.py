@@ -31,7 +31,7 @@ class Largest(nn.Module):
 def test_is_what_torch_finds(shape, k, axis, largest):
     model = Largest(k, axis, largest)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    artifact = hwopt.compile(model, x, trials=0)
+    artifact = hwopt.compile(model, x, kernel_trials=0)
     found = artifact(x)
     for one, wanted in zip(found, model(x), strict=True):
         assert np.array_equal(one, wanted.numpy())
@@ -41,7 +41,7 @@ def test_is_what_torch_finds(shape, k, axis, largest):
 
 def test_equal_and_infinite_numbers():
     x = torch.tensor([[1.0, -torch.inf, 2.0, 2.0, torch.inf, 2.0]])
-    values, indices = hwopt.compile(Largest(6, 1), x, trials=0)(x)
+    values, indices = hwopt.compile(Largest(6, 1), x, kernel_trials=0)(x)
     assert values[0].tolist() == [np.inf, 2, 2, 2, 1, -np.inf]
     assert indices[0].tolist() == [4, 2, 3, 5, 0, 1]  # of equal ones the first comes first
 
@@ -51,5 +51,5 @@ def test_what_nobody_reads_is_not_computed():
         def forward(self, x):
             return x.topk(self.k, self.axis).values
 
-    kernels = hwopt.compile(Values(2, 1), torch.randn(1, 6), trials=0).manifest.kernels
+    kernels = hwopt.compile(Values(2, 1), torch.randn(1, 6), kernel_trials=0).manifest.kernels
     assert {kernel.name for kernel in kernels} == {"topk_places", "topk_values"}

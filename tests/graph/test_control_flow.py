@@ -26,7 +26,7 @@ def _same(model: nn.Module, *inputs: Tensor, batch: int | None = None) -> hwopt.
     """Import and compile a model, compare both with it, and return the graph."""
     model.eval()
     graph = hwopt.import_model(model, inputs)
-    artifact = hwopt.compile(graph, inputs, trials=0)
+    artifact = hwopt.compile(graph, inputs, kernel_trials=0)
     for sign in (1, -1):
         given = [sign * x if x.is_floating_point() else x for x in inputs]
         with torch.no_grad():

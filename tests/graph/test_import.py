@@ -335,8 +335,8 @@ def test_a_batch_of_one_that_is_squeezed_away(function):
     one, two = torch.randn(1, 1, 4, 5), torch.randn(2, 1, 4, 5)
     fixed = hwopt.import_model(Squeezed(), one)
     assert next(iter(fixed.inputs.values())).shape[0] == 1
-    assert torch.equal(hwopt.compile(fixed, one, trials=0)(one), function(one))
+    assert torch.equal(hwopt.compile(fixed, one, kernel_trials=0)(one), function(one))
     free = hwopt.import_model(Squeezed(), two)
     assert "[N, 1, 4, 5]" in free.to_text()
     assert torch.equal(free.to_torch()(two), function(two))
-    assert torch.equal(hwopt.compile(free, one, trials=0)(two[:1]), function(two)[:1])
+    assert torch.equal(hwopt.compile(free, one, kernel_trials=0)(two[:1]), function(two)[:1])

@@ -42,13 +42,16 @@ def test_nested_inputs_and_outputs_have_names():
     with torch.no_grad():
         expected = [x for x in pytree.tree_leaves(model(**inputs)) if x is not None]
     flat = [x for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
-    for found in graph.to_torch().eval()(*flat), hwopt.compile(model, inputs, trials=0)(*flat):
+    for found in (
+        graph.to_torch().eval()(*flat),
+        hwopt.compile(model, inputs, kernel_trials=0)(*flat),
+    ):
         torch.testing.assert_close(list(found), expected)
 
 
 def test_an_artifact_is_called_by_name():
     model, inputs = Nested().eval(), _nested()
-    artifact = hwopt.compile(model, inputs, trials=0)
+    artifact = hwopt.compile(model, inputs, kernel_trials=0)
     x, y, one, two = (x for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor))
     given = {"rest_1": two, "batch_y": y, "rest_0": one, "batch_x": x}
     found = artifact(given)
@@ -68,7 +71,7 @@ def test_a_graph_is_compiled_with_examples_by_name():
     examples = {"y": torch.ones(3, 2), "x": torch.zeros(3, 2)}
     graph = hwopt.import_model(Model(), examples)
     assert list(graph.inputs) == ["x", "y"]
-    artifact = hwopt.compile(graph, examples, trials=0)
+    artifact = hwopt.compile(graph, examples, kernel_trials=0)
     assert artifact(examples)["output"].tolist() == [[-1.0, -1.0]] * 3
 
 
@@ -136,7 +139,7 @@ def test_buffers_that_change_are_states():
     assert list(graph.outputs) == ["output", "total_next", "calls_next"]
     again = Graph.from_text(graph.to_text(), graph.parameters)
     assert again.states == graph.states and again.to_text() == graph.to_text()
-    artifact = hwopt.compile(graph, (one, two), trials=0)
+    artifact = hwopt.compile(graph, (one, two), kernel_trials=0)
     stream = artifact.stream()
     model.total.zero_()
     model.calls.zero_()
@@ -162,7 +165,7 @@ def test_a_state_that_does_not_begin_with_zeros_is_refused():
 
 
 def test_an_artifact_without_states_has_no_stream():
-    artifact = hwopt.compile(nn.Linear(2, 2), torch.zeros(1, 2), trials=0)
+    artifact = hwopt.compile(nn.Linear(2, 2), torch.zeros(1, 2), kernel_trials=0)
     with pytest.raises(HwoptError, match="no states of its own"):
         artifact.stream()
 

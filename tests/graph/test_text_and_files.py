@@ -110,7 +110,7 @@ def test_too_many_arguments_in_the_text():
 
 def test_a_graph_is_not_saved_into_an_artefact(tmp_path):
     graph = hwopt.import_model(make(Residual), torch.zeros(1, *IMAGE))
-    hwopt.compile(graph, trials=0, output=tmp_path / "a")
+    hwopt.compile(graph, kernel_trials=0, output=tmp_path / "a")
     with pytest.raises(HwoptError, match="is an artefact: save the graph in another folder"):
         graph.save(tmp_path / "a")
     hwopt.load(tmp_path / "a")

@@ -26,7 +26,7 @@ def binary(seed):
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
-    return hwopt.compile(binary(0), trials=0, output=tmp_path_factory.mktemp("check") / "a")
+    return hwopt.compile(binary(0), kernel_trials=0, output=tmp_path_factory.mktemp("check") / "a")
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ RECIPE = {
         "bits": {"passes": "binarize", "binary": {"first_epochs": 1}, "distill": {"form": "kl"}},
         "coded": {"passes": "fold-batch-norm,share-codebook{bits=5}", "fine_tune": False},
     },
-    "trials": 0,
+    "kernel_trials": 0,
     "check_samples": 50,
     "runs": 20,
     "comparison_runs": 20,

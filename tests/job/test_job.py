@@ -28,7 +28,7 @@ RECIPE = {
     "train": {"epochs": 2},
     "fine_tune": {"epochs": 1, "learning_rate": 0.05},
     "variants": {"dense": "", "half": "prune-channels{ratio=0.5}"},
-    "trials": 0,
+    "kernel_trials": 0,
     "check_samples": 100,
     "runs": 20,
     "comparison_runs": 20,
@@ -211,7 +211,7 @@ def make():
 def test_a_changed_model_of_the_users_own_is_not_taken_for_done(tmp_path, monkeypatch):
     recipe = make_recipe(
         {
-            **{key: RECIPE[key] for key in ("data", "trials", "check_samples", "runs")},
+            **{key: RECIPE[key] for key in ("data", "kernel_trials", "check_samples", "runs")},
             "model": "changing_nets:make",
             "peers": [],
         }

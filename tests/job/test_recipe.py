@@ -97,7 +97,7 @@ def test_a_changed_recipe_is_checked_again():
             "budget does not go with rounds: leave one",
         ),
         ({"variants": {"a": {"budget": {"sahre": 1}}}}, "did you mean 'share'.* in variants.a.bud"),
-        ({"trials": -1}, "trials"),
+        ({"kernel_trials": -1}, "kernel_trials"),
         ({"model": None}, "model"),
         ({"peers": ["onnxruntme"]}, "unknown peer.*did you mean 'onnxruntime'"),
     ],

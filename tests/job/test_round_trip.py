@@ -84,7 +84,7 @@ RECIPE = st.fixed_dictionaries(
         "input_shape": some([1, 28, 28], None),
         "train": TRAINING | st.none(),
         "fine_tune": TRAINING | st.none(),
-        "trials": some(0, None),
+        "kernel_trials": some(0, None),
         "peers": some([], ["torch"]),
         "runs": some(20, 500),
         "comparison_runs": some(20, None),

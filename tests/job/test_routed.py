@@ -31,7 +31,7 @@ RECIPE = {
             "route": {"expert": "dense", "router": "doubt", "mean_ms": 100},
         },
     },
-    "trials": 0,
+    "kernel_trials": 0,
     "threads": 1,
     "check_samples": 50,
     "runs": 40,

@@ -58,7 +58,7 @@ def test_no_velocity_explodes_and_the_compiled_layer_agrees(diffusivity, spacing
     layer(x).sum().backward()
     assert all(p.grad.isfinite().all() for p in layer.parameters())
     layer.eval()
-    artifact = hwopt.compile(layer, x, trials=0)
+    artifact = hwopt.compile(layer, x, kernel_trials=0)
     difference = max_difference(artifact(x), layer.double()(x.double()).detach())
     assert difference <= 1e-4 * max(1.0, y.abs().max().item())
 

@@ -22,7 +22,9 @@ def test_a_network_of_timm_is_compiled():
     assert shape == (3, 160, 160)
     with torch.no_grad():
         expected = model.eval()(x)
-    torch.testing.assert_close(hwopt.compile(graph, trials=0)(x), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        hwopt.compile(graph, kernel_trials=0)(x), expected, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_network_of_torchvision_has_its_own_shape():

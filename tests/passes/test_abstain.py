@@ -37,7 +37,7 @@ def test_from_training_to_an_artefact_that_abstains(classifier, digits):
     graph = hwopt.apply(classifier, f"abstain{{threshold={chosen.threshold}}}")
     assert list(graph.outputs)[1:] == ["answers"]
     inputs, logits, labels = of(classifier.to_torch().eval(), digits.test)
-    found, answers = hwopt.compile(graph, trials=0).predict(inputs.numpy())
+    found, answers = hwopt.compile(graph, kernel_trials=0).predict(inputs.numpy())
     probabilities = logits.softmax(1).numpy()
     tied = np.abs(probabilities.max(1) - chosen.threshold) < 1e-5
     assert np.array_equal(answers[~tied], (probabilities.max(1) >= chosen.threshold)[~tied])

@@ -35,7 +35,7 @@ def test_the_whole_way(name, tmp_path):
 
     pruned.with_weights_of(module).save(tmp_path / "graph")
     loaded = Graph.load(tmp_path / "graph")
-    artifact = hwopt.compile(loaded, trials=0)
+    artifact = hwopt.compile(loaded, kernel_trials=0)
     x = example(name, 1, seed=2)
     expected = module.eval()(x)
     assert max_difference(artifact(x), expected) <= 1e-4 * max(1.0, expected.abs().max().item())

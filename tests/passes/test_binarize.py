@@ -157,7 +157,7 @@ def test_trained_frozen_saved_loaded_and_compiled(network, tmp_path):
     x = torch.randn(2, *IMAGE)
     expected = frozen.to_torch().eval()(x)
     assert torch.equal(loaded.to_torch().eval()(x), expected)
-    artifact = hwopt.compile(loaded, x, trials=0, output=tmp_path / "artifact")
+    artifact = hwopt.compile(loaded, x, kernel_trials=0, output=tmp_path / "artifact")
     assert max_difference(torch.from_numpy(artifact(x.numpy())), expected) <= 1e-4
     assert sum("binary" in kernel.name for kernel in artifact.manifest.kernels) == 2
 

@@ -40,7 +40,7 @@ def test_what_depends_on_parameters_alone_is_computed_once(golden):
     for got, expected in zip(folded.to_torch().eval()(x), model(x), strict=True):
         assert max_difference(got, expected) <= 1e-6
     assert hwopt.apply(folded, "fold-constants").to_text() == folded.to_text()
-    assert max_difference(hwopt.compile(graph, trials=0)(x[:1])[0], model(x[:1])[0]) <= 1e-5
+    assert max_difference(hwopt.compile(graph, kernel_trials=0)(x[:1])[0], model(x[:1])[0]) <= 1e-5
 
 
 def test_what_is_packed_or_random_is_kept():

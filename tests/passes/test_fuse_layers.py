@@ -120,7 +120,7 @@ def test_files_and_libraries_hold_a_shared_weight_once(graph, tmp_path):
     sizes = {}
     for name, graph in (("apart", wide), ("shared", shared)):
         graph.save(tmp_path / name)
-        artifact = hwopt.compile(graph, trials=0, output=tmp_path / f"{name}.artifact")
+        artifact = hwopt.compile(graph, kernel_trials=0, output=tmp_path / f"{name}.artifact")
         x = torch.randn(1, *X)
         assert max_difference(artifact(x), graph.to_torch().eval()(x)) <= 1e-4
         folders = (tmp_path / name / "weights.safetensors", artifact.path / "constants.bin")

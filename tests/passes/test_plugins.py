@@ -20,7 +20,7 @@ def test_an_installed_pass_is_discovered_listed_applied_and_compiled():
     graph = hwopt.import_model(make(SqueezeExcite), torch.randn(1, *IMAGE))
     changed = hwopt.apply(graph, "replace-activation{by=hardswish},prune-channels")
     assert not changed.nodes("silu") and len(changed.nodes("hardswish")) == 2
-    artifact = hwopt.compile(changed, trials=0)
+    artifact = hwopt.compile(changed, kernel_trials=0)
     assert artifact.manifest.passes[0] == "replace-activation{by=hardswish}"
     x = torch.randn(1, *IMAGE)
     assert max_difference(artifact(x), changed.to_torch().eval()(x)) <= 1e-4

@@ -277,6 +277,6 @@ def test_a_masked_graph_prints_parses_prunes_folds_and_compiles():
     assert torch.equal(again.masks["conv1.weight"], pruned.masks["conv1.weight"])
     assert 0 < used(pruned)["conv1.weight"] < 6 * 6 * 9
     x = torch.randn(1, *IMAGE)
-    artifact = hwopt.compile(pruned, trials=0)
+    artifact = hwopt.compile(pruned, kernel_trials=0)
     assert max_difference(artifact(x), pruned.to_torch().eval()(x)) < 1e-4
     assert artifact.graph().masks.keys() == pruned.masks.keys()

@@ -118,7 +118,7 @@ def test_an_artefact_takes_the_same_way(small, large):
     x = images(64)
     *_, score = outputs(with_parts(routed), x)
     routed = with_threshold(routed, float(score.quantile(0.5)))
-    artifact = hwopt.compile(routed, trials=0)
+    artifact = hwopt.compile(routed, kernel_trials=0)
     found = np.concatenate([artifact(row[None].numpy()) for row in x])
     np.testing.assert_allclose(found, outputs(routed, x), rtol=0, atol=1e-5)
     conditional = {call.kernel for call in artifact.manifest.plan.calls if call.when}
@@ -134,7 +134,7 @@ def test_two_machines_give_what_one_does(text, small, folder):
     here, there = split(routed)
     assert here.macs() + there.macs() == routed.macs()
     assert here.num_parameters() + there.num_parameters() == routed.num_parameters()
-    first, second = (hwopt.compile(half, trials=0) for half in (here, there))
+    first, second = (hwopt.compile(half, kernel_trials=0) for half in (here, there))
     hard = 0
     for x in images(12).split(1):
         answer, asks, *handed = first(x)

@@ -38,7 +38,7 @@ def test_numbers_of_cells_that_do_nothing_go(make, bidirectional):
     assert left < 0.35
     assert pruned.parameter("rnn.weight_hh_l1").shape[1] == 4
     torch.testing.assert_close(pruned.to_torch().eval()(x), graph.to_torch().eval()(x))
-    artifact = hwopt.compile(pruned, x, trials=0)
+    artifact = hwopt.compile(pruned, x, kernel_trials=0)
     torch.testing.assert_close(artifact(x), graph.to_torch().eval()(x).detach())
 
 
@@ -136,7 +136,7 @@ def test_grouped_and_turned_queries(parts):
     assert shape == [16, 8, 8]
     assert pruned.parameter("norm.weight").shape == (8,)
     assert pruned.parameter("cos.value").shape[-1] == (4 if parts == "narrow" else 8)
-    hwopt.compile(pruned, x, trials=0)
+    hwopt.compile(pruned, x, kernel_trials=0)
 
 
 def test_turned_queries_that_do_nothing():
@@ -245,7 +245,7 @@ def test_branches_that_share_by_a_softmax():
     x = torch.randn(2, 3, 4, 4)
     pruned, left = _left(hwopt.import_model(Model(), x))
     assert left < 0.6 and pruned.parameter("head.weight").shape[1] == 4
-    hwopt.compile(pruned, x, trials=0)
+    hwopt.compile(pruned, x, kernel_trials=0)
 
 
 class Grouped(nn.Module):

@@ -127,7 +127,7 @@ def test_artefacts_are_smaller_and_compute_the_same(tmp_path):
     shared = hwopt.apply(graph, "share-codebook{bits=4}")
     sizes = []
     for name, one in (("dense", graph), ("shared", shared)):
-        artifact = hwopt.compile(one, trials=0, output=tmp_path / name)
+        artifact = hwopt.compile(one, kernel_trials=0, output=tmp_path / name)
         x = torch.randn(1, 256)
         assert max_difference(artifact(x), one.to_torch().eval()(x)) <= 1e-4
         sizes.append((tmp_path / name / "constants.bin").stat().st_size)

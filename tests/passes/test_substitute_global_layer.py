@@ -132,7 +132,7 @@ def test_of_dense_layers_as_many_stay_as_have_the_channels_of_the_others(nested)
     (note,) = notes.values()
     assert note.changed and note.message.count("%") == 5
     x = torch.randn(1, 3, 8, 8)
-    artifact = hwopt.compile(result, trials=0)
+    artifact = hwopt.compile(result, kernel_trials=0)
     assert max_difference(artifact(x), result.to_torch().eval()(x)) <= 1e-4
     result, _ = substituted(graph, "{keep=6}")
     assert "convs.5" in result and "convs.6" not in result
@@ -175,7 +175,7 @@ def test_trains_saves_prunes_and_compiles(options, tmp_path):
     pruned = hwopt.apply(loaded, "prune-channels{ratio=0.5}")
     assert pruned.num_parameters() < 0.5 * graph.num_parameters()
     for variant in (loaded, pruned):
-        artifact = hwopt.compile(variant, trials=0)
+        artifact = hwopt.compile(variant, kernel_trials=0)
         expected = variant.to_torch().eval()(x[:1])
         assert max_difference(artifact(x[:1]), expected) <= 1e-4
 

@@ -200,7 +200,7 @@ def test_trains_saves_prunes_and_compiles(mode, tmp_path):
     pruned = hwopt.apply(loaded, "prune-channels{ratio=0.5}")
     assert pruned.num_parameters() < 0.4 * graph.num_parameters()
     for variant in (loaded, pruned):
-        artifact = hwopt.compile(variant, trials=0)
+        artifact = hwopt.compile(variant, kernel_trials=0)
         assert max_difference(artifact(x[:1]), variant.to_torch().eval()(x[:1])) <= 1e-4
 
 

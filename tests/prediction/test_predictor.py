@@ -10,9 +10,9 @@ from hwopt.errors import HwoptError
 from hwopt.passes import Context
 from hwopt.passes.prune_channels import PruneChannels
 from hwopt.prediction.kernel_predictor import KernelPredictor
+from hwopt.prediction.measure_table import MEMORY, grid, measure_table
 from hwopt.prediction.network_predictor import FEWEST_NETWORKS
 from hwopt.prediction.predictor import Predictor
-from hwopt.prediction.profiling import MEMORY, grid, profile
 from hwopt.targets.database import own_folder
 from hwopt.targets.kernel_shape import KernelShape
 from hwopt.targets.latency_table import KernelCalls, LatencyTable
@@ -95,7 +95,9 @@ def test_networks_tell_what_the_sum_of_kernels_leaves_out(table):
 
 
 def test_an_empty_table_is_one_sentence(tmp_path):
-    with pytest.raises(HwoptError, match=r"the latency table of host is empty: see `hwopt profile"):
+    with pytest.raises(
+        HwoptError, match=r"the latency table of host is empty: see `hwopt targets measure"
+    ):
         Predictor(LatencyTable(HOST, tmp_path))
 
 
@@ -129,7 +131,9 @@ def test_a_table_is_made_resumed_and_predicts(tmp_path, monkeypatch, target):
     model = small.network(width=2 * target.float_lanes)
     network = hwopt.import_model(model, torch.zeros(1, 1, 12, 12))
     told = []
-    profile(network, target, levels=2, trials=2, report=lambda *done: told.append(done))
+    measure_table(
+        network, target, levels=2, kernel_trials=2, report=lambda *done: told.append(done)
+    )
     assert told[0] == (0, 3) and told[-1] == (3, 3)
     table = LatencyTable(target)
     assert len(table.networks) == 4
@@ -143,7 +147,7 @@ def test_a_table_is_made_resumed_and_predicts(tmp_path, monkeypatch, target):
         raise AssertionError("measured again")
 
     monkeypatch.setattr(GraphLatency, "_measure", measured)
-    profile(network, target, levels=2, trials=2)
+    measure_table(network, target, levels=2, kernel_trials=2)
     assert (own_folder(target) / MEMORY).exists()
     prediction = Predictor(table)(network)
     assert 0.5 < prediction.measured <= 1
@@ -152,6 +156,6 @@ def test_a_table_is_made_resumed_and_predicts(tmp_path, monkeypatch, target):
 
 def test_an_emulated_or_unreachable_device_has_no_table(network):
     with pytest.raises(HwoptError, match="an emulator's: they make no table"):
-        profile(network, targets.get("emulated-aarch64"))
+        measure_table(network, targets.get("emulated-aarch64"))
     with pytest.raises(HwoptError, match="nothing says how to reach raspberry-pi-4"):
-        profile(network, targets.get("raspberry-pi-4"))
+        measure_table(network, targets.get("raspberry-pi-4"))

@@ -9,8 +9,7 @@ import hwopt
 from hwopt import data, models, passes, train
 from hwopt.errors import HwoptError
 from hwopt.passes.route import Route
-from hwopt.routing import hybrid
-from hwopt.routing.hybrid import fit_expert, fit_routed, routing_loss, would_help
+from hwopt.routing.hybrid import fit_routed, routing_loss, would_help
 from hwopt.routing.routed_parts import answers
 from hwopt.routing.routes import choose_point, route_points
 
@@ -85,27 +84,6 @@ def test_the_router_alone(routed, digits):
         if not torch.equal(tensor, after.parameter(name))
     }
     assert changed and all(name.startswith("router.") for name in changed)
-
-
-def test_the_expert_alone(routed, digits):
-    after = fit_expert(routed, digits.validation, epochs=1, batch_size=32, progress=False)
-    changed = {
-        name
-        for name, tensor in routed.parameters.items()
-        if not torch.equal(tensor, after.parameter(name))
-    }
-    assert changed and all(name.startswith("expert.") for name in changed)
-    scores = [answers(one, digits.test)[2] for one in (routed, after)]
-    assert np.array_equal(*scores)
-
-
-def test_hard_inputs_count_twice_for_the_expert():
-    asked = torch.tensor([0.0, 1.0, 1.0])
-    logits, labels = torch.randn(3, 10), torch.tensor([1, 2, 3])
-    losses = functional.cross_entropy(logits, labels, reduction="none")
-    expected = (losses[0] + 2 * losses[1] + 2 * losses[2]) / 3
-    targets = torch.stack([labels.float(), asked], 1)
-    torch.testing.assert_close(hybrid._loss_of_expert(logits, targets), expected)
 
 
 @pytest.mark.slow

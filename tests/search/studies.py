@@ -18,7 +18,7 @@ RECIPE: dict[str, Any] = {
     "train": {"epochs": 2},
     "fine_tune": {"epochs": 1},
     "threads": 1,
-    "trials": 0,
+    "kernel_trials": 0,
     "runs": 20,
     "comparison_runs": 20,
     "check_samples": 20,

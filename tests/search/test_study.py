@@ -20,7 +20,7 @@ from hwopt.search.choose import copy_artifact, pick
 from hwopt.search.files import STUDY_FILE, TRIALS_FILE, candidate_file
 from hwopt.search.front import Point, front
 from hwopt.search.guided import distributions
-from hwopt.search.plan import Plan
+from hwopt.search.plan import StudyPlan
 from hwopt.search.recipe import make_search, write_search
 from hwopt.search.results import Trial
 from hwopt.search.samplers import make_sampler
@@ -56,7 +56,7 @@ def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
     folder, document, tasks = done
     trials = document.trials
     assert [trial.state for trial in trials] == ["measured"] * 3
-    assert tasks == ["Train"] * 3
+    assert tasks == ["TrainCandidate"] * 3
     assert len({trial.passes for trial in trials}) == 3
     for trial in trials:
         assert 0 < trial.accuracy <= 1 and 0 < trial.ratio < 2
@@ -104,7 +104,7 @@ def test_more_trials_go_on_with_those_that_are_there(done, tmp_path):
     before = [trial.accuracy for trial in document.trials]
     assert [trial.accuracy for trial in more.trials[:3]] == before
     assert len(more.trials) == 4
-    assert workers.done == ["Train"]
+    assert workers.done == ["TrainCandidate"]
 
 
 def test_picking(done, tmp_path):
@@ -207,7 +207,7 @@ def test_a_killed_study_goes_on_and_repeats_nothing(done, prepared):
     assert [trial.state for trial in trials] == ["measured"] * 3
     # The same seed on the same machine: the same suggestions, killed or not.
     assert [t.choices for t in trials] == [t.choices for t in done[1].trials]
-    assert workers.done == ["Train"] * left
+    assert workers.done == ["TrainCandidate"] * left
     assert {step: step.stat().st_mtime_ns for step in done_before} == done_before
     assert len(optuna.load_study(study_name=name, storage=storage).trials) == 3
 
@@ -283,7 +283,7 @@ def test_what_asks_the_unchanged_network_has_short_trainings_too(prepared):
     one = Candidate(variant=Variant(passes=passes, route=recipe.search.routes[0]))
     write_json(candidate_file(prepared, "c-routed"), one.model_dump(mode="json"))
     for epochs in (1, 2):
-        (outcome,) = Tasks(Plan(recipe, prepared)).train(["c-routed"], epochs)
+        (outcome,) = Tasks(StudyPlan(recipe, prepared)).train(["c-routed"], epochs)
         assert outcome.reason is None and 0 < outcome.result["accuracy"] <= 1
 
 

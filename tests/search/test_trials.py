@@ -9,15 +9,15 @@ from hwopt.errors import HwoptError
 from hwopt.files import write_json
 from hwopt.search.files import IDENTITY_FILE, SPACE_FILE
 from hwopt.search.front import Point
-from hwopt.search.plan import Plan
-from hwopt.search.prepared import Prepared
+from hwopt.search.plan import StudyPlan
+from hwopt.search.prepared import PreparedStudy
 from hwopt.search.recipe import make_search
 from hwopt.search.space import Space
 from hwopt.search.trials import MOST_IN_VAIN, Trials, open_storage
 from tests.search.studies import changed
 
 SPACE = Space((), {"width": (1.0, 0.5, 0.25), "pass": ("", "binarize")})
-PREPARED = Prepared(
+PREPARED = PreparedStudy(
     baseline={"bytes": 100, "memory_bytes": 50},
     data="digits",
     notes=(),
@@ -31,7 +31,7 @@ PREPARED = Prepared(
 def plan_of(folder, **search):
     options = {"sampler": "random", "trials": 6, **search}
     recipe = make_search({**changed(**options), "fine_tune": {"epochs": 4}})
-    return Plan(recipe, folder)
+    return StudyPlan(recipe, folder)
 
 
 def trials_of(folder, **search):
@@ -211,5 +211,5 @@ def test_the_corner_of_the_hypervolume_is_at_the_limits(tmp_path):
         ({"accuracy": 0.6, "ms": 1.0}, (0.6, 0.5)),
         ({"accuracy": 0.85, "share": 0.7}, (0.85, 0.7)),
     ):
-        worst = Prepared.read(plan_of(tmp_path, limits=limits)).worst
+        worst = PreparedStudy.read(plan_of(tmp_path, limits=limits)).worst
         assert (worst.accuracy, worst.latency) == pytest.approx(corner)

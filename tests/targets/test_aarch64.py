@@ -23,7 +23,7 @@ MODELS = {
 def test_kernels_use_vector_multiply_adds(template, tmp_path):
     module = lowered(MODELS[template](), (torch.zeros(1, 16, 12, 12),))
     kernels = unscheduled(to_kernels(module, NEON))
-    choices = tuner.choose(kernels, NEON, trials=0, database=KernelDatabase(NEON, tmp_path))
+    choices = tuner.choose(kernels, NEON, kernel_trials=0, database=KernelDatabase(NEON, tmp_path))
     (choice,) = [c for c in choices.values() if c.road == f"template:{template}"]
     assembly = tvm_build.build_kernel(choice.func, NEON).inspect_source("asm")
     assert "fmla\tv" in assembly

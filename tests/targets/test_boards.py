@@ -117,7 +117,7 @@ def test_an_artefact_runs_there(one, target, tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5)).eval()
     x = torch.randn(2, 3, 8, 8)
-    artifact = hwopt.compile(model, x, target=target, trials=0, output=tmp_path / "a")
+    artifact = hwopt.compile(model, x, target=target, kernel_trials=0, output=tmp_path / "a")
     assert artifact.is_remote
     with torch.no_grad():
         expected = model(x)
@@ -165,7 +165,7 @@ def test_a_board_killed_while_tuning_leaves_its_candidates_to_the_others(tmp_pat
 
         def tuned(folder, progress=None):
             monkeypatch.setenv("HWOPT_HOME", str(folder))
-            artifact = hwopt.compile(model, x, target=target, trials=8, progress=progress)
+            artifact = hwopt.compile(model, x, target=target, kernel_trials=8, progress=progress)
             return artifact, [(k.road, k.median_us) for k in artifact.manifest.kernels]
 
         disturbed, choices = tuned(tmp_path / "disturbed", kill)
@@ -193,7 +193,9 @@ def test_tuning_without_a_board_ends_with_a_sentence(one, tmp_path, monkeypatch)
     target = one.target("none")
     monkeypatch.setattr(Measurer.__init__, "__defaults__", (20.0, 60.0, WORKER, 1.0))
     with pytest.raises(HwoptError, match="cannot be measured: no board with the key 'none'"):
-        tuner.choose(kernels(target), target, trials=2, database=KernelDatabase(target, tmp_path))
+        tuner.choose(
+            kernels(target), target, kernel_trials=2, database=KernelDatabase(target, tmp_path)
+        )
 
 
 @pytest.mark.slow
@@ -202,7 +204,9 @@ def test_a_kernel_without_a_template_is_searched_there(target, tmp_path, monkeyp
     monkeypatch.setattr(logging.getLogger(MS_LOG), "handlers", [listener])
     module = lowered(nn.Conv3d(2, 4, 3), (torch.randn(1, 2, 5, 6, 6),))
     found = unscheduled(to_kernels(module, target))
-    choices = tuner.choose(found, target, trials=2, database=KernelDatabase(target, tmp_path))
+    choices = tuner.choose(
+        found, target, kernel_trials=2, database=KernelDatabase(target, tmp_path)
+    )
     assert any(choice.road == "search" and choice.median_us for choice in choices.values())
     assert logging.getLogger(MS_LOG).handlers == [listener]
 

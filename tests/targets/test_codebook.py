@@ -11,7 +11,7 @@ from tvm import te
 import hwopt
 from hwopt.targets import tuner
 from hwopt.targets.templates import codebook
-from hwopt.targets.tuner import Choice
+from hwopt.targets.tuner import ChosenSchedule
 from tests.kernels import HOST, QUICK, assert_close, choose, draw_target, run, with_bias_and_relu
 
 pytestmark = pytest.mark.skipif(
@@ -75,7 +75,7 @@ def test_codes_take_an_eighth_of_the_bytes():
     ("medians", "expected"), [((2, 1), "b"), ((1.1, 1), "a"), ((1, 2), "a"), ((2, None), "a")]
 )
 def test_a_kernel_that_is_measured_to_be_well_ahead_is_taken(medians, expected):
-    choices = {n: Choice(None, "", m, 0) for n, m in zip("ab", medians, strict=True)}
+    choices = {n: ChosenSchedule(None, "", m, 0) for n, m in zip("ab", medians, strict=True)}
     assert tuner.fastest({"a": None, "b": None}, lambda kernels: choices) == expected
 
 
@@ -96,7 +96,7 @@ def test_a_layer_compiled_as_codes_computes_the_same(layer, tmp_path, monkeypatc
     """Whatever follows it; the choice is the tuner's and tested above."""
     monkeypatch.setattr(tuner, "fastest", lambda kernels, choose: "codebook_dense")
     graph = hwopt.apply(hwopt.import_model(layer, torch.zeros(1, 256)), "share-codebook{bits=4}")
-    artifact = hwopt.compile(graph, trials=0, output=tmp_path / "artifact")
+    artifact = hwopt.compile(graph, kernel_trials=0, output=tmp_path / "artifact")
     assert any("codebook_dense" in kernel.name for kernel in artifact.manifest.kernels)
     assert (artifact.path / "constants.bin").stat().st_size < 256 * 128 * 4 / 8 + 2**13
     x = torch.randn(1, 256)
@@ -107,6 +107,6 @@ def test_a_layer_compiled_as_codes_computes_the_same(layer, tmp_path, monkeypatc
 def test_without_measurements_weights_are_decoded_when_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
     graph = hwopt.import_model(nn.Linear(256, 128), torch.zeros(1, 256))
-    artifact = hwopt.compile(hwopt.apply(graph, "share-codebook{bits=4}"), trials=0)
+    artifact = hwopt.compile(hwopt.apply(graph, "share-codebook{bits=4}"), kernel_trials=0)
     (kernel,) = artifact.manifest.kernels
     assert kernel.name == "fused_dense_add"

@@ -19,7 +19,7 @@ def test_artefacts_with_different_threads_keep_their_own():
             make(Residual),
             torch.zeros(1, *IMAGE),
             target=dataclasses.replace(host, threads=count),
-            trials=0,
+            kernel_trials=0,
         )
         for count in (1, 2)
     )

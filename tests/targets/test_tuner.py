@@ -20,9 +20,11 @@ def kernel():
     return te.create_prim_func([x, y])
 
 
-def choose(kernel, folder, trials):
+def choose(kernel, folder, kernel_trials):
     database = KernelDatabase(HOST, folder)
-    return tuner.choose({"sum": kernel}, HOST, trials=trials, database=database)["sum"]
+    return tuner.choose({"sum": kernel}, HOST, kernel_trials=kernel_trials, database=database)[
+        "sum"
+    ]
 
 
 def remember(kernel, folder, fastest_us):
@@ -76,11 +78,13 @@ def test_what_was_measured_on_one_target_is_not_taken_for_another(
     kernel, tmp_path, monkeypatch, change
 ):
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path))
-    measured = tuner.choose({"sum": kernel}, HOST, trials=None)["sum"]
+    measured = tuner.choose({"sum": kernel}, HOST, kernel_trials=None)["sum"]
     assert measured.median_us is not None
-    assert tuner.choose({"sum": kernel}, HOST, trials=0)["sum"].median_us == measured.median_us
+    assert (
+        tuner.choose({"sum": kernel}, HOST, kernel_trials=0)["sum"].median_us == measured.median_us
+    )
     other = dataclasses.replace(HOST, **change)
-    choice = tuner.choose({"sum": kernel}, other, trials=0)["sum"]
+    choice = tuner.choose({"sum": kernel}, other, kernel_trials=0)["sum"]
     assert (choice.median_us, choice.failures) == (None, ())
 
 
@@ -94,5 +98,5 @@ def test_what_was_killed_before_its_finals_has_them_the_next_time(kernel, tmp_pa
 
 
 def test_negative_trials(kernel, tmp_path):
-    with pytest.raises(HwoptError, match="trials must be 0 or more, not -1"):
+    with pytest.raises(HwoptError, match="kernel_trials must be 0 or more, not -1"):
         choose(kernel, tmp_path, -1)

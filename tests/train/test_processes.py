@@ -14,7 +14,7 @@ import hwopt
 from hwopt import train
 from hwopt.allocation.latency_budget import LatencyBudget
 from hwopt.errors import HwoptError
-from hwopt.train.processes import Processes
+from hwopt.train.processes import ProcessGroup
 
 SCRIPT = Path(__file__).with_name("parallel_training.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -63,7 +63,7 @@ def group(tmp_path):
 
 
 def test_a_group_of_one_is_one_process(group):
-    processes = Processes()
+    processes = ProcessGroup()
     assert (processes.count, processes.rank) == (1, 0)
     assert processes.share(torch.arange(4)).tolist() == [0, 1, 2, 3]
     assert processes.totals(1.0, 2.0) == [1.0, 2.0]

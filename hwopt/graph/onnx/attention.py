@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, dtype_of, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, dtype_of, tensor
 
 
 def _with_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
@@ -18,7 +18,7 @@ def _with_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
-def attention(node: OnnxNode, *given: Value) -> Any:
+def attention(node: OnnxNode, *given: OnnxValue) -> Any:
     """Compute ``Attention``: shared keys, masks, caches, windows, limits of the scores."""
     values = [None if v is None else tensor(v) for v in given]
     query, key, value, mask, past_key, past_value, lengths = [*values, *[None] * 7][:7]
@@ -117,7 +117,7 @@ def _weighted(
 
 
 def rotary(
-    node: OnnxNode, x: Value, cos: Value, sin: Value, positions: Value = None
+    node: OnnxNode, x: OnnxValue, cos: OnnxValue, sin: OnnxValue, positions: OnnxValue = None
 ) -> torch.Tensor:
     """Compute ``RotaryEmbedding``."""
     data, cosine, sine = tensor(x), tensor(cos), tensor(sin)
@@ -144,7 +144,7 @@ def rotary(
     return found.transpose(1, 2).flatten(2) if flat else found
 
 
-OPERATORS: dict[str, Operator] = {
-    "Attention": Operator(attention),
-    "RotaryEmbedding": Operator(rotary),
+OPERATORS: dict[str, OnnxOperator] = {
+    "Attention": OnnxOperator(attention),
+    "RotaryEmbedding": OnnxOperator(rotary),
 }

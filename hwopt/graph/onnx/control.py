@@ -9,23 +9,25 @@ import numpy as np
 import torch
 
 from hwopt.graph.onnx.node import OnnxGraph, OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, is_known, number, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, is_known, number, tensor
 
-Run = Callable[[OnnxGraph, list[Value]], list[Value]]
+Run = Callable[[OnnxGraph, list[OnnxValue]], list[OnnxValue]]
 """Runs a graph that lies in a node, with values for its inputs."""
 #: A loop of more turns than that becomes no graph that anybody wants.
 MOST_TURNS = 1024
 
 
-def _if(node: OnnxNode, run: Run, condition: Value) -> Any:
+def _if(node: OnnxNode, run: Run, condition: OnnxValue) -> Any:
     if not is_known(condition):
         raise node.refuse("a condition that depends on an input of the model")
     holds = bool(number(node, condition, "the condition"))
     return tuple(run(node.get("then_branch" if holds else "else_branch"), []))
 
 
-def _loop(node: OnnxNode, run: Run, trips: Value, condition: Value, *states: Value) -> Any:
+def _loop(
+    node: OnnxNode, run: Run, trips: OnnxValue, condition: OnnxValue, *states: OnnxValue
+) -> Any:
     body: OnnxGraph = node.get("body")
     limit = None if trips is None else number(node, trips, "the number of turns")
     goes_on = True if condition is None else bool(number(node, condition, "the condition"))
@@ -46,7 +48,7 @@ def _loop(node: OnnxNode, run: Run, trips: Value, condition: Value, *states: Val
     return (*carried, *(torch.stack(kept) for kept in scanned))
 
 
-def _scan(node: OnnxNode, run: Run, *values: Value) -> Any:
+def _scan(node: OnnxNode, run: Run, *values: OnnxValue) -> Any:
     body: OnnxGraph = node.get("body")
     count = node.get("num_scan_inputs")
     if node.version < 9:
@@ -77,7 +79,7 @@ def _scan(node: OnnxNode, run: Run, *values: Value) -> Any:
 
 
 def _scan_of_batch(
-    node: OnnxNode, run: Run, body: OnnxGraph, count: int, values: tuple[Value, ...]
+    node: OnnxNode, run: Run, body: OnnxGraph, count: int, values: tuple[OnnxValue, ...]
 ) -> Any:
     """Run the first version, which scans each row of a batch by itself."""
     rows = []
@@ -94,9 +96,9 @@ def _scan_of_batch(
     return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
 
 
-def _map(node: OnnxNode, run: Run, sequence: list[Value], *others: Value) -> Any:
+def _map(node: OnnxNode, run: Run, sequence: list[OnnxValue], *others: OnnxValue) -> Any:
     body: OnnxGraph = node.get("body")
-    results: list[list[Value]] = [[] for _ in body.outputs]
+    results: list[list[OnnxValue]] = [[] for _ in body.outputs]
     for place, value in enumerate(sequence):
         given = [one[place] if isinstance(one, list) else one for one in others]
         for kept, one in zip(results, run(body, [value, *given]), strict=True):
@@ -104,9 +106,9 @@ def _map(node: OnnxNode, run: Run, sequence: list[Value], *others: Value) -> Any
     return tuple(results)
 
 
-OPERATORS: dict[str, Operator] = {
-    "If": Operator(_if, runs_graphs=True),
-    "Loop": Operator(_loop, runs_graphs=True),
-    "Scan": Operator(_scan, runs_graphs=True),
-    "SequenceMap": Operator(_map, runs_graphs=True),
+OPERATORS: dict[str, OnnxOperator] = {
+    "If": OnnxOperator(_if, runs_graphs=True),
+    "Loop": OnnxOperator(_loop, runs_graphs=True),
+    "Scan": OnnxOperator(_scan, runs_graphs=True),
+    "SequenceMap": OnnxOperator(_map, runs_graphs=True),
 }

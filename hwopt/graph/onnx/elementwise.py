@@ -13,18 +13,26 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Function, Operator
-from hwopt.graph.onnx.values import Value, computed, dtype_of, is_known, number, operands, tensor
+from hwopt.graph.onnx.operator import Function, OnnxOperator
+from hwopt.graph.onnx.values import (
+    OnnxValue,
+    computed,
+    dtype_of,
+    is_known,
+    number,
+    operands,
+    tensor,
+)
 
 
-def of(function: Callable[..., Any]) -> Operator:
+def of(function: Callable[..., Any]) -> OnnxOperator:
     """Return an operator of tensors alone, one function of torch."""
-    return Operator(lambda node, *values: function(*map(tensor, values)))
+    return OnnxOperator(lambda node, *values: function(*map(tensor, values)))
 
 
 def binary(
     function: Callable[..., Any], on_sizes: Callable[..., Any], role: str | None = None
-) -> Operator:
+) -> OnnxOperator:
     """Return an operator of two operands that are broadcast.
 
     Args:
@@ -32,7 +40,7 @@ def binary(
         on_sizes: of arrays that hold sizes.
         role: of a known operand that is trained, such as the scale of a norm.
     """
-    return Operator(
+    return OnnxOperator(
         lambda node, x, y: function(*operands(x, y)),
         weights={} if role is None else {0: role, 1: role},
         on_sizes=lambda node, x, y: on_sizes(x, y),
@@ -40,24 +48,26 @@ def binary(
     )
 
 
-def comparison(function: Callable[..., Any], turned: Callable[..., Any], sizes: Any) -> Operator:
+def comparison(
+    function: Callable[..., Any], turned: Callable[..., Any], sizes: Any
+) -> OnnxOperator:
     """Return a comparison; torch takes a number on the right only."""
 
-    def run(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
+    def run(node: OnnxNode, x: OnnxValue, y: OnnxValue) -> torch.Tensor:
         first, second = operands(x, y)
         is_tensor = isinstance(first, torch.Tensor)
         return function(first, second) if is_tensor else turned(second, first)
 
-    return Operator(run, on_sizes=lambda node, x, y: np.asarray(sizes(x, y), bool))
+    return OnnxOperator(run, on_sizes=lambda node, x, y: np.asarray(sizes(x, y), bool))
 
 
-def variadic(function: Callable[..., Any]) -> Operator:
+def variadic(function: Callable[..., Any]) -> OnnxOperator:
     """Return an operator of any number of operands, two at a time."""
 
-    def run(node: OnnxNode, *values: Value) -> Any:
+    def run(node: OnnxNode, *values: OnnxValue) -> Any:
         return functools.reduce(function, map(tensor, values))
 
-    return Operator(run)
+    return OnnxOperator(run)
 
 
 def _divide(x: Any, y: Any) -> Any:
@@ -70,28 +80,30 @@ def _with_first(x: Any, y: Any) -> tuple[torch.Tensor, Any]:
     return (x if isinstance(x, torch.Tensor) else torch.full((), x, dtype=y.dtype)), y
 
 
-def _power(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
+def _power(node: OnnxNode, x: OnnxValue, y: OnnxValue) -> torch.Tensor:
     base, exponent = operands(x, y)
     dtype = base.dtype if isinstance(base, torch.Tensor) else tensor(x).dtype
     return torch.pow(base, exponent).to(dtype)
 
 
-def _modulo(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
+def _modulo(node: OnnxNode, x: OnnxValue, y: OnnxValue) -> torch.Tensor:
     function = torch.fmod if node.get("fmod", 0) else torch.remainder
     return function(*_with_first(*operands(x, y)))
 
 
-def _mean(node: OnnxNode, *values: Value) -> torch.Tensor:
+def _mean(node: OnnxNode, *values: OnnxValue) -> torch.Tensor:
     return functools.reduce(torch.add, map(tensor, values)) / len(values)
 
 
-def _shift(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
+def _shift(node: OnnxNode, x: OnnxValue, y: OnnxValue) -> torch.Tensor:
     left = node.get("direction") == "LEFT"
     function = torch.bitwise_left_shift if left else torch.bitwise_right_shift
     return function(tensor(x), tensor(y))
 
 
-def _clip(node: OnnxNode, x: Value, low: Value = None, high: Value = None) -> torch.Tensor:
+def _clip(
+    node: OnnxNode, x: OnnxValue, low: OnnxValue = None, high: OnnxValue = None
+) -> torch.Tensor:
     """Limit to a range; a lower limit above the upper one gives the upper one."""
     data = tensor(x)
     limits = []
@@ -109,13 +121,13 @@ def _clip(node: OnnxNode, x: Value, low: Value = None, high: Value = None) -> to
     return torch.clamp(data, *limits)
 
 
-def _scaled(function: Function, **defaults: float) -> Operator:
+def _scaled(function: Function, **defaults: float) -> OnnxOperator:
     """Return an operator whose attributes are numbers with these defaults."""
 
-    def run(node: OnnxNode, x: Value) -> Any:
+    def run(node: OnnxNode, x: OnnxValue) -> Any:
         return function(tensor(x), *(node.get(name, value) for name, value in defaults.items()))
 
-    return Operator(run)
+    return OnnxOperator(run)
 
 
 def _shrink(x: torch.Tensor, lambd: float, bias: float) -> torch.Tensor:
@@ -141,7 +153,7 @@ def _hard_sigmoid(x: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
     return (alpha * x + beta).clamp(0, 1)
 
 
-def _gelu(node: OnnxNode, x: Value) -> torch.Tensor:
+def _gelu(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     return F.gelu(tensor(x), approximate=node.get("approximate", "none"))
 
 
@@ -149,11 +161,11 @@ def _swish(x: torch.Tensor, alpha: float) -> torch.Tensor:
     return F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x)
 
 
-def _gated(node: OnnxNode, gate: Value, x: Value) -> torch.Tensor:
+def _gated(node: OnnxNode, gate: OnnxValue, x: OnnxValue) -> torch.Tensor:
     return _swish(tensor(gate), node.get("alpha", 1.0)) * tensor(x)
 
 
-def _prelu(node: OnnxNode, x: Value, slope: Value) -> torch.Tensor:
+def _prelu(node: OnnxNode, x: OnnxValue, slope: OnnxValue) -> torch.Tensor:
     data, by = tensor(x), tensor(slope)
     if data.is_floating_point() and data.dim() > 1:
         along = by.shape[0] if by.dim() == data.dim() - 1 else 1
@@ -162,7 +174,7 @@ def _prelu(node: OnnxNode, x: Value, slope: Value) -> torch.Tensor:
     return torch.where(data < 0, data * by, data)
 
 
-def _is_infinite(node: OnnxNode, x: Value) -> torch.Tensor:
+def _is_infinite(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     negative, positive = node.get("detect_negative", 1), node.get("detect_positive", 1)
     if negative and positive:
@@ -173,28 +185,28 @@ def _is_infinite(node: OnnxNode, x: Value) -> torch.Tensor:
     return data == -math.inf if negative else found
 
 
-def _cast(node: OnnxNode, x: Value) -> torch.Tensor:
+def _cast(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     return tensor(x).to(dtype_of(node, node.get("to")))
 
 
-def _cast_like(node: OnnxNode, x: Value, other: Value) -> Value:
+def _cast_like(node: OnnxNode, x: OnnxValue, other: OnnxValue) -> OnnxValue:
     dtype = tensor(other).dtype
     return computed(lambda: tensor(x).to(dtype)) if is_known(x) else tensor(x).to(dtype)
 
 
-def _bit_cast(node: OnnxNode, x: Value) -> torch.Tensor:
+def _bit_cast(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     return tensor(x).view(dtype_of(node, node.get("to")))
 
 
-def _where(node: OnnxNode, condition: Value, x: Value, y: Value) -> torch.Tensor:
+def _where(node: OnnxNode, condition: OnnxValue, x: OnnxValue, y: OnnxValue) -> torch.Tensor:
     first, second = (v if isinstance(v, torch.Tensor) else tensor(v) for v in (x, y))
     return torch.where(tensor(condition), first, second)
 
 
-def _softmax(function: Callable[..., Any]) -> Operator:
+def _softmax(function: Callable[..., Any]) -> OnnxOperator:
     """Return softmax or its kin: before version 13 of all dimensions from one on together."""
 
-    def run(node: OnnxNode, x: Value) -> torch.Tensor:
+    def run(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
         data = tensor(x)
         if node.version >= 13:
             return function(data, node.get("axis", -1))
@@ -203,7 +215,7 @@ def _softmax(function: Callable[..., Any]) -> Operator:
             return function(data, axis)
         return function(data.flatten(axis), -1).reshape(data.shape)
 
-    return Operator(run)
+    return OnnxOperator(run)
 
 
 def _hardmax(x: torch.Tensor, dim: int) -> torch.Tensor:
@@ -211,7 +223,9 @@ def _hardmax(x: torch.Tensor, dim: int) -> torch.Tensor:
     return torch.zeros_like(x).scatter(dim, largest, torch.ones_like(x))
 
 
-def _dropout(node: OnnxNode, x: Value, ratio: Value = None, training: Value = None) -> Any:
+def _dropout(
+    node: OnnxNode, x: OnnxValue, ratio: OnnxValue = None, training: OnnxValue = None
+) -> Any:
     is_training = training is not None and bool(number(node, training, "training_mode"))
     if is_training and (ratio is None or number(node, ratio, "ratio")):
         raise node.refuse("dropout while training")
@@ -219,18 +233,18 @@ def _dropout(node: OnnxNode, x: Value, ratio: Value = None, training: Value = No
     return data, torch.ones_like(data, dtype=torch.bool)
 
 
-OPERATORS: dict[str, Operator] = {
+OPERATORS: dict[str, OnnxOperator] = {
     "Add": binary(operator.add, operator.add, "bias"),
     "Sub": binary(operator.sub, operator.sub),
     "Mul": binary(operator.mul, operator.mul, "weight"),
     "Div": binary(_divide, operator.floordiv),
-    "Pow": Operator(_power),
-    "Mod": Operator(_modulo, on_sizes=lambda node, x, y: x % y),
+    "Pow": OnnxOperator(_power),
+    "Mod": OnnxOperator(_modulo, on_sizes=lambda node, x, y: x % y),
     "Max": variadic(torch.maximum),
     "Min": variadic(torch.minimum),
     "Sum": variadic(torch.add),
-    "Mean": Operator(_mean),
-    "BitShift": Operator(_shift),
+    "Mean": OnnxOperator(_mean),
+    "BitShift": OnnxOperator(_shift),
     "Equal": comparison(torch.eq, torch.eq, operator.eq),
     "Greater": comparison(torch.gt, torch.lt, operator.gt),
     "GreaterOrEqual": comparison(torch.ge, torch.le, operator.ge),
@@ -244,8 +258,8 @@ OPERATORS: dict[str, Operator] = {
     "BitwiseOr": of(torch.bitwise_or),
     "BitwiseXor": of(torch.bitwise_xor),
     "BitwiseNot": of(torch.bitwise_not),
-    "Where": Operator(_where, on_sizes=lambda node, c, x, y: np.where(c, x, y)),
-    "PRelu": Operator(_prelu, weights={1: "weight"}),
+    "Where": OnnxOperator(_where, on_sizes=lambda node, c, x, y: np.where(c, x, y)),
+    "PRelu": OnnxOperator(_prelu, weights={1: "weight"}),
     **{
         name: of(getattr(torch, name.lower()))
         for name in (
@@ -258,8 +272,8 @@ OPERATORS: dict[str, Operator] = {
     "HardSwish": of(F.hardswish),
     "Softplus": of(F.softplus),
     "Softsign": of(F.softsign),
-    "Gelu": Operator(_gelu),
-    "Clip": Operator(_clip, plain=(1, 2)),
+    "Gelu": OnnxOperator(_gelu),
+    "Clip": OnnxOperator(_clip, plain=(1, 2)),
     "LeakyRelu": _scaled(F.leaky_relu, alpha=0.01),
     "Elu": _scaled(F.elu, alpha=1.0),
     "Celu": _scaled(_celu, alpha=1.0),
@@ -267,14 +281,14 @@ OPERATORS: dict[str, Operator] = {
     "HardSigmoid": _scaled(_hard_sigmoid, alpha=0.2, beta=0.5),
     "ThresholdedRelu": _scaled(lambda x, a: torch.where(x > a, x, torch.zeros_like(x)), alpha=1.0),
     "Shrink": _scaled(_shrink, lambd=0.5, bias=0.0),
-    "SwiGLU": Operator(_gated),
+    "SwiGLU": OnnxOperator(_gated),
     "Swish": _scaled(_swish, alpha=1.0),
-    "IsInf": Operator(_is_infinite),
-    "Cast": Operator(_cast, on_sizes=lambda node, x: x),
-    "CastLike": Operator(_cast_like),
-    "BitCast": Operator(_bit_cast),
+    "IsInf": OnnxOperator(_is_infinite),
+    "Cast": OnnxOperator(_cast, on_sizes=lambda node, x: x),
+    "CastLike": OnnxOperator(_cast_like),
+    "BitCast": OnnxOperator(_bit_cast),
     "Softmax": _softmax(torch.softmax),
     "LogSoftmax": _softmax(torch.log_softmax),
     "Hardmax": _softmax(_hardmax),
-    "Dropout": Operator(_dropout, plain=(1, 2)),
+    "Dropout": OnnxOperator(_dropout, plain=(1, 2)),
 }

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
+from hwopt.graph.onnx.operator import OnnxOperator
 from hwopt.graph.onnx.values import (
-    Value,
+    OnnxValue,
     ints,
     is_known,
     number,
@@ -20,7 +20,7 @@ from hwopt.graph.onnx.values import (
 )
 
 
-def _places(node: OnnxNode, given: tuple[Value, ...]) -> list[tuple[int, Any, Any, int]]:
+def _places(node: OnnxNode, given: tuple[OnnxValue, ...]) -> list[tuple[int, Any, Any, int]]:
     """Return (axis, start, end, step) of a slice."""
     if node.version < 10:
         starts, ends = node.get("starts"), node.get("ends")
@@ -34,7 +34,7 @@ def _places(node: OnnxNode, given: tuple[Value, ...]) -> list[tuple[int, Any, An
     return list(zip(axes, starts, ends, steps, strict=True))
 
 
-def _slice(node: OnnxNode, x: Value, *given: Value) -> torch.Tensor:
+def _slice(node: OnnxNode, x: OnnxValue, *given: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     for axis, start, end, step in _places(node, given):
         size = data.shape[axis]
@@ -55,14 +55,14 @@ def _within(start: Any, size: Any) -> Any:
     return start
 
 
-def _slice_sizes(node: OnnxNode, x: np.ndarray, *given: Value) -> np.ndarray:
+def _slice_sizes(node: OnnxNode, x: np.ndarray, *given: OnnxValue) -> np.ndarray:
     index = [slice(None)] * x.ndim
     for axis, start, end, step in _places(node, given):
         index[axis] = slice(start, None if step < 0 and end < -x.shape[axis] else end, step)
     return x[tuple(index)]
 
 
-def _gather(node: OnnxNode, x: Value, indices: Value) -> torch.Tensor:
+def _gather(node: OnnxNode, x: OnnxValue, indices: OnnxValue) -> torch.Tensor:
     data, axis = tensor(x), node.get("axis", 0)
     if is_known(indices) and indices.ndim == 0:
         return data.select(axis, int(indices))
@@ -96,13 +96,13 @@ def _from_front(index: torch.Tensor, size: int) -> torch.Tensor:
     return torch.where(index < 0, index + size, index)
 
 
-def _gather_elements(node: OnnxNode, x: Value, indices: Value) -> torch.Tensor:
+def _gather_elements(node: OnnxNode, x: OnnxValue, indices: OnnxValue) -> torch.Tensor:
     data, axis = tensor(x), node.get("axis", 0)
     where = _from_front(tensor(indices).long(), data.shape[axis])
     return data.gather(axis, where)
 
 
-def _gather_nd(node: OnnxNode, x: Value, indices: Value) -> torch.Tensor:
+def _gather_nd(node: OnnxNode, x: OnnxValue, indices: OnnxValue) -> torch.Tensor:
     data, where, batch = tensor(x), tensor(indices).long(), node.get("batch_dims", 0)
     shape = where.shape[:batch]
     flat, places = data.reshape(-1, *data.shape[batch:]), where.reshape(-1, *where.shape[batch:])
@@ -111,7 +111,9 @@ def _gather_nd(node: OnnxNode, x: Value, indices: Value) -> torch.Tensor:
     return found.reshape(*shape, *found.shape[1:])
 
 
-def _scatter_elements(node: OnnxNode, x: Value, indices: Value, updates: Value) -> torch.Tensor:
+def _scatter_elements(
+    node: OnnxNode, x: OnnxValue, indices: OnnxValue, updates: OnnxValue
+) -> torch.Tensor:
     data, axis, kind = tensor(x), node.get("axis", 0), node.get("reduction", "none")
     where, source = _from_front(tensor(indices).long(), data.shape[axis]), tensor(updates)
     if kind == "none":
@@ -120,7 +122,9 @@ def _scatter_elements(node: OnnxNode, x: Value, indices: Value, updates: Value) 
     return data.scatter_reduce(axis, where, source, reduce)
 
 
-def _scatter_nd(node: OnnxNode, x: Value, indices: Value, updates: Value) -> torch.Tensor:
+def _scatter_nd(
+    node: OnnxNode, x: OnnxValue, indices: OnnxValue, updates: OnnxValue
+) -> torch.Tensor:
     data, where, source = tensor(x), tensor(indices).long(), tensor(updates)
     kind = node.get("reduction", "none")
     places = where.unbind(-1)
@@ -139,7 +143,9 @@ def _scatter_nd(node: OnnxNode, x: Value, indices: Value, updates: Value) -> tor
     return rows.scatter_reduce(0, index, values, reduce).reshape(data.shape)
 
 
-def _one_hot(node: OnnxNode, indices: Value, depth: Value, values: Value) -> torch.Tensor:
+def _one_hot(
+    node: OnnxNode, indices: OnnxValue, depth: OnnxValue, values: OnnxValue
+) -> torch.Tensor:
     count, where = int(number(node, depth, "the depth")), tensor(indices).long()
     axis = node.get("axis", -1) % (where.dim() + 1)
     off, on = tensor(values).unbind()
@@ -147,14 +153,14 @@ def _one_hot(node: OnnxNode, indices: Value, depth: Value, values: Value) -> tor
     return torch.where(_from_front(where, count).unsqueeze(axis) == places, on, off)
 
 
-def _compress(node: OnnxNode, x: Value, condition: Value) -> torch.Tensor:
+def _compress(node: OnnxNode, x: OnnxValue, condition: OnnxValue) -> torch.Tensor:
     data, axis = tensor(x), node.get("axis")
     places = np.flatnonzero(plain(node, condition, "the condition"))
     data, axis = (data.reshape(-1), 0) if axis is None else (data, axis)
     return data.index_select(axis, torch.from_numpy(places))
 
 
-def _reverse_sequence(node: OnnxNode, x: Value, lengths: Value) -> torch.Tensor:
+def _reverse_sequence(node: OnnxNode, x: OnnxValue, lengths: OnnxValue) -> torch.Tensor:
     data, time, batch = tensor(x), node.get("time_axis", 0), node.get("batch_axis", 1)
     shape = [1] * data.dim()
     steps = torch.arange(data.shape[time]).reshape(
@@ -166,7 +172,7 @@ def _reverse_sequence(node: OnnxNode, x: Value, lengths: Value) -> torch.Tensor:
 
 
 def _tensor_scatter(
-    node: OnnxNode, past: Value, update: Value, start: Value = None
+    node: OnnxNode, past: OnnxValue, update: OnnxValue, start: OnnxValue = None
 ) -> torch.Tensor:
     data, source, axis = tensor(past), tensor(update), node.get("axis", -2) % tensor(past).dim()
     first = torch.zeros(data.shape[0], dtype=torch.int64) if start is None else tensor(start).long()
@@ -179,16 +185,16 @@ def _tensor_scatter(
     return data.scatter(axis, where.expand(source.shape), source)
 
 
-OPERATORS: dict[str, Operator] = {
-    "Slice": Operator(_slice, plain=(1, 2, 3, 4), on_sizes=_slice_sizes),
-    "Gather": Operator(_gather, weights={0: "weight"}, plain=(1,), on_sizes=_gather_sizes),
-    "GatherElements": Operator(_gather_elements),
-    "GatherND": Operator(_gather_nd),
-    "ScatterElements": Operator(_scatter_elements),
-    "Scatter": Operator(_scatter_elements),
-    "ScatterND": Operator(_scatter_nd),
-    "OneHot": Operator(_one_hot, plain=(1,)),
-    "Compress": Operator(_compress, plain=(1,)),
-    "ReverseSequence": Operator(_reverse_sequence),
-    "TensorScatter": Operator(_tensor_scatter),
+OPERATORS: dict[str, OnnxOperator] = {
+    "Slice": OnnxOperator(_slice, plain=(1, 2, 3, 4), on_sizes=_slice_sizes),
+    "Gather": OnnxOperator(_gather, weights={0: "weight"}, plain=(1,), on_sizes=_gather_sizes),
+    "GatherElements": OnnxOperator(_gather_elements),
+    "GatherND": OnnxOperator(_gather_nd),
+    "ScatterElements": OnnxOperator(_scatter_elements),
+    "Scatter": OnnxOperator(_scatter_elements),
+    "ScatterND": OnnxOperator(_scatter_nd),
+    "OneHot": OnnxOperator(_one_hot, plain=(1,)),
+    "Compress": OnnxOperator(_compress, plain=(1,)),
+    "ReverseSequence": OnnxOperator(_reverse_sequence),
+    "TensorScatter": OnnxOperator(_tensor_scatter),
 }

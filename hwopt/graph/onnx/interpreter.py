@@ -11,10 +11,10 @@ from torch import nn
 
 from hwopt.errors import HwoptError, first_line
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, computed, is_known, is_symbolic, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, computed, is_known, is_symbolic, tensor
 
-Scope = MutableMapping[str, Value]
+Scope = MutableMapping[str, OnnxValue]
 
 
 class Step(nn.Module):
@@ -25,17 +25,17 @@ class Step(nn.Module):
             or None.
     """
 
-    def __init__(self, node: OnnxNode, operator: Operator, reads: Sequence[Any]) -> None:
+    def __init__(self, node: OnnxNode, operator: OnnxOperator, reads: Sequence[Any]) -> None:
         super().__init__()
         self.called = (node, operator, list(reads))
 
-    def forward(self, scope: Scope) -> list[Value]:
+    def forward(self, scope: Scope) -> list[OnnxValue]:
         """Return the results, of values by name."""
         node, operator, reads = self.called
         values = [self._value(read, scope) for read in reads]
         return execute(node, operator, values, scope)
 
-    def _value(self, read: Any, scope: Scope) -> Value:
+    def _value(self, read: Any, scope: Scope) -> OnnxValue:
         if isinstance(read, Named):
             return scope[read]
         return getattr(self, read.role) if isinstance(read, Weight) else read
@@ -62,14 +62,14 @@ class Body:
     """
 
     def __init__(
-        self, inputs: Sequence[str], outputs: Sequence[str], known: Mapping[str, Value]
+        self, inputs: Sequence[str], outputs: Sequence[str], known: Mapping[str, OnnxValue]
     ) -> None:
         self.inputs, self.outputs, self.known = tuple(inputs), tuple(outputs), known
         self.steps: list[Step] = []
 
-    def run(self, values: Sequence[Value], outer: Mapping[str, Value]) -> list[Value]:
+    def run(self, values: Sequence[OnnxValue], outer: Mapping[str, OnnxValue]) -> list[OnnxValue]:
         """Return the outputs for inputs, in a scope that sees that of the caller."""
-        scope: dict[str, Value] = {
+        scope: dict[str, OnnxValue] = {
             **outer,
             **self.known,
             **dict(zip(self.inputs, values, strict=False)),
@@ -100,7 +100,7 @@ class OnnxModule(nn.Module):
         self.forward = forward
 
 
-def _flat(values: Iterable[Value]) -> Iterable[Value]:
+def _flat(values: Iterable[OnnxValue]) -> Iterable[OnnxValue]:
     for value in values:
         if isinstance(value, list | tuple):
             yield from _flat(value)
@@ -108,13 +108,15 @@ def _flat(values: Iterable[Value]) -> Iterable[Value]:
             yield value
 
 
-def _result(value: Value) -> torch.Tensor:
+def _result(value: OnnxValue) -> torch.Tensor:
     if is_symbolic(value):
         raise HwoptError("an output is the size of the batch, which a graph cannot return")
     return tensor(value)
 
 
-def execute(node: OnnxNode, operator: Operator, values: list[Value], scope: Scope) -> list[Value]:
+def execute(
+    node: OnnxNode, operator: OnnxOperator, values: list[OnnxValue], scope: Scope
+) -> list[OnnxValue]:
     """Call an operator; what it computes of known values alone is known.
 
     Raises:
@@ -138,5 +140,5 @@ def execute(node: OnnxNode, operator: Operator, values: list[Value], scope: Scop
         raise HwoptError(f"{node}: {first_line(error)}") from error
 
 
-def _listed(found: Any) -> list[Value]:
+def _listed(found: Any) -> list[OnnxValue]:
     return list(found) if isinstance(found, tuple) else [found]

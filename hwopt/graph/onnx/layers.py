@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, ints, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, ints, tensor
 
 WEIGHT_AND_BIAS = {1: "weight", 2: "bias"}
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -54,7 +54,7 @@ def with_padding(
 
 
 def convolution(
-    node: OnnxNode, x: Value, weight: Value, bias: Value = None, padding: Any = 0
+    node: OnnxNode, x: OnnxValue, weight: OnnxValue, bias: OnnxValue = None, padding: Any = 0
 ) -> torch.Tensor:
     """Compute ``Conv``; what stands around the input is zero, or another number."""
     data, kernel = tensor(x), tensor(weight)
@@ -69,7 +69,9 @@ def convolution(
     return _CONVOLUTIONS[rank](data, kernel, added, strides, around, dilations, groups)
 
 
-def _transposed(node: OnnxNode, x: Value, weight: Value, bias: Value = None) -> torch.Tensor:
+def _transposed(
+    node: OnnxNode, x: OnnxValue, weight: OnnxValue, bias: OnnxValue = None
+) -> torch.Tensor:
     data, kernel = tensor(x), tensor(weight)
     rank = data.dim() - 2
     if rank not in _TRANSPOSED:
@@ -118,11 +120,11 @@ def _pads_of_transposed(
     return [(total - total // 2, total // 2) for total in totals]
 
 
-def _product(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
+def _product(node: OnnxNode, x: OnnxValue, y: OnnxValue) -> torch.Tensor:
     return tensor(x) @ tensor(y)
 
 
-def _gemm(node: OnnxNode, x: Value, y: Value, added: Value = None) -> torch.Tensor:
+def _gemm(node: OnnxNode, x: OnnxValue, y: OnnxValue, added: OnnxValue = None) -> torch.Tensor:
     """Compute ``alpha * x @ y + beta * added``, as a linear layer where it is one."""
     first, second = tensor(x), tensor(y)
     first = first.t() if node.get("transA", 0) else first
@@ -167,15 +169,17 @@ def _as_linear(
     return named, inputs, WEIGHT_AND_BIAS
 
 
-def _linear(node: OnnxNode, x: Value, weight: Value, bias: Value = None) -> torch.Tensor:
+def _linear(
+    node: OnnxNode, x: OnnxValue, weight: OnnxValue, bias: OnnxValue = None
+) -> torch.Tensor:
     return F.linear(tensor(x), tensor(weight), None if bias is None else tensor(bias))
 
 
-def _einsum(node: OnnxNode, *values: Value) -> torch.Tensor:
+def _einsum(node: OnnxNode, *values: OnnxValue) -> torch.Tensor:
     return torch.einsum(node.get("equation").replace(" ", ""), *map(tensor, values))
 
 
-def _col2im(node: OnnxNode, x: Value, image: Value, block: Value) -> torch.Tensor:
+def _col2im(node: OnnxNode, x: OnnxValue, image: OnnxValue, block: OnnxValue) -> torch.Tensor:
     data, sizes = tensor(x), ints(node, image, "the size")
     kernel = ints(node, block, "the block")
     rank = len(sizes)
@@ -206,12 +210,12 @@ def _col2im(node: OnnxNode, x: Value, image: Value, block: Value) -> torch.Tenso
     return found
 
 
-OPERATORS: dict[str, Operator] = {
-    "Conv": Operator(convolution, weights=WEIGHT_AND_BIAS),
-    "ConvTranspose": Operator(_transposed, weights=WEIGHT_AND_BIAS),
-    "MatMul": Operator(_product, weights={0: "left", 1: "weight"}, prepare=_as_linear),
-    "Gemm": Operator(_gemm, weights=WEIGHT_AND_BIAS, prepare=_as_linear),
-    "Linear": Operator(_linear, weights=WEIGHT_AND_BIAS),
-    "Einsum": Operator(_einsum),
-    "Col2Im": Operator(_col2im, plain=(1, 2)),
+OPERATORS: dict[str, OnnxOperator] = {
+    "Conv": OnnxOperator(convolution, weights=WEIGHT_AND_BIAS),
+    "ConvTranspose": OnnxOperator(_transposed, weights=WEIGHT_AND_BIAS),
+    "MatMul": OnnxOperator(_product, weights={0: "left", 1: "weight"}, prepare=_as_linear),
+    "Gemm": OnnxOperator(_gemm, weights=WEIGHT_AND_BIAS, prepare=_as_linear),
+    "Linear": OnnxOperator(_linear, weights=WEIGHT_AND_BIAS),
+    "Einsum": OnnxOperator(_einsum),
+    "Col2Im": OnnxOperator(_col2im, plain=(1, 2)),
 }

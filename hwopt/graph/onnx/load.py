@@ -16,9 +16,9 @@ from torch import nn
 from hwopt.errors import HwoptError
 from hwopt.graph.onnx.interpreter import Body, Named, OnnxModule, Step, Weight, execute
 from hwopt.graph.onnx.node import OnnxGraph, OnnxNode
-from hwopt.graph.onnx.operator import Operator
+from hwopt.graph.onnx.operator import OnnxOperator
 from hwopt.graph.onnx.table import OPERATORS
-from hwopt.graph.onnx.values import Value, array, tensor
+from hwopt.graph.onnx.values import OnnxValue, array, tensor
 
 #: A known number of float is no weight, but part of the operator.
 _SMALLEST_WEIGHT = 2
@@ -69,7 +69,10 @@ class _Loader:
         self.shared: dict[tuple[int, bool], tuple[np.ndarray, torch.Tensor]] = {}
 
     def body(
-        self, graph: OnnxGraph, outer: Mapping[str, Value], visible: frozenset[str] = frozenset()
+        self,
+        graph: OnnxGraph,
+        outer: Mapping[str, OnnxValue],
+        visible: frozenset[str] = frozenset(),
     ) -> Body:
         """Return a graph with its steps.
 
@@ -78,7 +81,7 @@ class _Loader:
             outer: what is known around it, by name.
             visible: names of what is made around it.
         """
-        known: dict[str, Value] = {**outer, **graph.constants}
+        known: dict[str, OnnxValue] = {**outer, **graph.constants}
         for name in graph.inputs:
             known.pop(name, None)
         visible |= {*known, *graph.inputs}
@@ -107,7 +110,7 @@ class _Loader:
         return body
 
     def with_bodies(
-        self, node: OnnxNode, known: Mapping[str, Value], visible: frozenset[str]
+        self, node: OnnxNode, known: Mapping[str, OnnxValue], visible: frozenset[str]
     ) -> OnnxNode:
         """Return a node whose graphs are loaded; of an ``if`` that is decided one only."""
         graphs = {k: v for k, v in node.attributes.items() if isinstance(v, OnnxGraph)}
@@ -119,7 +122,7 @@ class _Loader:
         loaded = {name: self.body(graph, known, visible) for name, graph in graphs.items()}
         return dataclasses.replace(node, attributes={**node.attributes, **loaded})
 
-    def step(self, node: OnnxNode, operator: Operator, values: list[Any]) -> Step:
+    def step(self, node: OnnxNode, operator: OnnxOperator, values: list[Any]) -> Step:
         """Return the call of a node, its known operands as weights where they are some."""
         roles, buffers = operator.weights, operator.buffers
         origins = {id(v): n for v, n in zip(values, node.inputs, strict=False) if v is not None}
@@ -232,7 +235,7 @@ def _reads(graph: OnnxGraph) -> list[str]:
     return found
 
 
-def _captures(node: OnnxNode, known: Mapping[str, Value]) -> bool:
+def _captures(node: OnnxNode, known: Mapping[str, OnnxValue]) -> bool:
     """Return whether a graph in a node reads what is not known."""
     bodies = [v for v in node.attributes.values() if isinstance(v, Body)]
     return any(

@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, tensor
 
 
-def _likelihood(node: OnnxNode, logs: Value, labels: Value, weights: Value = None) -> torch.Tensor:
+def _likelihood(
+    node: OnnxNode, logs: OnnxValue, labels: OnnxValue, weights: OnnxValue = None
+) -> torch.Tensor:
     """Compute ``NegativeLogLikelihoodLoss``; a label that is ignored may be none of the classes."""
     data, wanted = tensor(logs), tensor(labels).long()
     weight = None if weights is None else tensor(weights)
@@ -21,12 +23,14 @@ def _likelihood(node: OnnxNode, logs: Value, labels: Value, weights: Value = Non
     return F.nll_loss(data, wanted, weight, ignore_index=ignored, reduction=how)
 
 
-def _cross_entropy(node: OnnxNode, scores: Value, labels: Value, weights: Value = None) -> Any:
+def _cross_entropy(
+    node: OnnxNode, scores: OnnxValue, labels: OnnxValue, weights: OnnxValue = None
+) -> Any:
     logs = torch.log_softmax(tensor(scores), 1)
     return _likelihood(node, logs, labels, weights), logs
 
 
-OPERATORS: dict[str, Operator] = {
-    "NegativeLogLikelihoodLoss": Operator(_likelihood),
-    "SoftmaxCrossEntropyLoss": Operator(_cross_entropy),
+OPERATORS: dict[str, OnnxOperator] = {
+    "NegativeLogLikelihoodLoss": OnnxOperator(_likelihood),
+    "SoftmaxCrossEntropyLoss": OnnxOperator(_cross_entropy),
 }

@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from hwopt.graph.onnx import microsoft_attention
 from hwopt.graph.onnx.node import OnnxNode
 from hwopt.graph.onnx.normalization import layer_norm, rms_norm
-from hwopt.graph.onnx.operator import Operator
+from hwopt.graph.onnx.operator import OnnxOperator
 from hwopt.graph.onnx.quantization import dequantized, dynamically, matmul_integer, quantized
 from hwopt.graph.onnx.recurrent import prepare
-from hwopt.graph.onnx.values import Value, tensor
+from hwopt.graph.onnx.values import OnnxValue, tensor
 
 DOMAIN = "com.microsoft"
 
 
-def _fused_matmul(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
+def _fused_matmul(node: OnnxNode, x: OnnxValue, y: OnnxValue) -> torch.Tensor:
     first, second = tensor(x), tensor(y)
     if node.get("transBatchA", 0) or node.get("transBatchB", 0):
         raise node.refuse("transposed batches")
@@ -31,21 +31,21 @@ def _fused_matmul(node: OnnxNode, x: Value, y: Value) -> torch.Tensor:
     return found if alpha == 1 else found * alpha
 
 
-def _bias_gelu(node: OnnxNode, x: Value, bias: Value) -> torch.Tensor:
+def _bias_gelu(node: OnnxNode, x: OnnxValue, bias: OnnxValue) -> torch.Tensor:
     return F.gelu(tensor(x) + tensor(bias))
 
 
-def _fast_gelu(node: OnnxNode, x: Value, bias: Value = None) -> torch.Tensor:
+def _fast_gelu(node: OnnxNode, x: OnnxValue, bias: OnnxValue = None) -> torch.Tensor:
     data = tensor(x) if bias is None else tensor(x) + tensor(bias)
     return F.gelu(data, approximate="tanh")
 
 
-def _quick_gelu(node: OnnxNode, x: Value) -> torch.Tensor:
+def _quick_gelu(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     return data * torch.sigmoid(node.get("alpha", 1.702) * data)
 
 
-def _skip_layer_norm(node: OnnxNode, x: Value, skip: Value, *given: Value) -> Any:
+def _skip_layer_norm(node: OnnxNode, x: OnnxValue, skip: OnnxValue, *given: OnnxValue) -> Any:
     simplified = node.op.endswith("SkipSimplifiedLayerNormalization")
     weight = given[0] if given else None
     rest = list(given[1:])
@@ -63,7 +63,7 @@ def _skip_layer_norm(node: OnnxNode, x: Value, skip: Value, *given: Value) -> An
     return found, None, None, total
 
 
-def _matmul_integer_to_float(node: OnnxNode, *given: Value) -> torch.Tensor:
+def _matmul_integer_to_float(node: OnnxNode, *given: OnnxValue) -> torch.Tensor:
     x, y, x_scale, y_scale, *rest = given
     x_zero, y_zero, bias = [*rest, None, None, None][:3]
     found = matmul_integer(x, y, x_zero, y_zero).to(tensor(x_scale).dtype)
@@ -71,7 +71,9 @@ def _matmul_integer_to_float(node: OnnxNode, *given: Value) -> torch.Tensor:
     return found if bias is None else found + tensor(bias)
 
 
-def _dynamic_matmul(node: OnnxNode, x: Value, y: Value, scale: Value, *rest: Value) -> torch.Tensor:
+def _dynamic_matmul(
+    node: OnnxNode, x: OnnxValue, y: OnnxValue, scale: OnnxValue, *rest: OnnxValue
+) -> torch.Tensor:
     zero, bias = [*rest, None, None][:2]
     whole, step, offset = dynamically(tensor(x))
     found = matmul_integer(whole, y, offset, zero).to(step.dtype) * step * tensor(scale)
@@ -109,20 +111,20 @@ def _floats(value: np.ndarray, scale: np.ndarray, zero: np.ndarray | None) -> np
     return np.asarray(numbers * wide(scale), np.float32)
 
 
-def _unprepared(node: OnnxNode, *given: Value) -> Any:
+def _unprepared(node: OnnxNode, *given: OnnxValue) -> Any:
     raise node.refuse("peepholes, lengths, or activations other than the usual ones")
 
 
-def _quantized(function: Any, count: int) -> Operator:
+def _quantized(function: Any, count: int) -> OnnxOperator:
     """Return an operator of whole numbers: computed of the floats that they mean."""
 
-    def run(node: OnnxNode, *given: Value) -> torch.Tensor:
+    def run(node: OnnxNode, *given: OnnxValue) -> torch.Tensor:
         triples = [given[3 * n : 3 * n + 3] for n in range(count)]
         scale, zero = [*given[3 * count :], None][:2]
         found = function(node, *(dequantized(node, *triple) for triple in triples))
         return quantized(node, found, scale, zero)
 
-    return Operator(run)
+    return OnnxOperator(run)
 
 
 def _leaky(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
@@ -136,21 +138,21 @@ def _pool_all(node: OnnxNode, x: torch.Tensor) -> torch.Tensor:
 
 
 _NORM = {2: "weight", 3: "bias"}
-OPERATORS: dict[str, Operator] = {
+OPERATORS: dict[str, OnnxOperator] = {
     f"{DOMAIN}.{name}": operator
     for name, operator in {
         **microsoft_attention.OPERATORS,
-        "Gelu": Operator(lambda node, x: F.gelu(tensor(x))),
-        "BiasGelu": Operator(_bias_gelu, weights={1: "bias"}),
-        "FastGelu": Operator(_fast_gelu, weights={1: "bias"}),
-        "QuickGelu": Operator(_quick_gelu),
-        "LayerNormalization": Operator(layer_norm, weights={1: "weight", 2: "bias"}),
-        "SkipLayerNormalization": Operator(_skip_layer_norm, weights={**_NORM, 4: "added"}),
-        "SkipSimplifiedLayerNormalization": Operator(_skip_layer_norm, weights={2: "weight"}),
-        "FusedMatMul": Operator(_fused_matmul, weights={1: "weight"}),
-        "MatMulIntegerToFloat": Operator(_matmul_integer_to_float),
-        "DynamicQuantizeMatMul": Operator(_dynamic_matmul),
-        "DynamicQuantizeLSTM": Operator(_unprepared, prepare=_dynamic_lstm),
+        "Gelu": OnnxOperator(lambda node, x: F.gelu(tensor(x))),
+        "BiasGelu": OnnxOperator(_bias_gelu, weights={1: "bias"}),
+        "FastGelu": OnnxOperator(_fast_gelu, weights={1: "bias"}),
+        "QuickGelu": OnnxOperator(_quick_gelu),
+        "LayerNormalization": OnnxOperator(layer_norm, weights={1: "weight", 2: "bias"}),
+        "SkipLayerNormalization": OnnxOperator(_skip_layer_norm, weights={**_NORM, 4: "added"}),
+        "SkipSimplifiedLayerNormalization": OnnxOperator(_skip_layer_norm, weights={2: "weight"}),
+        "FusedMatMul": OnnxOperator(_fused_matmul, weights={1: "weight"}),
+        "MatMulIntegerToFloat": OnnxOperator(_matmul_integer_to_float),
+        "DynamicQuantizeMatMul": OnnxOperator(_dynamic_matmul),
+        "DynamicQuantizeLSTM": OnnxOperator(_unprepared, prepare=_dynamic_lstm),
         "QLinearAdd": _quantized(lambda node, x, y: x + y, 2),
         "QLinearMul": _quantized(lambda node, x, y: x * y, 2),
         "QLinearSigmoid": _quantized(lambda node, x: x.sigmoid(), 1),

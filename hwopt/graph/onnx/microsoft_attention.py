@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from hwopt.graph.onnx.attention import attention, rotary
 from hwopt.graph.onnx.node import OnnxNode
 from hwopt.graph.onnx.normalization import layer_norm
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, tensor
 
 #: What a masked score is in ONNX Runtime, unless the node says so.
 _MASKED = -10000.0
@@ -26,7 +26,7 @@ def _plain(node: OnnxNode, **attributes: Any) -> OnnxNode:
     return dataclasses.replace(node, op="Attention", attributes=attributes)
 
 
-def multi_head(node: OnnxNode, *given: Value) -> Any:
+def multi_head(node: OnnxNode, *given: OnnxValue) -> Any:
     """Compute ``MultiHeadAttention``: of packed heads, with a bias of all three and a mask."""
     query, key, value, bias, mask, added, past_key, past_value = [*given, *[None] * 8][:8]
     if key is None or value is None:
@@ -45,7 +45,7 @@ def multi_head(node: OnnxNode, *given: Value) -> Any:
     return attention(plain, *parts, total, past_key, past_value)
 
 
-def _packed(node: OnnxNode, *given: Value) -> Any:
+def _packed(node: OnnxNode, *given: OnnxValue) -> Any:
     """Compute ``Attention``, whose queries, keys and values are one product."""
     x, weight, bias, mask, past, added, length = [*given, *[None] * 7][:7]
     if length is not None or node.get("do_rotary", 0) or node.get("past_present_share_buffer", 0):
@@ -64,7 +64,7 @@ def _packed(node: OnnxNode, *given: Value) -> Any:
     return found, torch.stack([key, value])
 
 
-def _added(node: OnnxNode, mask: Value, added: Value, keys: int) -> torch.Tensor | None:
+def _added(node: OnnxNode, mask: OnnxValue, added: OnnxValue, keys: int) -> torch.Tensor | None:
     """Return what is added to the scores: of a mask of keys, and as it is given."""
     bias = None if added is None else tensor(added)
     if mask is None:
@@ -80,7 +80,7 @@ def _added(node: OnnxNode, mask: Value, added: Value, keys: int) -> torch.Tensor
     return blocked if bias is None else blocked + bias
 
 
-def _embedded(node: OnnxNode, *given: Value) -> Any:
+def _embedded(node: OnnxNode, *given: OnnxValue) -> Any:
     """Compute ``EmbedLayerNormalization``: words, positions, segments, and their norm."""
     ids, segments, words, places, parts, gamma, beta, mask, positions = [*given, *[None] * 9][:9]
     chosen = tensor(ids).long()
@@ -97,7 +97,9 @@ def _embedded(node: OnnxNode, *given: Value) -> Any:
     return layer_norm(plain, total, gamma, beta), counts, total
 
 
-def _turned(node: OnnxNode, x: Value, positions: Value, cos: Value, sin: Value) -> torch.Tensor:
+def _turned(
+    node: OnnxNode, x: OnnxValue, positions: OnnxValue, cos: OnnxValue, sin: OnnxValue
+) -> torch.Tensor:
     """Compute ``RotaryEmbedding``; positions are one for each, or that of the first."""
     if node.get("is_packed_batching", 0) or not math.isclose(node.get("scale", 1.0), 1.0):
         raise node.refuse("packed batches, or a scale,")
@@ -111,11 +113,11 @@ def _turned(node: OnnxNode, x: Value, positions: Value, cos: Value, sin: Value) 
 
 
 OPERATORS = {
-    "Attention": Operator(_packed, weights={1: "weight", 2: "bias"}),
-    "MultiHeadAttention": Operator(multi_head),
-    "EmbedLayerNormalization": Operator(
+    "Attention": OnnxOperator(_packed, weights={1: "weight", 2: "bias"}),
+    "MultiHeadAttention": OnnxOperator(multi_head),
+    "EmbedLayerNormalization": OnnxOperator(
         _embedded,
         weights={2: "words", 3: "positions", 4: "segments", 5: "weight", 6: "bias"},
     ),
-    "RotaryEmbedding": Operator(_turned, weights={2: "cos", 3: "sin"}, buffers=(2, 3)),
+    "RotaryEmbedding": OnnxOperator(_turned, weights={2: "cos", 3: "sin"}, buffers=(2, 3)),
 }

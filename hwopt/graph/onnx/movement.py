@@ -10,23 +10,23 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
+from hwopt.graph.onnx.operator import OnnxOperator
 from hwopt.graph.onnx.values import (
-    Value,
+    OnnxValue,
     ints,
     number,
     tensor,
 )
 
 
-def axes_of(node: OnnxNode, given: Value, what: str = "axes") -> list[int] | None:
+def axes_of(node: OnnxNode, given: OnnxValue, what: str = "axes") -> list[int] | None:
     """Return axes that are an input since some version, and were an attribute before."""
     if given is not None:
         return [int(one) for one in ints(node, given, what)]
     return node.get(what)
 
 
-def _reshape(node: OnnxNode, x: Value, shape: Value) -> torch.Tensor:
+def _reshape(node: OnnxNode, x: OnnxValue, shape: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     wanted = ints(node, shape, "the shape")
     if not node.get("allowzero", 0):
@@ -40,12 +40,12 @@ def _reshape_sizes(node: OnnxNode, x: np.ndarray, shape: np.ndarray) -> np.ndarr
     return x.reshape([int(n) for n in shape])
 
 
-def _transpose(node: OnnxNode, x: Value) -> torch.Tensor:
+def _transpose(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     return data.permute(node.get("perm", list(range(data.dim()))[::-1]))
 
 
-def _squeeze(node: OnnxNode, x: Value, axes: Value = None) -> torch.Tensor:
+def _squeeze(node: OnnxNode, x: OnnxValue, axes: OnnxValue = None) -> torch.Tensor:
     data, dims = tensor(x), axes_of(node, axes)
     # Without axes what becomes of a batch of one is the import's to say, as for a torch module.
     return data.squeeze() if dims is None else data.squeeze(tuple(dims))
@@ -56,7 +56,7 @@ def _squeeze_sizes(node: OnnxNode, x: np.ndarray, axes: np.ndarray | None = None
     return np.squeeze(x, None if dims is None else tuple(dims))
 
 
-def _unsqueeze(node: OnnxNode, x: Value, axes: Value = None) -> torch.Tensor:
+def _unsqueeze(node: OnnxNode, x: OnnxValue, axes: OnnxValue = None) -> torch.Tensor:
     data = tensor(x)
     dims = axes_of(node, axes) or []
     rank = data.dim() + len(dims)
@@ -69,7 +69,7 @@ def _unsqueeze_sizes(node: OnnxNode, x: np.ndarray, axes: np.ndarray | None = No
     return np.expand_dims(x, tuple(axes_of(node, axes) or ()))
 
 
-def _flatten(node: OnnxNode, x: Value) -> torch.Tensor:
+def _flatten(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     axis = node.get("axis", 1)
     axis += data.dim() if axis < 0 else 0
@@ -78,7 +78,7 @@ def _flatten(node: OnnxNode, x: Value) -> torch.Tensor:
     return data.reshape(math.prod(data.shape[:axis]), math.prod(data.shape[axis:]))
 
 
-def _concat(node: OnnxNode, *values: Value) -> torch.Tensor:
+def _concat(node: OnnxNode, *values: OnnxValue) -> torch.Tensor:
     return torch.cat([tensor(value) for value in values], node.get("axis"))
 
 
@@ -86,7 +86,7 @@ def _concat_sizes(node: OnnxNode, *values: np.ndarray) -> np.ndarray:
     return np.concatenate([value.astype(object) for value in values], node.get("axis"))
 
 
-def _split(node: OnnxNode, x: Value, split: Value = None) -> tuple[torch.Tensor, ...]:
+def _split(node: OnnxNode, x: OnnxValue, split: OnnxValue = None) -> tuple[torch.Tensor, ...]:
     data, axis = tensor(x), node.get("axis", 0)
     lengths = node.get("split") if split is None else ints(node, split, "the lengths")
     if lengths is None:
@@ -97,13 +97,13 @@ def _split(node: OnnxNode, x: Value, split: Value = None) -> tuple[torch.Tensor,
     return tuple(torch.split(data, lengths, axis))
 
 
-def _split_sizes(node: OnnxNode, x: np.ndarray, split: Value = None) -> tuple[np.ndarray, ...]:
+def _split_sizes(node: OnnxNode, x: np.ndarray, split: OnnxValue = None) -> tuple[np.ndarray, ...]:
     lengths = node.get("split") if split is None else ints(node, split, "the lengths")
     parts = len(node.outputs) if lengths is None else np.cumsum(lengths)[:-1]
     return tuple(np.split(x, parts, node.get("axis", 0)))
 
 
-def _expand(node: OnnxNode, x: Value, shape: Value) -> torch.Tensor:
+def _expand(node: OnnxNode, x: OnnxValue, shape: OnnxValue) -> torch.Tensor:
     data, wanted = tensor(x), ints(node, shape, "the shape")
     rank = max(data.dim(), len(wanted))
     ours, theirs = [1] * (rank - data.dim()) + list(data.shape), [1] * (rank - len(wanted)) + wanted
@@ -111,12 +111,16 @@ def _expand(node: OnnxNode, x: Value, shape: Value) -> torch.Tensor:
     return data.expand(both)
 
 
-def _tile(node: OnnxNode, x: Value, repeats: Value) -> torch.Tensor:
+def _tile(node: OnnxNode, x: OnnxValue, repeats: OnnxValue) -> torch.Tensor:
     return tensor(x).repeat(ints(node, repeats, "the repeats"))
 
 
 def _pad(
-    node: OnnxNode, x: Value, pads: Value = None, value: Value = None, axes: Value = None
+    node: OnnxNode,
+    x: OnnxValue,
+    pads: OnnxValue = None,
+    value: OnnxValue = None,
+    axes: OnnxValue = None,
 ) -> Any:
     data = tensor(x)
     widths = node.get("pads") if pads is None else ints(node, pads, "the widths")
@@ -149,7 +153,7 @@ def padded(node: OnnxNode, x: torch.Tensor, by_dim: dict[int, Any], mode: str, v
     return x
 
 
-def _depth_to_space(node: OnnxNode, x: Value) -> torch.Tensor:
+def _depth_to_space(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data, block = tensor(x), node.get("blocksize")
     if node.get("mode", "DCR") == "CRD":
         return F.pixel_shuffle(data, block)
@@ -158,7 +162,7 @@ def _depth_to_space(node: OnnxNode, x: Value) -> torch.Tensor:
     return parts.reshape(n, c // block**2, h * block, w * block)
 
 
-def _space_to_depth(node: OnnxNode, x: Value) -> torch.Tensor:
+def _space_to_depth(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data, block = tensor(x), node.get("blocksize")
     n, c, h, w = data.shape
     parts = data.reshape(n, c, h // block, block, w // block, block)
@@ -167,7 +171,7 @@ def _space_to_depth(node: OnnxNode, x: Value) -> torch.Tensor:
     return parts.reshape(n, c * block**2, h // block, w // block)
 
 
-def _center_crop_pad(node: OnnxNode, x: Value, shape: Value) -> torch.Tensor:
+def _center_crop_pad(node: OnnxNode, x: OnnxValue, shape: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     dims = node.get("axes", list(range(data.dim())))
     widths = {}
@@ -178,19 +182,19 @@ def _center_crop_pad(node: OnnxNode, x: Value, shape: Value) -> torch.Tensor:
     return padded(node, data, widths, "constant", 0)
 
 
-OPERATORS: dict[str, Operator] = {
-    "Reshape": Operator(_reshape, plain=(1,), on_sizes=_reshape_sizes),
-    "Transpose": Operator(_transpose),
-    "Squeeze": Operator(_squeeze, plain=(1,), on_sizes=_squeeze_sizes),
-    "Unsqueeze": Operator(_unsqueeze, plain=(1,), on_sizes=_unsqueeze_sizes),
-    "Flatten": Operator(_flatten),
-    "Concat": Operator(_concat, on_sizes=_concat_sizes),
-    "Split": Operator(_split, plain=(1,), on_sizes=_split_sizes),
-    "Expand": Operator(_expand, plain=(1,)),
-    "Tile": Operator(_tile, plain=(1,)),
-    "Pad": Operator(_pad, plain=(1, 2, 3)),
-    "Identity": Operator(lambda node, x: x, on_sizes=lambda node, x: x),
-    "DepthToSpace": Operator(_depth_to_space),
-    "SpaceToDepth": Operator(_space_to_depth),
-    "CenterCropPad": Operator(_center_crop_pad, plain=(1,)),
+OPERATORS: dict[str, OnnxOperator] = {
+    "Reshape": OnnxOperator(_reshape, plain=(1,), on_sizes=_reshape_sizes),
+    "Transpose": OnnxOperator(_transpose),
+    "Squeeze": OnnxOperator(_squeeze, plain=(1,), on_sizes=_squeeze_sizes),
+    "Unsqueeze": OnnxOperator(_unsqueeze, plain=(1,), on_sizes=_unsqueeze_sizes),
+    "Flatten": OnnxOperator(_flatten),
+    "Concat": OnnxOperator(_concat, on_sizes=_concat_sizes),
+    "Split": OnnxOperator(_split, plain=(1,), on_sizes=_split_sizes),
+    "Expand": OnnxOperator(_expand, plain=(1,)),
+    "Tile": OnnxOperator(_tile, plain=(1,)),
+    "Pad": OnnxOperator(_pad, plain=(1, 2, 3)),
+    "Identity": OnnxOperator(lambda node, x: x, on_sizes=lambda node, x: x),
+    "DepthToSpace": OnnxOperator(_depth_to_space),
+    "SpaceToDepth": OnnxOperator(_space_to_depth),
+    "CenterCropPad": OnnxOperator(_center_crop_pad, plain=(1,)),
 }

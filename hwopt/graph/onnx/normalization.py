@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, tensor
 
 _AFFINE = {1: "weight", 2: "bias"}
 _BATCH_NORM = {1: "weight", 2: "bias", 3: "running_mean", 4: "running_var"}
 
 
-def _batch_norm(node: OnnxNode, x: Value, *given: Value) -> Any:
+def _batch_norm(node: OnnxNode, x: OnnxValue, *given: OnnxValue) -> Any:
     data = tensor(x)
     scale, shift, mean, variance = (tensor(v) for v in given)
     if any(v.dtype != data.dtype for v in (scale, mean)):
@@ -33,13 +33,17 @@ def _batch_norm(node: OnnxNode, x: Value, *given: Value) -> Any:
     return (found, *after)
 
 
-def _instance_norm(node: OnnxNode, x: Value, scale: Value, shift: Value) -> torch.Tensor:
+def _instance_norm(
+    node: OnnxNode, x: OnnxValue, scale: OnnxValue, shift: OnnxValue
+) -> torch.Tensor:
     data = tensor(x)
     groups = data.shape[1]
     return F.group_norm(data, groups, tensor(scale), tensor(shift), node.get("epsilon", 1e-5))
 
 
-def layer_norm(node: OnnxNode, x: Value, scale: Value = None, shift: Value = None) -> Any:
+def layer_norm(
+    node: OnnxNode, x: OnnxValue, scale: OnnxValue = None, shift: OnnxValue = None
+) -> Any:
     """Compute ``LayerNormalization``: of all dimensions from one on."""
     data = tensor(x)
     axis, eps = node.get("axis", -1) % data.dim(), node.get("epsilon", 1e-5)
@@ -60,7 +64,7 @@ def layer_norm(node: OnnxNode, x: Value, scale: Value = None, shift: Value = Non
     return found, mean, (variance + eps).rsqrt()
 
 
-def rms_norm(node: OnnxNode, x: Value, scale: Value = None) -> torch.Tensor:
+def rms_norm(node: OnnxNode, x: OnnxValue, scale: OnnxValue = None) -> torch.Tensor:
     """Compute ``RMSNormalization``."""
     data = tensor(x)
     dims = list(range(node.get("axis", -1) % data.dim(), data.dim()))
@@ -69,7 +73,7 @@ def rms_norm(node: OnnxNode, x: Value, scale: Value = None) -> torch.Tensor:
     return found if scale is None else found * tensor(scale)
 
 
-def _group_norm(node: OnnxNode, x: Value, scale: Value, shift: Value) -> torch.Tensor:
+def _group_norm(node: OnnxNode, x: OnnxValue, scale: OnnxValue, shift: OnnxValue) -> torch.Tensor:
     data, groups, eps = tensor(x), node.get("num_groups"), node.get("epsilon", 1e-5)
     weight, bias = tensor(scale), tensor(shift)
     if weight.shape[0] == data.shape[1]:
@@ -79,7 +83,7 @@ def _group_norm(node: OnnxNode, x: Value, scale: Value, shift: Value) -> torch.T
     return F.group_norm(data, groups, wide, shifts, eps)
 
 
-def _across_channels(node: OnnxNode, x: Value) -> torch.Tensor:
+def _across_channels(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data, size = tensor(x), node.get("size")
     bias, alpha, beta = node.get("bias", 1.0), node.get("alpha", 1e-4), node.get("beta", 0.75)
     before = (size - 1) // 2
@@ -89,13 +93,13 @@ def _across_channels(node: OnnxNode, x: Value) -> torch.Tensor:
     return data / (bias + alpha / size * sums) ** beta
 
 
-def _mean_variance(node: OnnxNode, x: Value) -> torch.Tensor:
+def _mean_variance(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data, dims = tensor(x), node.get("axes", [0, 2, 3])
     left = data - data.mean(dims, keepdim=True)
     return left / ((left * left).mean(dims, keepdim=True).sqrt() + 1e-9)
 
 
-def _lp_norm(node: OnnxNode, x: Value) -> torch.Tensor:
+def _lp_norm(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data, axis, p = tensor(x), node.get("axis", -1), node.get("p", 2)
     size = (
         data.abs().sum(axis, keepdim=True)
@@ -105,14 +109,14 @@ def _lp_norm(node: OnnxNode, x: Value) -> torch.Tensor:
     return torch.where(size == 0, torch.zeros_like(data), data / size)
 
 
-OPERATORS: dict[str, Operator] = {
-    "BatchNormalization": Operator(_batch_norm, weights=_BATCH_NORM, buffers=(3, 4)),
-    "InstanceNormalization": Operator(_instance_norm, weights=_AFFINE),
-    "LayerNormalization": Operator(layer_norm, weights=_AFFINE),
-    "RMSNormalization": Operator(rms_norm, weights={1: "weight"}),
-    "SimplifiedLayerNormalization": Operator(rms_norm, weights={1: "weight"}),
-    "GroupNormalization": Operator(_group_norm, weights=_AFFINE),
-    "LRN": Operator(_across_channels),
-    "MeanVarianceNormalization": Operator(_mean_variance),
-    "LpNormalization": Operator(_lp_norm),
+OPERATORS: dict[str, OnnxOperator] = {
+    "BatchNormalization": OnnxOperator(_batch_norm, weights=_BATCH_NORM, buffers=(3, 4)),
+    "InstanceNormalization": OnnxOperator(_instance_norm, weights=_AFFINE),
+    "LayerNormalization": OnnxOperator(layer_norm, weights=_AFFINE),
+    "RMSNormalization": OnnxOperator(rms_norm, weights={1: "weight"}),
+    "SimplifiedLayerNormalization": OnnxOperator(rms_norm, weights={1: "weight"}),
+    "GroupNormalization": OnnxOperator(_group_norm, weights=_AFFINE),
+    "LRN": OnnxOperator(_across_channels),
+    "MeanVarianceNormalization": OnnxOperator(_mean_variance),
+    "LpNormalization": OnnxOperator(_lp_norm),
 }

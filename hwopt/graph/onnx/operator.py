@@ -11,7 +11,7 @@ Function = Callable[..., Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Operator:
+class OnnxOperator:
     """How an operator is computed.
 
     Attributes:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from hwopt.graph.onnx.layers import spatial_pads, windows
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, ints, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, ints, tensor
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -49,7 +49,7 @@ def _around(x: torch.Tensor, pads: Any, rest: list[int], value: float) -> torch.
     return F.pad(x, list(itertools.chain(*widths[::-1])), value=value)
 
 
-def _max_pool(node: OnnxNode, x: Value) -> Any:
+def _max_pool(node: OnnxNode, x: OnnxValue) -> Any:
     data = tensor(x)
     geometry = kernel, strides, dilations, pads = _geometry(node, data)
     rest = _rest(node, data, geometry)
@@ -88,7 +88,7 @@ def _max_with_places(node: OnnxNode, x: torch.Tensor, geometry: Any, rest: list[
     return values, flat + rows * math.prod(sizes)
 
 
-def _average_pool(node: OnnxNode, x: Value) -> torch.Tensor:
+def _average_pool(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     geometry = kernel, strides, dilations, pads = _geometry(node, data)
     rest, rank = _rest(node, data, geometry), len(kernel)
@@ -123,14 +123,14 @@ def _window_sums(x: torch.Tensor, kernel: Any, strides: Any, dilations: Any) -> 
     return x
 
 
-def _lp_pool(node: OnnxNode, x: Value) -> torch.Tensor:
+def _lp_pool(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data, p = tensor(x), node.get("p", 2)
     geometry = kernel, strides, dilations, pads = _geometry(node, data)
     powers = _around(data.abs() ** p, pads, _rest(node, data, geometry), 0.0)
     return _window_sums(powers, kernel, strides, dilations) ** (1 / p)
 
 
-def _global(node: OnnxNode, x: Value) -> torch.Tensor:
+def _global(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     data = tensor(x)
     dims = list(range(2, data.dim()))
     if node.op == "GlobalAveragePool":
@@ -141,7 +141,9 @@ def _global(node: OnnxNode, x: Value) -> torch.Tensor:
     return (data.abs() ** p).sum(dims, keepdim=True) ** (1 / p)
 
 
-def _unpool(node: OnnxNode, x: Value, places: Value, shape: Value = None) -> torch.Tensor:
+def _unpool(
+    node: OnnxNode, x: OnnxValue, places: OnnxValue, shape: OnnxValue = None
+) -> torch.Tensor:
     data, where = tensor(x), tensor(places)
     kernel = node.get("kernel_shape")
     strides, _ = windows(node, len(kernel))
@@ -162,12 +164,12 @@ def _unpool(node: OnnxNode, x: Value, places: Value, shape: Value = None) -> tor
     return F.pad(found, [width for n in more[::-1] for width in (0, n)])
 
 
-OPERATORS: dict[str, Operator] = {
-    "MaxPool": Operator(_max_pool),
-    "AveragePool": Operator(_average_pool),
-    "LpPool": Operator(_lp_pool),
-    "GlobalAveragePool": Operator(_global),
-    "GlobalMaxPool": Operator(_global),
-    "GlobalLpPool": Operator(_global),
-    "MaxUnpool": Operator(_unpool, plain=(2,)),
+OPERATORS: dict[str, OnnxOperator] = {
+    "MaxPool": OnnxOperator(_max_pool),
+    "AveragePool": OnnxOperator(_average_pool),
+    "LpPool": OnnxOperator(_lp_pool),
+    "GlobalAveragePool": OnnxOperator(_global),
+    "GlobalMaxPool": OnnxOperator(_global),
+    "GlobalLpPool": OnnxOperator(_global),
+    "MaxUnpool": OnnxOperator(_unpool, plain=(2,)),
 }

@@ -8,11 +8,11 @@ import torch
 
 from hwopt.graph.onnx.layers import convolution
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, dtype_of, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, dtype_of, tensor
 
 
-def _along(x: torch.Tensor, value: Value, axis: int, block: int) -> torch.Tensor | None:
+def _along(x: torch.Tensor, value: OnnxValue, axis: int, block: int) -> torch.Tensor | None:
     """Return a scale or a zero point with the shape in which it is broadcast."""
     if value is None:
         return None
@@ -25,7 +25,11 @@ def _along(x: torch.Tensor, value: Value, axis: int, block: int) -> torch.Tensor
 
 
 def quantized(
-    node: OnnxNode, x: torch.Tensor, scale: Value, zero: Value, dtype: torch.dtype | None = None
+    node: OnnxNode,
+    x: torch.Tensor,
+    scale: OnnxValue,
+    zero: OnnxValue,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Return ``round(x / scale) + zero``, half to even, within the limits of the dtype."""
     axis, block = node.get("axis", 1), node.get("block_size", 0)
@@ -47,7 +51,9 @@ def quantized(
     return whole.clamp(limits.min, limits.max).to(dtype)
 
 
-def dequantized(node: OnnxNode, x: Value, scale: Value, zero: Value = None) -> torch.Tensor:
+def dequantized(
+    node: OnnxNode, x: OnnxValue, scale: OnnxValue, zero: OnnxValue = None
+) -> torch.Tensor:
     """Return ``(x - zero) * scale`` in the dtype of the scale, or the one that is asked for."""
     data, axis, block = tensor(x), node.get("axis", 1), node.get("block_size", 0)
     step, offset = _along(data, scale, axis, block), _along(data, zero, axis, block)
@@ -59,7 +65,9 @@ def dequantized(node: OnnxNode, x: Value, scale: Value, zero: Value = None) -> t
     return (value * step).to(dtype_of(node, asked)) if asked else value * step
 
 
-def _quantize(node: OnnxNode, x: Value, scale: Value, zero: Value = None) -> torch.Tensor:
+def _quantize(
+    node: OnnxNode, x: OnnxValue, scale: OnnxValue, zero: OnnxValue = None
+) -> torch.Tensor:
     return quantized(node, tensor(x), scale, zero)
 
 
@@ -73,26 +81,32 @@ def dynamically(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return found, scale, zero.to(torch.uint8)
 
 
-def _centred(x: Value, zero: Value, axis: int) -> torch.Tensor:
+def _centred(x: OnnxValue, zero: OnnxValue, axis: int) -> torch.Tensor:
     """Return whole numbers less their zero points, as float64: sums of their products are exact."""
     data = tensor(x).double()
     offset = _along(data, zero, axis, 0)
     return data if offset is None else data - offset.double()
 
 
-def matmul_integer(x: Value, y: Value, x_zero: Value = None, y_zero: Value = None) -> torch.Tensor:
+def matmul_integer(
+    x: OnnxValue, y: OnnxValue, x_zero: OnnxValue = None, y_zero: OnnxValue = None
+) -> torch.Tensor:
     """Return the product of whole numbers, int32."""
     return (_centred(x, x_zero, -2) @ _centred(y, y_zero, -1)).to(torch.int32)
 
 
 def _conv_integer(
-    node: OnnxNode, x: Value, weight: Value, x_zero: Value = None, weight_zero: Value = None
+    node: OnnxNode,
+    x: OnnxValue,
+    weight: OnnxValue,
+    x_zero: OnnxValue = None,
+    weight_zero: OnnxValue = None,
 ) -> torch.Tensor:
     data, kernel = _centred(x, x_zero, 1), _centred(weight, weight_zero, 0)
     return torch.round(convolution(node, data, kernel)).to(torch.int32)
 
 
-def _linear_conv(node: OnnxNode, *given: Value) -> torch.Tensor:
+def _linear_conv(node: OnnxNode, *given: OnnxValue) -> torch.Tensor:
     x, x_scale, x_zero, weight, w_scale, w_zero, y_scale, y_zero, *rest = given
     data, kernel = _centred(x, x_zero, 1), _centred(weight, w_zero, 0)
     sums = convolution(node, data, kernel)
@@ -102,7 +116,7 @@ def _linear_conv(node: OnnxNode, *given: Value) -> torch.Tensor:
     return quantized(node, (sums * step).float(), y_scale, y_zero)
 
 
-def _linear_matmul(node: OnnxNode, *given: Value) -> torch.Tensor:
+def _linear_matmul(node: OnnxNode, *given: OnnxValue) -> torch.Tensor:
     x, x_scale, x_zero, y, y_scale, y_zero, scale, zero = given
     sums = _centred(x, x_zero, -2) @ _centred(y, y_zero, -1)
     steps = [_along(sums, s, a, 0) for s, a in ((x_scale, -2), (y_scale, -1))]
@@ -111,18 +125,18 @@ def _linear_matmul(node: OnnxNode, *given: Value) -> torch.Tensor:
     return quantized(node, found.to(dtype), scale, zero)
 
 
-def _dynamic(node: OnnxNode, x: Value) -> Any:
+def _dynamic(node: OnnxNode, x: OnnxValue) -> Any:
     return dynamically(tensor(x))
 
 
-OPERATORS: dict[str, Operator] = {
-    "QuantizeLinear": Operator(_quantize),
-    "DequantizeLinear": Operator(dequantized),
-    "DynamicQuantizeLinear": Operator(_dynamic),
-    "MatMulInteger": Operator(lambda node, *values: matmul_integer(*values)),
-    "ConvInteger": Operator(_conv_integer),
-    "QLinearConv": Operator(_linear_conv),
-    "QLinearMatMul": Operator(_linear_matmul),
-    "com.microsoft.QuantizeLinear": Operator(_quantize),
-    "com.microsoft.DequantizeLinear": Operator(dequantized),
+OPERATORS: dict[str, OnnxOperator] = {
+    "QuantizeLinear": OnnxOperator(_quantize),
+    "DequantizeLinear": OnnxOperator(dequantized),
+    "DynamicQuantizeLinear": OnnxOperator(_dynamic),
+    "MatMulInteger": OnnxOperator(lambda node, *values: matmul_integer(*values)),
+    "ConvInteger": OnnxOperator(_conv_integer),
+    "QLinearConv": OnnxOperator(_linear_conv),
+    "QLinearMatMul": OnnxOperator(_linear_matmul),
+    "com.microsoft.QuantizeLinear": OnnxOperator(_quantize),
+    "com.microsoft.DequantizeLinear": OnnxOperator(dequantized),
 }

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, is_known, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, is_known, tensor
 
 #: Which gate of ONNX's stands where in torch's weights.
 _GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -37,7 +37,7 @@ _ALPHA = {"leakyrelu": 0.01, "thresholdedrelu": 1.0, "hardsigmoid": 0.2, "elu": 
 _BETA = {"hardsigmoid": 0.5}
 
 
-def _is_torchs(node: OnnxNode, given: list[Value]) -> bool:
+def _is_torchs(node: OnnxNode, given: list[OnnxValue]) -> bool:
     """Return whether torch has this layer: usual activations, no peepholes, whole sequences."""
     names = [name.lower() for name in node.get("activations", [])]
     directions = 2 if node.get("direction") == "bidirectional" else 1
@@ -50,11 +50,11 @@ def _is_torchs(node: OnnxNode, given: list[Value]) -> bool:
     return same and given[_LENGTHS] is None
 
 
-def _filled(given: tuple[Value, ...] | list[Value]) -> list[Value]:
+def _filled(given: tuple[OnnxValue, ...] | list[OnnxValue]) -> list[OnnxValue]:
     return [*given, *[None] * (8 - len(given))]
 
 
-def _without_full_lengths(node: OnnxNode, given: list[Value]) -> list[Value]:
+def _without_full_lengths(node: OnnxNode, given: list[OnnxValue]) -> list[OnnxValue]:
     """Leave out lengths that are all that of the whole sequence."""
     lengths, x = given[_LENGTHS], given[_X]
     if isinstance(lengths, np.ndarray) and isinstance(x, torch.Tensor):
@@ -64,7 +64,7 @@ def _without_full_lengths(node: OnnxNode, given: list[Value]) -> list[Value]:
     return given
 
 
-def torch_weights(node: OnnxNode, given: list[Value]) -> list[torch.Tensor]:
+def torch_weights(node: OnnxNode, given: list[OnnxValue]) -> list[torch.Tensor]:
     """Return weights as torch has them: of each direction for inputs, for the state, biases."""
     w, r = tensor(given[_W]), tensor(given[_R])
     size, order = r.shape[2], _GATES[node.op]
@@ -104,7 +104,7 @@ def prepare(node: OnnxNode, given: list[Any]) -> tuple[OnnxNode, list[Any], dict
     return named, inputs, dict(enumerate(roles, 3))
 
 
-def _torchs(node: OnnxNode, x: Value, h: Value, c: Value, *weights: Value) -> Any:
+def _torchs(node: OnnxNode, x: OnnxValue, h: OnnxValue, c: OnnxValue, *weights: OnnxValue) -> Any:
     """Run the layer of torch, and turn its results."""
     kind = node.op.partition(".")[0]
     steps = tensor(x).transpose(0, 1) if node.get("layout", 0) else tensor(x)
@@ -136,7 +136,7 @@ def _as_asked(node: OnnxNode, found: torch.Tensor, last: list[torch.Tensor]) -> 
     return (found, *last)
 
 
-def _layer(node: OnnxNode, *inputs: Value) -> Any:
+def _layer(node: OnnxNode, *inputs: OnnxValue) -> Any:
     given = _without_full_lengths(node, _filled(inputs))
     if _is_torchs(node, given):
         weights = torch_weights(node, given)
@@ -147,7 +147,7 @@ def _layer(node: OnnxNode, *inputs: Value) -> Any:
 class _StepByStep:
     """A layer with peepholes, lengths, limits or other activations, written out."""
 
-    def __init__(self, node: OnnxNode, given: list[Value]) -> None:
+    def __init__(self, node: OnnxNode, given: list[OnnxValue]) -> None:
         self.node, self.given = node, given
         x = tensor(given[_X])
         self.x = x.transpose(0, 1) if node.get("layout", 0) else x
@@ -239,12 +239,12 @@ class _StepByStep:
         return [o * self.activation(d, 2, memory), memory]
 
 
-OPERATORS: dict[str, Operator] = {
+OPERATORS: dict[str, OnnxOperator] = {
     **{
-        name: Operator(
+        name: OnnxOperator(
             _layer, weights={1: "weight_ih", 2: "weight_hh", 3: "bias"}, plain=(4,), prepare=prepare
         )
         for name in _GATES
     },
-    **{f"{name}.torch": Operator(_torchs) for name in _GATES},
+    **{f"{name}.torch": OnnxOperator(_torchs) for name in _GATES},
 }

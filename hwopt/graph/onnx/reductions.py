@@ -11,16 +11,16 @@ import torch
 
 from hwopt.graph.onnx.movement import axes_of
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, number, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, number, tensor
 
 Reduction = Callable[[torch.Tensor, list[int], bool], torch.Tensor]
 
 
-def _reduce(function: Reduction, on_sizes: Callable[..., Any] | None = None) -> Operator:
+def _reduce(function: Reduction, on_sizes: Callable[..., Any] | None = None) -> OnnxOperator:
     """Return a reduction over some axes, by default all."""
 
-    def run(node: OnnxNode, x: Value, axes: Value = None) -> torch.Tensor:
+    def run(node: OnnxNode, x: OnnxValue, axes: OnnxValue = None) -> torch.Tensor:
         data, dims = tensor(x), axes_of(node, axes)
         if not dims:
             if node.get("noop_with_empty_axes", 0):
@@ -30,12 +30,12 @@ def _reduce(function: Reduction, on_sizes: Callable[..., Any] | None = None) -> 
             return function(data.reshape(1), [0], False)
         return function(data, [d % data.dim() for d in dims], bool(node.get("keepdims", 1)))
 
-    def sizes(node: OnnxNode, x: np.ndarray, axes: Value = None) -> np.ndarray:
+    def sizes(node: OnnxNode, x: np.ndarray, axes: OnnxValue = None) -> np.ndarray:
         assert on_sizes is not None
         found = on_sizes(x.reshape(-1))
         return np.array([found] if node.get("keepdims", 1) else found, object)
 
-    return Operator(run, plain=(1,), on_sizes=sizes if on_sizes else None)
+    return OnnxOperator(run, plain=(1,), on_sizes=sizes if on_sizes else None)
 
 
 def _product(x: torch.Tensor, dims: list[int], keepdim: bool) -> torch.Tensor:
@@ -92,8 +92,8 @@ def _as_float(function: Reduction) -> Reduction:
     return run
 
 
-def _place(is_max: bool) -> Operator:
-    def run(node: OnnxNode, x: Value) -> torch.Tensor:
+def _place(is_max: bool) -> OnnxOperator:
+    def run(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
         data, axis = tensor(x), node.get("axis", 0)
         function = torch.argmax if is_max else torch.argmin
         keep = bool(node.get("keepdims", 1))
@@ -101,13 +101,13 @@ def _place(is_max: bool) -> Operator:
             return function(data, axis, keepdim=keep)
         return data.shape[axis] - 1 - function(data.flip(axis), axis, keepdim=keep)
 
-    return Operator(run)
+    return OnnxOperator(run)
 
 
-def _running(function: Callable[..., torch.Tensor], neutral: int) -> Operator:
+def _running(function: Callable[..., torch.Tensor], neutral: int) -> OnnxOperator:
     """Return a running sum or product, from either end, with or without the element itself."""
 
-    def run(node: OnnxNode, x: Value, axis: Value) -> torch.Tensor:
+    def run(node: OnnxNode, x: OnnxValue, axis: OnnxValue) -> torch.Tensor:
         data, dim = tensor(x), int(number(node, axis, "the axis"))
         if node.get("reverse", 0):
             data = data.flip(dim)
@@ -117,10 +117,10 @@ def _running(function: Callable[..., torch.Tensor], neutral: int) -> Operator:
             found = torch.cat([first, found.narrow(dim, 0, found.shape[dim] - 1)], dim)
         return found.flip(dim) if node.get("reverse", 0) else found
 
-    return Operator(run, plain=(1,))
+    return OnnxOperator(run, plain=(1,))
 
 
-def _top_k(node: OnnxNode, x: Value, k: Value = None) -> Any:
+def _top_k(node: OnnxNode, x: OnnxValue, k: OnnxValue = None) -> Any:
     """Compute ``TopK``: of equal numbers the first ones, which torch's own does not promise."""
     count = node.get("k") if k is None else int(number(node, k, "k"))
     axis, largest = node.get("axis", -1), bool(node.get("largest", 1))
@@ -128,13 +128,13 @@ def _top_k(node: OnnxNode, x: Value, k: Value = None) -> Any:
     return values.narrow(axis, 0, count), places.narrow(axis, 0, count)
 
 
-def _non_zero(node: OnnxNode, x: Value) -> torch.Tensor:
+def _non_zero(node: OnnxNode, x: OnnxValue) -> torch.Tensor:
     if isinstance(x, torch.Tensor):
         raise node.refuse("how much it returns depends on an input of the model, which")
     return torch.from_numpy(np.stack(np.nonzero(np.atleast_1d(x))))
 
 
-def _unique(node: OnnxNode, x: Value) -> Any:
+def _unique(node: OnnxNode, x: OnnxValue) -> Any:
     if isinstance(x, torch.Tensor):
         raise node.refuse("how much it returns depends on an input of the model, which")
     axis = node.get("axis")
@@ -149,7 +149,7 @@ def _unique(node: OnnxNode, x: Value) -> Any:
     )
 
 
-OPERATORS: dict[str, Operator] = {
+OPERATORS: dict[str, OnnxOperator] = {
     "ReduceSum": _reduce(_sum),
     "ReduceProd": _reduce(_product, np.prod),
     "ReduceMean": _reduce(_mean),
@@ -164,7 +164,7 @@ OPERATORS: dict[str, Operator] = {
     "ArgMin": _place(is_max=False),
     "CumSum": _running(torch.cumsum, 0),
     "CumProd": _running(torch.cumprod, 1),
-    "TopK": Operator(_top_k, plain=(1,)),
-    "NonZero": Operator(_non_zero),
-    "Unique": Operator(_unique),
+    "TopK": OnnxOperator(_top_k, plain=(1,)),
+    "NonZero": OnnxOperator(_non_zero),
+    "Unique": OnnxOperator(_unique),
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, tensor
 
 
-def _roi_align(node: OnnxNode, x: Value, rois: Value, images: Value) -> torch.Tensor:
+def _roi_align(node: OnnxNode, x: OnnxValue, rois: OnnxValue, images: OnnxValue) -> torch.Tensor:
     """Compute ``RoiAlign`` with a number of samples that the file says."""
     data, boxes, which = tensor(x), tensor(rois), tensor(images).long()
     samples = node.get("sampling_ratio", 0)
@@ -57,6 +57,6 @@ def _neighbours(
     return low.long(), high.long(), ((1 - behind) * inside, behind * inside)
 
 
-OPERATORS: dict[str, Operator] = {
-    "RoiAlign": Operator(_roi_align),
+OPERATORS: dict[str, OnnxOperator] = {
+    "RoiAlign": OnnxOperator(_roi_align),
 }

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, ints, plain, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, ints, plain, tensor
 
 
-def _resize(node: OnnxNode, x: Value, *given: Value) -> torch.Tensor:
+def _resize(node: OnnxNode, x: OnnxValue, *given: OnnxValue) -> torch.Tensor:
     """Compute ``Resize``: as an interpolation of torch's where that is the same, else by axis."""
     data = tensor(x)
     roi, scales, wanted = (
@@ -183,12 +183,12 @@ def _cubic(d: np.ndarray, a: float) -> np.ndarray:
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
-def _upsample(node: OnnxNode, x: Value, scales: Value = None) -> torch.Tensor:
+def _upsample(node: OnnxNode, x: OnnxValue, scales: OnnxValue = None) -> torch.Tensor:
     factors = np.array(node.get("scales")) if scales is None else plain(node, scales, "scales")
     return _resize(node, x, factors)
 
 
-def _grid_sample(node: OnnxNode, x: Value, grid: Value) -> torch.Tensor:
+def _grid_sample(node: OnnxNode, x: OnnxValue, grid: OnnxValue) -> torch.Tensor:
     modes = {"bilinear": "bilinear", "linear": "bilinear", "nearest": "nearest"}
     mode = modes.get(node.get("mode", "linear"), "bicubic")
     around, corners = node.get("padding_mode", "zeros"), bool(node.get("align_corners", 0))
@@ -227,14 +227,14 @@ def _sampled_volume(
     return found
 
 
-def _affine_grid(node: OnnxNode, theta: Value, size: Value) -> torch.Tensor:
+def _affine_grid(node: OnnxNode, theta: OnnxValue, size: OnnxValue) -> torch.Tensor:
     shape = ints(node, size, "the size")
     return F.affine_grid(tensor(theta), shape, bool(node.get("align_corners", 0)))
 
 
-OPERATORS: dict[str, Operator] = {
-    "Resize": Operator(_resize, plain=(1, 2, 3)),
-    "Upsample": Operator(_upsample, plain=(1,)),
-    "GridSample": Operator(_grid_sample),
-    "AffineGrid": Operator(_affine_grid, plain=(1,)),
+OPERATORS: dict[str, OnnxOperator] = {
+    "Resize": OnnxOperator(_resize, plain=(1, 2, 3)),
+    "Upsample": OnnxOperator(_upsample, plain=(1,)),
+    "GridSample": OnnxOperator(_grid_sample),
+    "AffineGrid": OnnxOperator(_affine_grid, plain=(1,)),
 }

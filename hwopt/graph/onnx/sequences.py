@@ -8,34 +8,34 @@ import numpy as np
 import torch
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, ints, number, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, ints, number, tensor
 
 
 def _insert(
-    node: OnnxNode, sequence: list[Value], value: Value, place: Value = None
-) -> list[Value]:
+    node: OnnxNode, sequence: list[OnnxValue], value: OnnxValue, place: OnnxValue = None
+) -> list[OnnxValue]:
     at = len(sequence) if place is None else int(number(node, place, "the place"))
     return [*sequence[:at], value, *sequence[at:]]
 
 
-def _erase(node: OnnxNode, sequence: list[Value], place: Value = None) -> list[Value]:
+def _erase(node: OnnxNode, sequence: list[OnnxValue], place: OnnxValue = None) -> list[OnnxValue]:
     at = -1 if place is None else int(number(node, place, "the place"))
     left = list(sequence)
     del left[at]
     return left
 
 
-def _at(node: OnnxNode, sequence: list[Value], place: Value) -> Value:
+def _at(node: OnnxNode, sequence: list[OnnxValue], place: OnnxValue) -> OnnxValue:
     return sequence[int(number(node, place, "the place"))]
 
 
-def _joined(node: OnnxNode, sequence: list[Value]) -> torch.Tensor:
+def _joined(node: OnnxNode, sequence: list[OnnxValue]) -> torch.Tensor:
     values, axis = [tensor(value) for value in sequence], node.get("axis")
     return torch.stack(values, axis) if node.get("new_axis", 0) else torch.cat(values, axis)
 
 
-def _parts(node: OnnxNode, x: Value, split: Value = None) -> list[torch.Tensor]:
+def _parts(node: OnnxNode, x: OnnxValue, split: OnnxValue = None) -> list[torch.Tensor]:
     data, axis = tensor(x), node.get("axis", 0)
     if split is None:
         parts = list(data.split(1, axis))
@@ -44,7 +44,7 @@ def _parts(node: OnnxNode, x: Value, split: Value = None) -> list[torch.Tensor]:
     return list(torch.split(data, lengths[0] if split.ndim == 0 else lengths, axis))
 
 
-def _optional(node: OnnxNode, value: Value = None) -> Value:
+def _optional(node: OnnxNode, value: OnnxValue = None) -> OnnxValue:
     return value
 
 
@@ -52,20 +52,20 @@ def _has_element(node: OnnxNode, value: Any = None) -> np.ndarray:
     return np.array(value is not None)
 
 
-def _length(node: OnnxNode, sequence: list[Value]) -> np.ndarray:
+def _length(node: OnnxNode, sequence: list[OnnxValue]) -> np.ndarray:
     return np.array(len(sequence), np.int64)
 
 
-OPERATORS: dict[str, Operator] = {
-    "SequenceConstruct": Operator(lambda node, *values: list(values)),
-    "SequenceEmpty": Operator(lambda node: []),
-    "SequenceInsert": Operator(_insert, plain=(2,)),
-    "SequenceErase": Operator(_erase, plain=(1,)),
-    "SequenceAt": Operator(_at, plain=(1,)),
-    "SequenceLength": Operator(_length),
-    "ConcatFromSequence": Operator(_joined),
-    "SplitToSequence": Operator(_parts, plain=(1,)),
-    "Optional": Operator(_optional),
-    "OptionalGetElement": Operator(_optional),
-    "OptionalHasElement": Operator(_has_element),
+OPERATORS: dict[str, OnnxOperator] = {
+    "SequenceConstruct": OnnxOperator(lambda node, *values: list(values)),
+    "SequenceEmpty": OnnxOperator(lambda node: []),
+    "SequenceInsert": OnnxOperator(_insert, plain=(2,)),
+    "SequenceErase": OnnxOperator(_erase, plain=(1,)),
+    "SequenceAt": OnnxOperator(_at, plain=(1,)),
+    "SequenceLength": OnnxOperator(_length),
+    "ConcatFromSequence": OnnxOperator(_joined),
+    "SplitToSequence": OnnxOperator(_parts, plain=(1,)),
+    "Optional": OnnxOperator(_optional),
+    "OptionalGetElement": OnnxOperator(_optional),
+    "OptionalHasElement": OnnxOperator(_has_element),
 }

@@ -8,21 +8,21 @@ import numpy as np
 import torch
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, dtype_of, number, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, dtype_of, number, tensor
 
 
-def _window(*weights: float) -> Operator:
+def _window(*weights: float) -> OnnxOperator:
     """Return a window that is a sum of cosines with these weights."""
 
-    def run(node: OnnxNode, size: Value) -> torch.Tensor:
+    def run(node: OnnxNode, size: OnnxValue) -> torch.Tensor:
         count = int(number(node, size, "the size"))
         length = count if node.get("periodic", 1) else count - 1
         angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / max(length, 1)
         found = sum(w * torch.cos(k * angle) for k, w in enumerate(weights))
         return torch.as_tensor(found).to(dtype_of(node, node.get("output_datatype", 1)))
 
-    return Operator(run, plain=(0,))
+    return OnnxOperator(run, plain=(0,))
 
 
 def _fourier(
@@ -50,7 +50,9 @@ def _fourier(
     return both / length if inverse else both
 
 
-def _dft(node: OnnxNode, x: Value, length: Value = None, axis: Value = None) -> torch.Tensor:
+def _dft(
+    node: OnnxNode, x: OnnxValue, length: OnnxValue = None, axis: OnnxValue = None
+) -> torch.Tensor:
     data = tensor(x)
     dim = node.get("axis", 1) if axis is None else int(number(node, axis, "the axis"))
     if node.version >= 20 and axis is None:
@@ -76,7 +78,11 @@ def _from_one_side(
 
 
 def _stft(
-    node: OnnxNode, x: Value, step: Value, window: Value = None, length: Value = None
+    node: OnnxNode,
+    x: OnnxValue,
+    step: OnnxValue,
+    window: OnnxValue = None,
+    length: OnnxValue = None,
 ) -> torch.Tensor:
     data, hop = tensor(x), int(number(node, step, "the step"))
     weights = None if window is None else tensor(window)
@@ -95,7 +101,7 @@ def _stft(
     return _fourier(framed, 2, size, inverse=False, onesided=bool(node.get("onesided", 1)))
 
 
-def _mel(node: OnnxNode, *given: Value) -> torch.Tensor:
+def _mel(node: OnnxNode, *given: OnnxValue) -> torch.Tensor:
     """Compute ``MelWeightMatrix``: triangles between frequencies that are even in mel."""
     bins, length, rate, low, high = (number(node, v, "a number") for v in given)
 
@@ -119,11 +125,11 @@ def _mel(node: OnnxNode, *given: Value) -> torch.Tensor:
     return torch.from_numpy(found).to(dtype_of(node, node.get("output_datatype", 1)))
 
 
-OPERATORS: dict[str, Operator] = {
+OPERATORS: dict[str, OnnxOperator] = {
     "HannWindow": _window(0.5, -0.5),
     "HammingWindow": _window(25 / 46, -21 / 46),
     "BlackmanWindow": _window(0.42, -0.5, 0.08),
-    "DFT": Operator(_dft, plain=(1, 2)),
-    "STFT": Operator(_stft, plain=(1, 3)),
-    "MelWeightMatrix": Operator(_mel, plain=(0, 1, 2, 3, 4)),
+    "DFT": OnnxOperator(_dft, plain=(1, 2)),
+    "STFT": OnnxOperator(_stft, plain=(1, 3)),
+    "MelWeightMatrix": OnnxOperator(_mel, plain=(0, 1, 2, 3, 4)),
 }

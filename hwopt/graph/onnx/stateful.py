@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from hwopt.graph.onnx.node import OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, tensor
 
 
 def _causal_conv(
-    node: OnnxNode, x: Value, weight: Value, bias: Value = None, past: Value = None
+    node: OnnxNode, x: OnnxValue, weight: OnnxValue, bias: OnnxValue = None, past: OnnxValue = None
 ) -> Any:
     """Compute ``CausalConvWithState``: depthwise, of what was there and what comes."""
     data, kernel = tensor(x), tensor(weight)
@@ -33,12 +33,12 @@ def _causal_conv(
 
 def _linear_attention(
     node: OnnxNode,
-    query: Value,
-    key: Value,
-    value: Value,
-    past: Value = None,
-    decay: Value = None,
-    beta: Value = None,
+    query: OnnxValue,
+    key: OnnxValue,
+    value: OnnxValue,
+    past: OnnxValue = None,
+    decay: OnnxValue = None,
+    beta: OnnxValue = None,
 ) -> Any:
     """Compute ``LinearAttention``, one step after the other."""
     heads, shared = node.get("q_num_heads"), node.get("kv_num_heads")
@@ -70,7 +70,7 @@ def _linear_attention(
     return torch.stack(outputs, 1), state
 
 
-OPERATORS: dict[str, Operator] = {
-    "CausalConvWithState": Operator(_causal_conv, weights={1: "weight", 2: "bias"}),
-    "LinearAttention": Operator(_linear_attention),
+OPERATORS: dict[str, OnnxOperator] = {
+    "CausalConvWithState": OnnxOperator(_causal_conv, weights={1: "weight", 2: "bias"}),
+    "LinearAttention": OnnxOperator(_linear_attention),
 }

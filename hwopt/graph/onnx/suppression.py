@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from hwopt.graph.onnx.node import OnnxGraph, OnnxNode
-from hwopt.graph.onnx.operator import Operator
-from hwopt.graph.onnx.values import Value, array, tensor
+from hwopt.graph.onnx.operator import OnnxOperator
+from hwopt.graph.onnx.values import OnnxValue, array, tensor
 from hwopt.graph.suppression import OPERATOR
 
 NAME = "NonMaxSuppression"
@@ -34,7 +34,7 @@ def with_counts(graph: OnnxGraph) -> OnnxGraph:
     return dataclasses.replace(graph, nodes=tuple(nodes), outputs=(*graph.outputs, *counts))
 
 
-def _suppressed(node: OnnxNode, boxes: Value, scores: Value, *given: Value) -> Any:
+def _suppressed(node: OnnxNode, boxes: OnnxValue, scores: OnnxValue, *given: OnnxValue) -> Any:
     if len(node.outputs) < 2:
         raise node.refuse("suppression within a branch or a loop")
     numbers = []
@@ -54,4 +54,4 @@ def _suppressed(node: OnnxNode, boxes: Value, scores: Value, *given: Value) -> A
     )
 
 
-OPERATORS = {NAME: Operator(_suppressed, plain=(2, 3, 4))}
+OPERATORS = {NAME: OnnxOperator(_suppressed, plain=(2, 3, 4))}

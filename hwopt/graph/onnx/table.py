@@ -24,10 +24,10 @@ from hwopt.graph.onnx import (
     stateful,
     suppression,
 )
-from hwopt.graph.onnx.operator import Operator
+from hwopt.graph.onnx.operator import OnnxOperator
 
 #: By name; other domains than ONNX's own stand before it.
-OPERATORS: dict[str, Operator] = {
+OPERATORS: dict[str, OnnxOperator] = {
     **elementwise.OPERATORS,
     **movement.OPERATORS,
     **indexing.OPERATORS,

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from hwopt.graph.onnx.node import OnnxNode
 
 #: A tensor, an array, a list (a sequence), or None (what is left out).
-Value = Any
+OnnxValue = Any
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _DTYPES = {
@@ -48,19 +48,19 @@ def dtype_of(node: OnnxNode, number: int) -> torch.dtype:
     return _DTYPES[number]
 
 
-def is_known(value: Value) -> bool:
+def is_known(value: OnnxValue) -> bool:
     """Return whether a value does not depend on the inputs of the model."""
     if isinstance(value, list):
         return all(map(is_known, value))
     return value is None or isinstance(value, np.ndarray)
 
 
-def is_symbolic(value: Value) -> bool:
+def is_symbolic(value: OnnxValue) -> bool:
     """Return whether a known value holds a size that is a symbol."""
     return isinstance(value, np.ndarray) and value.dtype == object
 
 
-def tensor(value: Value) -> torch.Tensor:
+def tensor(value: OnnxValue) -> torch.Tensor:
     """Return a value as a tensor."""
     if isinstance(value, torch.Tensor):
         return value
@@ -72,7 +72,7 @@ def tensor(value: Value) -> torch.Tensor:
     return torch.from_numpy(array.reshape(value.shape))
 
 
-def array(value: Value) -> Value:
+def array(value: OnnxValue) -> OnnxValue:
     """Return what was computed of known values as known values."""
     if isinstance(value, torch.Tensor):
         if value.dtype == torch.bfloat16:
@@ -83,13 +83,13 @@ def array(value: Value) -> Value:
     return value
 
 
-def computed(function: Callable[[], Any]) -> Value:
+def computed(function: Callable[[], Any]) -> OnnxValue:
     """Return what is computed of known values, as known values; nothing of it is traced."""
     with _disable_current_modes():
         return array(function())
 
 
-def plain(node: OnnxNode, value: Value, what: str) -> np.ndarray:
+def plain(node: OnnxNode, value: OnnxValue, what: str) -> np.ndarray:
     """Return a value that must be known.
 
     Raises:
@@ -102,7 +102,7 @@ def plain(node: OnnxNode, value: Value, what: str) -> np.ndarray:
     return value
 
 
-def ints(node: OnnxNode, value: Value, what: str) -> list[Any]:
+def ints(node: OnnxNode, value: OnnxValue, what: str) -> list[Any]:
     """Return known whole numbers, sizes that are symbols among them, as a list."""
     found = plain(node, value, what).reshape(-1)
     return [
@@ -110,7 +110,7 @@ def ints(node: OnnxNode, value: Value, what: str) -> list[Any]:
     ]
 
 
-def number(node: OnnxNode, value: Value, what: str) -> Any:
+def number(node: OnnxNode, value: OnnxValue, what: str) -> Any:
     """Return a known number."""
     found = plain(node, value, what)
     if found.size != 1:
@@ -127,7 +127,7 @@ def sizes(shape: Sequence[Any]) -> np.ndarray:
     return found
 
 
-def operands(*values: Value) -> list[Any]:
+def operands(*values: OnnxValue) -> list[Any]:
     """Return what an operator computes of element by element: tensors, and numbers beside them.
 
     A known array of one element is a number, as long as it does not make the result's rank larger.

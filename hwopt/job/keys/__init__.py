@@ -1,6 +1,6 @@
 """The keys of a recipe that say more than a value: one file each, with all that belongs to it."""
 
-from hwopt.job.keys.align import Alignment
+from hwopt.job.keys.align import Align
 from hwopt.job.keys.base import Beginning, Strict, TrainingKey, VariantKey, one_of
 from hwopt.job.keys.binary import Binary
 from hwopt.job.keys.budget import Budget
@@ -10,7 +10,7 @@ from hwopt.job.keys.penalty import Penalty
 from hwopt.job.keys.route import Routing
 
 __all__ = [
-    "Alignment",
+    "Align",
     "Beginning",
     "Binary",
     "Budget",

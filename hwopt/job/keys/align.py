@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hwopt.train import Term
 
 
-class Alignment(VariantKey):
+class Align(VariantKey):
     """Arguments of ``hwopt.train.Alignment``; the reference is the network before passes."""
 
     changes_loss: ClassVar[bool] = True
@@ -23,7 +23,7 @@ class Alignment(VariantKey):
 
     def term(self, beginning: Beginning) -> Term:
         """Return the alignment of masked weights."""
-        from hwopt.train import Alignment as Term
+        from hwopt.train import Align as Term
 
         assert beginning.base is not None
         masks, references = dict(beginning.graph.masks), dict(beginning.base.parameters)

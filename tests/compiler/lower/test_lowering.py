@@ -118,5 +118,5 @@ def test_a_tensor_beside_itself_transposed():
             return y @ y.transpose(1, 2) + y.transpose(1, 2) @ y
 
     x = torch.randn(2, 5, 5)
-    found = hwopt.compile(Squares(), x, trials=0, check=False)(x)
+    found = hwopt.compile(Squares(), x, kernel_trials=0, check=False)(x)
     torch.testing.assert_close(found, Squares()(x))

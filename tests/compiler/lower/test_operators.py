@@ -64,7 +64,7 @@ FLOAT_MASK = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
 )
 def test_compiled_equals_torch(function):
     x = torch.randn(2, 4, 6, 5)
-    artifact = hwopt.compile(Call(function), x, trials=0)
+    artifact = hwopt.compile(Call(function), x, kernel_trials=0)
     assert max_difference(artifact(x), function(x)) <= 1e-4
 
 
@@ -74,4 +74,4 @@ def test_transposed_convolutions_among_convolutions(options):
     up = nn.ConvTranspose2d(6, 4, 3, **options)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), up, nn.ReLU(), nn.Conv2d(4, 2, 3)).eval()
     x = torch.randn(1, 3, 8, 8)
-    assert max_difference(hwopt.compile(model, x, trials=0)(x), model(x)) <= 1e-4
+    assert max_difference(hwopt.compile(model, x, kernel_trials=0)(x), model(x)) <= 1e-4

@@ -18,13 +18,13 @@ def test_compiled_equals_torch(name, steps):
     kind, options = KINDS[name]
     model = All(kind, options).eval()
     x = torch.randn((2, steps, 6) if options.get("batch_first") else (steps, 2, 6))
-    assert max_difference(hwopt.compile(model, x, trials=0)(x), model(x)) <= 1e-5
+    assert max_difference(hwopt.compile(model, x, kernel_trials=0)(x), model(x)) <= 1e-5
 
 
 def test_kernels_are_equal_to_float64():
     model = All(nn.LSTM, {"num_layers": 2, "bidirectional": True}).eval()
     x = torch.randn(100, 1, 6)
-    artifact = hwopt.compile(model, x, trials=0)
+    artifact = hwopt.compile(model, x, kernel_trials=0)
     expected = model.double()(x.double())
     for got, wanted in zip(artifact(x), expected, strict=True):
         np.testing.assert_allclose(got, wanted.detach(), rtol=0, atol=1e-5)
@@ -33,7 +33,7 @@ def test_kernels_are_equal_to_float64():
 def test_more_steps_make_no_more_kernels():
     counts = []
     for steps in (5, 500):
-        artifact = hwopt.compile(All(nn.GRU, {}).eval(), torch.randn(steps, 1, 6), trials=0)
+        artifact = hwopt.compile(All(nn.GRU, {}).eval(), torch.randn(steps, 1, 6), kernel_trials=0)
         counts.append(len(artifact.manifest.kernels))
         (loop,) = [k for k in artifact.manifest.kernels if k.name == "gru"]
         assert loop.road == "template:written" and loop.macs == steps * 3 * 5 * 5
@@ -56,4 +56,4 @@ def test_a_convolution_before_a_recurrent_layer():
             return self.out(self.layers(y)[0])
 
     model, x = Columns().eval(), torch.randn(2, 1, 4, 30)
-    assert max_difference(hwopt.compile(model, x, trials=0)(x), model(x)) <= 1e-5
+    assert max_difference(hwopt.compile(model, x, kernel_trials=0)(x), model(x)) <= 1e-5

@@ -31,7 +31,7 @@ def check(function, *inputs):
     """Compare with torch: numbers, shapes, dtypes, and where there is NaN."""
     model = function if isinstance(function, nn.Module) else Call(function)
     model.eval()
-    found = hwopt.compile(model, inputs, trials=0)(*inputs)
+    found = hwopt.compile(model, inputs, kernel_trials=0)(*inputs)
     expected = model(*inputs)
     pairs = zip(
         found if isinstance(found, tuple) else (found,),
@@ -256,7 +256,7 @@ def test_the_same_bits(dtype):
 def test_float64_stays_float64(double):
     x = torch.randn((1, 4) if isinstance(double, nn.Linear) else (1, 3, 6, 6)).double()
     model = double.double()
-    found = hwopt.compile(model, x, trials=0)(x)
+    found = hwopt.compile(model, x, kernel_trials=0)(x)
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, model(x).detach(), rtol=1e-12, atol=1e-12)
 
@@ -278,7 +278,7 @@ def test_tables_of_any_width(width):
 )
 def test_an_index_outside_is_one_sentence(function, right, wrong):
     good, bad = torch.tensor(right), torch.tensor(wrong)
-    artifact = hwopt.compile(Call(function), good, trials=0)
+    artifact = hwopt.compile(Call(function), good, kernel_trials=0)
     torch.testing.assert_close(artifact(good), function(good))
     with pytest.raises(HwoptError, match=r"an index of .* is outside") as caught:
         artifact(bad)
@@ -323,7 +323,7 @@ def test_behind_convolutions(model):
 def test_norms_are_exact_where_numbers_differ_little(shift):
     x = torch.randn(2, 8, 20) + shift
     for norm in (nn.LayerNorm(20), nn.GroupNorm(2, 8), nn.InstanceNorm1d(8)):
-        artifact = hwopt.compile(norm.eval(), x, trials=0)
+        artifact = hwopt.compile(norm.eval(), x, kernel_trials=0)
         expected = norm.double()(x.double()).float()
         # Not more exact than the numbers themselves.
         torch.testing.assert_close(artifact(x), expected, rtol=0, atol=1e-5 * max(1, shift))
@@ -332,12 +332,12 @@ def test_norms_are_exact_where_numbers_differ_little(shift):
 @pytest.mark.parametrize("function", [torch.floor_divide, torch.remainder, torch.fmod])
 def test_whole_numbers_divided_by_zero_are_one_sentence(function):
     x, good, bad = torch.tensor([7, -7]), torch.tensor([2, 3]), torch.tensor([2, 0])
-    artifact = hwopt.compile(Call(function), (x, good), trials=0)
+    artifact = hwopt.compile(Call(function), (x, good), kernel_trials=0)
     torch.testing.assert_close(artifact(x, good), function(x, good))
     with pytest.raises(HwoptError, match="whole numbers are divided by zero"):
         artifact(x, bad)
     with pytest.raises(HwoptError, match="divided by zero cannot be compiled"):
-        hwopt.compile(Call(lambda x: function(x, 0)), x, trials=0)
+        hwopt.compile(Call(lambda x: function(x, 0)), x, kernel_trials=0)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0, 2.0, math.inf])

@@ -53,7 +53,7 @@ def outputs_of(graph, *arrays):
     inputs = tuple(torch.from_numpy(array) for array in arrays)
     with torch.no_grad():
         expected = graph.to_torch().eval()(*inputs)
-    found = hwopt.compile(graph, inputs, trials=0)(*arrays)
+    found = hwopt.compile(graph, inputs, kernel_trials=0)(*arrays)
     found = found if isinstance(found, tuple) else (found,)
     expected = expected if isinstance(expected, tuple) else (expected,)
     for one, other in zip(found, expected, strict=True):

@@ -50,7 +50,9 @@ def test_the_same_rows_as_onnx_runtime(tmp_path, limits, centered):
     given = _inputs(len(limits), centered)
     graph = hwopt.import_model(path, {n: torch.from_numpy(x) for n, x in given.items()})
     assert list(graph.outputs) == ["rows", "rows_count"]
-    artifact = hwopt.compile(graph, {n: torch.from_numpy(x) for n, x in given.items()}, trials=0)
+    artifact = hwopt.compile(
+        graph, {n: torch.from_numpy(x) for n, x in given.items()}, kernel_trials=0
+    )
     for seed in range(3):
         given = _inputs(seed, centered)
         (expected,) = onnxruntime.InferenceSession(path).run(None, given)

@@ -1,4 +1,4 @@
-"""``hwopt profile``: the latency table of a device."""
+"""``hwopt targets measure``: the latency table of a device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ZOO = ("resnet8", "ds_cnn", "mobilenet_v1_025")
 
 
 @click.command(
-    "profile",
+    "measure",
     help=f"""Measure the latency table of a target, from which `hwopt predict` and searches know
     how long a network takes before they build it.
 
@@ -27,15 +27,15 @@ ZOO = ("resnet8", "ds_cnn", "mobilenet_v1_025")
     and passes measure later counts, too. {model.HELP}
 
     \b
-    hwopt profile my_package.nets:make --input-shape 3x64x64 --output my-machine.json
-    hwopt profile --merge my-machine.json""",
+    hwopt targets measure my_package.nets:make --input-shape 3x64x64 --output my-machine.json
+    hwopt targets measure --merge my-machine.json""",
 )
 @click.argument("models", nargs=-1)
 @model.making_options
 @options.target_option
 @options.threads_option
-@options.trials_option
-@click.option("--levels", default=5, show_default=True, help="Widths of a layer; a prime number.")
+@options.kernel_trials_option
+@click.option("--levels", type=int, help="Widths of a layer; a prime number.  [default: 5]")
 @click.option("--merge", type=click.Path(path_type=Path), help="Take over a table of others.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the table to a file, too.")
 @options.json_option
@@ -44,15 +44,15 @@ def command(
     making: model.Making,
     target: str,
     threads: int | None,
-    trials: int | None,
-    levels: int,
+    kernel_trials: int | None,
+    levels: int | None,
     merge: Path | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Make or merge a table; the help text stands above."""
     from hwopt import targets
-    from hwopt.prediction.profiling import profile
+    from hwopt.prediction.measure_table import LEVELS, measure_table
     from hwopt.targets.latency_table import LatencyTable
 
     chosen = targets.get(target, threads=threads)
@@ -66,11 +66,11 @@ def command(
             click.echo(f"{name}: {done} of {total} networks", err=True)
 
         with progress.tuning_progress() as tuning:
-            profile(
+            measure_table(
                 graph,
                 chosen,
-                levels=levels,
-                trials=trials,
+                levels=LEVELS if levels is None else levels,
+                kernel_trials=kernel_trials,
                 seed=making.seed,
                 tuning=tuning,
                 report=report,

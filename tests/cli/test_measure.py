@@ -1,4 +1,4 @@
-"""`hwopt profile` and `hwopt predict` as a user meets them."""
+"""`hwopt targets measure` and `hwopt predict` as a user meets them."""
 
 import json
 
@@ -19,10 +19,10 @@ def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch, target):
     model = (*NETWORK, "--model-option", f"width={2 * target.float_lanes}")
     here = ("--target", target.name, "--threads", 1)
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path / "first"))
-    empty = f"the latency table of {target.name} is empty: see `hwopt profile --help`"
+    empty = f"the latency table of {target.name} is empty: see `hwopt targets measure --help`"
     assert refused("predict", *model, *here).endswith(empty)
     made = hwopt(
-        *("profile", *model, *here, "--levels", 2, "--trials", 2),
+        *("targets", "measure", *model, *here, "--levels", 2, "--kernel-trials", 2),
         *("--output", tmp_path / "table.json"),
     )
     assert made.returncode == 0, made.stderr
@@ -31,19 +31,19 @@ def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch, target):
 
     # Another user's, on the same machine.
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path / "second"))
-    merged = hwopt("profile", "--merge", tmp_path / "table.json", *here, "--json")
+    merged = hwopt("targets", "measure", "--merge", tmp_path / "table.json", *here, "--json")
     assert json.loads(merged.stdout)["networks"] == 4
     found = json.loads(hwopt("predict", *model, *here, "--json").stdout)
     assert 0 < found["low_ms"] < found["ms"] < found["high_ms"] and found["measured"] > 0.5
     shown = hwopt("predict", *model, *here, "--passes", "prune-channels{ratio=0.5,multiple=4}")
     assert "in kernels that were measured" in shown.stdout
     two_threads = ("--target", target.name, "--threads", 2)
-    message = refused("profile", "--merge", tmp_path / "table.json", *two_threads)
+    message = refused("targets", "measure", "--merge", tmp_path / "table.json", *two_threads)
     assert f"is the table of {target.name}" in message
 
 
 def test_what_cannot_be_is_one_sentence(tmp_path):
-    assert "prime number" in refused("profile", *MODEL, *HERE, "--levels", 6)
-    message = refused("profile", *MODEL, "--target", "raspberry-pi-4")
+    assert "prime number" in refused("targets", "measure", *MODEL, *HERE, "--levels", 6)
+    message = refused("targets", "measure", *MODEL, "--target", "raspberry-pi-4")
     assert "nothing says how to reach raspberry-pi-4" in message
-    assert "does not exist" in refused("profile", "--merge", tmp_path / "none.json")
+    assert "does not exist" in refused("targets", "measure", "--merge", tmp_path / "none.json")

@@ -26,12 +26,12 @@ TOGETHER = 4
 MEMORY = "networks.json"
 
 
-def profile(
+def measure_table(
     graph: Graph,
     target: Target,
     *,
     levels: int = LEVELS,
-    trials: int | None = None,
+    kernel_trials: int | None = None,
     seed: int = 0,
     tuning: Progress | None = None,
     report: Callable[[int, int], None] | None = None,
@@ -44,7 +44,7 @@ def profile(
         graph: its widths are the largest of the grid; weights play no role.
         target: the device.
         levels: widths of each group of channels, a prime number.
-        trials, seed, tuning: of compiling; see ``hwopt.compile``.
+        kernel_trials, seed, tuning: of compiling; see ``hwopt.compile``.
         report: called with networks done, and networks in all.
 
     Raises:
@@ -56,7 +56,11 @@ def profile(
         raise HwoptError(reason)
     networks = grid(graph, levels, multiple=target.float_lanes)
     measure = GraphLatency(
-        target, trials=trials, seed=seed, memory=own_folder(target) / MEMORY, progress=tuning
+        target,
+        kernel_trials=kernel_trials,
+        seed=seed,
+        memory=own_folder(target) / MEMORY,
+        progress=tuning,
     )
     for start in range(0, len(networks), TOGETHER):
         if report:
