@@ -1,6 +1,6 @@
 """Layer fusion: accuracy against unique parameters on a deep network of equal blocks.
 
-    python -m benchmarks.fusion
+    python -m benchmarks fusion
 
 A ResNet-20 of one width on a fifth of Fashion-MNIST. All ratios start from the same trained
 network; fusing goes on in rounds, with an epoch after each.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 import hwopt
+from benchmarks.experiment import Experiment, Key
 from benchmarks.l1_compression import stored
-from benchmarks.records import TRAINING_THREADS, Records, mean_and_spread, measured_on
+from benchmarks.records import TRAINING_THREADS, mean_and_spread, measured_on
 from hwopt import data, train
 from hwopt.report import markdown
 
@@ -101,7 +103,7 @@ def run(ratio: float, seed: int) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by ratio."""
-    yield "## Layer fusion\n\n`python -m benchmarks.fusion`"
+    yield "## Layer fusion\n\n`python -m benchmarks fusion`"
     yield (
         f"A network of 10 equal blocks (20 convolutions 3x3, 32 channels) on 12,000 images of "
         f"Fashion-MNIST, fused in {ROUNDS} rounds with an epoch after each. Means over seeds."
@@ -138,10 +140,19 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    keys = [{"ratio": ratio, "seed": seed} for seed in SEEDS for ratio in RATIOS]
-    Records("fusion").run_all(keys, run)
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
+    yield [{"ratio": ratio, "seed": seed} for seed in SEEDS for ratio in RATIOS]
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="fusion",
+        about="fused layers: accuracy against unique parameters",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

@@ -1,6 +1,6 @@
 """Does unstructured sparsity make linear layers and 1x1 convolutions faster? 90 % zeros.
 
-    python -m benchmarks.sparse_kernels
+    python -m benchmarks sparse_kernels
 
 The compiled dense kernel, which knows nothing of zeros, against a product in compressed rows (CSR),
 as scipy (linear layers, one thread) and torch compute it; all alternate in one run.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +20,8 @@ import torch
 from torch import nn
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt import targets
 from hwopt.compiler import measure
 from hwopt.report import markdown
@@ -30,11 +32,11 @@ LAYERS = ((100, 300, 1), (512, 512, 1), (4096, 4096, 1), (64, 64, 28 * 28), (256
 ZEROS = 0.9
 
 
-def run(outputs: int, inputs: int, pixels: int, threads: int) -> dict[str, Any]:
+def run(outputs: int, inputs: int, pixels: int, used_threads: int) -> dict[str, Any]:
     """Return the medians in ms and the largest difference from float64."""
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
     torch.manual_seed(0)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(used_threads)
     side = int(pixels**0.5)
     layer = nn.Linear(inputs, outputs, bias=False)
     if pixels > 1:
@@ -43,7 +45,7 @@ def run(outputs: int, inputs: int, pixels: int, threads: int) -> dict[str, Any]:
     graph = hwopt.apply(
         hwopt.import_model(layer, torch.randn(shape)), f"prune-weights{{ratio={ZEROS}}}"
     )
-    artifact = hwopt.compile(graph, target=targets.get("host", threads=threads))
+    artifact = hwopt.compile(graph, target=targets.get("host", threads=used_threads))
     weight = graph.parameter("weight").reshape(outputs, inputs)
     x = torch.randn(shape)
     flat = x.reshape(inputs, pixels)
@@ -51,21 +53,21 @@ def run(outputs: int, inputs: int, pixels: int, threads: int) -> dict[str, Any]:
     torch_rows = weight.to_sparse_csr()
     array = np.ascontiguousarray(flat.numpy())
     calls: dict[str, Callable[[], Any]] = {"dense kernel": functools.partial(artifact, x.numpy())}
-    if threads == 1:
+    if used_threads == 1:
         calls["scipy CSR"] = lambda: rows @ array
     calls["torch CSR"] = lambda: torch_rows @ flat
     expected = weight.double() @ flat.double()
     for call in calls.values():
         got = torch.as_tensor(np.asarray(call())).reshape(outputs, pixels).double()
         assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
-    use_threads(threads)
-    latencies = measure(calls, threads=threads, runs=400)
+    use_threads(used_threads)
+    latencies = measure(calls, threads=used_threads, runs=400)
     return {name: latency.median_ms for name, latency in latencies.items()}
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The ratios."""
-    yield "## Unstructured sparsity in kernels\n\n`python -m benchmarks.sparse_kernels`"
+    yield "## Unstructured sparsity in kernels\n\n`python -m benchmarks sparse_kernels`"
     yield (
         f"{ZEROS:.0%} zeros, by magnitude of random weights. hwopt's kernels are dense: zeros "
         "change nothing in them. Beside them stand products that leave the zeros out, in "
@@ -92,14 +94,21 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    records = Records("sparse_kernels")
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield every layer with one and two threads."""
     for threads in (1, 2):
         for outputs, inputs, pixels in LAYERS:
-            key = {"outputs": outputs, "inputs": inputs, "pixels": pixels}
-            measured = functools.partial(run, **key, threads=threads)
-            records.run({**key, "used_threads": threads}, measured)
+            layer = {"outputs": outputs, "inputs": inputs, "pixels": pixels}
+            yield {**layer, "used_threads": threads}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="sparse_kernels",
+        about="unstructured zeros against dense kernels",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)
