@@ -1,6 +1,6 @@
 """Accuracy against measured latency for three ways to allocate channels, ResNet-8.
 
-    python -m benchmarks.allocation            # seeds 0, 1, 2
+    python -m benchmarks allocation            # seeds 0, 1, 2
 
 The dense networks are trained by the recipe of ``benchmarks.main_job``. Every method prunes to the
 same shares of the dense latency, by the same scores, and is fine-tuned in the same way. So is the
@@ -10,12 +10,14 @@ dense network itself, to tell what pruning costs from what more training gives.
 from __future__ import annotations
 
 import functools
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import hwopt
+from benchmarks.experiment import Experiment, Key
 from benchmarks.main_job import RECIPE
 from benchmarks.records import TRAINING_THREADS, Records, machine, mean_and_spread, measured_on
 from hwopt import data, passes, targets, train
@@ -100,7 +102,7 @@ def fine_tuning(changes: dict[str, Any]) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The curve, and what the budgeted allocation reaches."""
-    yield "## Allocation under a latency budget\n\n`python -m benchmarks.allocation`"
+    yield "## Allocation under a latency budget\n\n`python -m benchmarks allocation`"
     yield (
         "ResNet-8 on Fashion-MNIST, pruned to shares of the dense latency with one thread by the "
         f"same Taylor scores and fine-tuned for {FINE_TUNE['epochs']} epochs; mean over "
@@ -130,19 +132,27 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all fine-tunings, to be run side by side; the latencies are measured before."""
     variants = [(method, share) for share in SHARES for method in METHODS]
-    keys = [
+    found = [
         {"method": method, "share": share, "seed": seed, **FINE_TUNE, **machine()}
         for method, share in [*variants, ("dense", 1.0)]
         for seed in SEEDS
     ]
-    records = Records("allocation")
-    for key in keys:
-        if records.find(key) is None:
+    for key in found:
+        if Records("allocation").find(key) is None:
             chosen(key["method"], key["share"], key["seed"])
-    records.run_all(keys, run)
+    yield found
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="allocation",
+        about="three ways to allocate channels: accuracy against latency",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

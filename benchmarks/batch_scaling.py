@@ -1,6 +1,7 @@
 """Steps to a result over batch sizes and sparsities, and the law that is fitted to them.
 
-    python -m benchmarks.batch_scaling
+    python -m benchmarks batch_scaling
+    python -m benchmarks batch_smoothness
 
 Lee et al. 2021, in small: their network of two convolutions, pruned before training, with the
 fewest steps of several trials of momentum SGD; and the Lipschitz constant along one training.
@@ -9,6 +10,7 @@ fewest steps of several trials of momentum SGD; and the Lipschitz constant along
 from __future__ import annotations
 
 import functools
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -20,6 +22,7 @@ from torch.nn import functional
 from torch.utils.data import Subset
 
 import hwopt
+from benchmarks.experiment import Experiment, Key
 from benchmarks.records import TRAINING_THREADS, Records, measured_on
 from hwopt import data, passes
 from hwopt.report import markdown
@@ -99,7 +102,8 @@ def smoothness(sparsity: float, **_: Any) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The steps, the fits and the picture."""
-    yield "## Batch size under sparsity\n\n`python -m benchmarks.batch_scaling`"
+    yield "## Batch size under sparsity"
+    yield "`python -m benchmarks batch_scaling`, then `batch_smoothness`"
     yield (
         f"Two convolutions and a linear layer on Fashion-MNIST, to a validation error of {GOAL} "
         f"({HELD_OUT} images): the fewest steps of SGD with quasi-random rate and momentum, and of "
@@ -146,17 +150,37 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield the blocks of trials one after the other, each with all batches and sparsities."""
     for first in range(0, TRIALS, BLOCK):
-        keys: list[dict[str, Any]] = [
+        yield [
             {"batch_size": batch, "sparsity": sparsity, "goal": GOAL, "first": first}
             for batch in BATCHES
             for sparsity in SPARSITIES
         ]
-        Records("batch_scaling").run_all(keys, run)
-    of_smoothness: list[dict[str, Any]] = [{"sparsity": sparsity} for sparsity in SPARSITIES]
-    Records("batch_smoothness").run_all(of_smoothness, smoothness)
 
 
-if __name__ == "__main__":
-    main()
+def smoothness_keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield the training of each sparsity."""
+    yield [{"sparsity": sparsity} for sparsity in SPARSITIES]
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="batch_scaling",
+        about="steps to a result over batch sizes and sparsities",
+        chapter="training",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+    Experiment(
+        name="batch_smoothness",
+        about="the Lipschitz constant along a training, for batch_scaling",
+        chapter="training",
+        keys=smoothness_keys,
+        run=smoothness,
+        alone=False,
+    ),
+)

@@ -1,6 +1,6 @@
 """Binary 3x3 convolutions beside the float32 ones of hwopt and of every peer.
 
-    python -m benchmarks.binary_kernels
+    python -m benchmarks binary_kernels
 
 Eight equal layers a net and a mean over the image, so that what a call of a runtime costs by
 itself counts little. In a chain the signs that a layer reads come packed from the layer before;
@@ -10,8 +10,7 @@ writes floats.
 
 from __future__ import annotations
 
-import argparse
-import functools
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from benchmarks.side_by_side import medians_ms
 from hwopt import targets
 from hwopt.graph.binary import sign
@@ -51,11 +51,11 @@ class Layers(nn.Module):
         return x.mean((2, 3))
 
 
-def run(size: int, channels: int, net: str, threads: int) -> dict[str, Any]:
+def run(size: int, channels: int, net: str, used_threads: int) -> dict[str, Any]:
     """Return the medians in ms of the whole net, and how near the binary one comes to its limit."""
     torch.manual_seed(0)
     x = torch.randint(-3, 4, (1, channels, size, size)).float()
-    target = targets.get("host", threads=threads)
+    target = targets.get("host", threads=used_threads)
     residual = net == "residual"
     modules = {
         name: Layers(channels, binary=name == "binary", residual=residual)
@@ -69,7 +69,7 @@ def run(size: int, channels: int, net: str, threads: int) -> dict[str, Any]:
     np.testing.assert_allclose(artifacts["binary"](x.numpy()), expected, rtol=1e-6)
     inputs = (x.numpy(),)
     peaks = [measure_peak(target).binary_gops]
-    medians = medians_ms(artifacts, graphs["float32"], inputs, threads, runs=200)
+    medians = medians_ms(artifacts, graphs["float32"], inputs, used_threads, runs=200)
     operations = 2 * sum(k.macs * k.calls for k in artifacts["binary"].manifest.kernels if k.binary)
     # The clock is not always the same, so neither is the limit: the higher one is taken.
     peaks.append(measure_peak(target).binary_gops)
@@ -79,7 +79,7 @@ def run(size: int, channels: int, net: str, threads: int) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The ratios."""
-    yield "## Binary convolutions\n\n`python -m benchmarks.binary_kernels`"
+    yield "## Binary convolutions\n\n`python -m benchmarks binary_kernels`"
     yield (
         f"3x3 convolutions with padding 1, {DEPTH} in a row, batch 1; all runtimes alternate in "
         "one run. *Chain*: a layer hands packed signs to the next. *Residual*: the input is added "
@@ -112,18 +112,27 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options(parser: ArgumentParser) -> None:
+    """Add the number of threads."""
     parser.add_argument("--threads", type=int, default=2)
-    threads = parser.parse_args().threads
-    records = Records("binary_kernels")
+
+
+def keys(chosen: Namespace) -> Iterator[Key]:
+    """Yield every layer of both nets."""
     for net in NETS:
         for size, channels in LAYERS:
-            key = {"size": size, "channels": channels, "net": net}
-            records.run(
-                {**key, "used_threads": threads}, functools.partial(run, **key, threads=threads)
-            )
+            layer = {"size": size, "channels": channels, "net": net}
+            yield {**layer, "used_threads": chosen.threads}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="binary_kernels",
+        about="binary 3x3 convolutions beside float32 ones of every peer",
+        chapter="binary layers",
+        keys=keys,
+        run=run,
+        section=section,
+        options=options,
+    ),
+)

@@ -1,6 +1,6 @@
 """Whole binary networks beside the same networks in float32, hwopt's and every peer's.
 
-    python -m benchmarks.binary_nets
+    python -m benchmarks binary_nets
 
 ``binarize`` makes the binary ones: body in bits; first layer, shortcuts and last layer in floats.
 Weights are random: the time does not depend on them.
@@ -8,7 +8,7 @@ Weights are random: the time does not depend on them.
 
 from __future__ import annotations
 
-import functools
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from benchmarks.side_by_side import medians_ms
 from hwopt import models, targets
 from hwopt.compiler.profile import profile
@@ -31,20 +32,20 @@ NETS = (
 KINDS = ("binary layers", "float layers", "the rest")
 
 
-def run(net: str, shape: tuple[int, ...], threads: int) -> dict[str, Any]:
+def run(net: str, shape: list[int], used_threads: int) -> dict[str, Any]:
     """Return medians in ms, and the share of the time that kinds of kernels take."""
     torch.manual_seed(0)
     x = torch.randn(1, *shape)
-    dense = hwopt.import_model(models.create(net, input_shape=shape).eval(), x)
+    dense = hwopt.import_model(models.create(net, input_shape=tuple(shape)).eval(), x)
     graphs = {"binary": hwopt.apply(dense, "binarize,freeze-binary"), "float32": dense}
-    target = targets.get("host", threads=threads)
+    target = targets.get("host", threads=used_threads)
     artifacts = {name: hwopt.compile(graph, target=target) for name, graph in graphs.items()}
     inputs = (x.numpy(),)
     for name, artifact in artifacts.items():
         expected = graphs[name].to_torch().eval()(x).detach().numpy()
         np.testing.assert_allclose(artifact(*inputs), expected, rtol=0, atol=1e-4)
     return {
-        "median_ms": medians_ms(artifacts, dense, inputs, threads, runs=300),
+        "median_ms": medians_ms(artifacts, dense, inputs, used_threads, runs=300),
         "kernels": _kernels(artifacts["binary"], measure_peak(target)),
     }
 
@@ -69,7 +70,7 @@ def _kernels(artifact: hwopt.Artifact, peak: Any) -> list[dict[str, Any]]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Times and where they go."""
-    yield "## Binary networks\n\n`python -m benchmarks.binary_nets`"
+    yield "## Binary networks\n\n`python -m benchmarks binary_nets`"
     yield (
         "Batch 1, all in one run. *Times faster*: than the same network in float32 by the fastest "
         "peer, and by hwopt. The network of BNEW has ReLUs in float32, shifts and PReLUs when "
@@ -104,13 +105,20 @@ def _shares(kernels: list[dict[str, Any]]) -> list[str]:
     return [*cells, f"{longest['name']}: {longest['us']:.0f} µs"]
 
 
-def main() -> None:
-    records = Records("binary_nets")
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield every network with two threads and with one."""
     for threads in (2, 1):
         for net, shape in NETS:
-            measured = functools.partial(run, net, shape, threads)
-            records.run({"net": net, "shape": list(shape), "used_threads": threads}, measured)
+            yield {"net": net, "shape": list(shape), "used_threads": threads}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="binary_nets",
+        about="whole binary networks beside the same in float32",
+        chapter="binary layers",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

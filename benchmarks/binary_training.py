@@ -1,6 +1,6 @@
 """BNEW against straight-through, tanh-annealing, Bop and real numbers, on Fashion-MNIST.
 
-    python -m benchmarks.binary_training
+    python -m benchmarks binary_training
 
 The network of Paren et al. 2022 at 1x28x28, on a third of the training images. All binary methods
 start from the same network with binary activations and real weights; the real-valued network has
@@ -10,6 +10,7 @@ as many epochs as both phases together.
 from __future__ import annotations
 
 import dataclasses
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 import hwopt
-from benchmarks.records import TRAINING_THREADS, Records, kept_graph, mean_and_spread, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import TRAINING_THREADS, kept_graph, mean_and_spread, measured_on
 from hwopt import data, models, train
 from hwopt.job.recipe import Binary, Training, Variant
 from hwopt.job.trainer import make_terms
@@ -135,7 +137,7 @@ def run(method: str, seed: int, settings: dict[str, Any], split: str = "test") -
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by method."""
-    yield "## Training binary networks\n\n`python -m benchmarks.binary_training`"
+    yield "## Training binary networks\n\n`python -m benchmarks binary_training`"
     yield (
         f"The network of BNEW (Paren et al. 2022), with {CHOSEN.width} channels in its first stage "
         f"(the paper: 16), on {CHOSEN.images:,} images of Fashion-MNIST: Adam, "
@@ -163,11 +165,20 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
     settings = {"settings": dataclasses.asdict(CHOSEN)}
-    keys = [{"method": method, "seed": seed} | settings for seed in SEEDS for method in METHODS]
-    Records("binary_training").run_all(keys, run)
+    yield [{"method": method, "seed": seed} | settings for seed in SEEDS for method in METHODS]
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="binary_training",
+        about="BNEW against other trainings of binary networks",
+        chapter="binary layers",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

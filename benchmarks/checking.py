@@ -1,6 +1,6 @@
 """What it costs that what was compiled is compared, and that indices are looked at.
 
-    python -m benchmarks.checking   # on a machine that does nothing else
+    python -m benchmarks checking   # on a machine that does nothing else
 
 ResNet-18 is compiled and compared with torch; of the seconds that takes the comparison is a part.
 An encoder of token ids runs beside the same encoder compiled without its checks, in turns.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -20,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt import models, targets
 from hwopt.compiler import measure
 from hwopt.compiler.compare import compare
@@ -79,9 +81,17 @@ def indices() -> dict[str, Any]:
     }
 
 
+PARTS = {part.__name__: part for part in (comparison, indices)}
+
+
+def run(part: str) -> dict[str, Any]:
+    """Measure one of the two costs."""
+    return PARTS[part]()
+
+
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return both costs."""
-    yield "## What checking costs\n\n`python -m benchmarks.checking`"
+    yield "## What checking costs\n\n`python -m benchmarks checking`"
     for run in runs:
         if run["part"] == "comparison":
             yield (
@@ -97,11 +107,19 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    records = Records("checking")
-    for part in (comparison, indices):
-        records.run({"part": part.__name__}, part)
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield both parts."""
+    for part in PARTS:
+        yield {"part": part}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="checking",
+        about="what comparing with torch and looking at indices cost",
+        chapter="compiler",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """How the settings of ``benchmarks.binary_training`` were chosen: on images held out from training.
 
-    python -m benchmarks.choose_binary_training
+    python -m benchmarks choose_binary_training
 
 Each line changes some settings of the first ones tried. The seed is that of
 ``benchmarks.choose_recipe``, which no table of test accuracies uses.
@@ -8,12 +8,14 @@ Each line changes some settings of the first ones tried. The seed is that of
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import binary_training
 from benchmarks.choose_recipe import SEED, validation_accuracy
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt.report import markdown
 
 FIRST_TRIED = {
@@ -61,13 +63,13 @@ def run(method: str, changes: dict[str, Any], seed: int) -> dict[str, Any]:
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """What the settings were chosen among."""
     yield "## How the training of binary networks was chosen"
-    yield "`python -m benchmarks.choose_binary_training`"
+    yield "`python -m benchmarks choose_binary_training`"
     first = ", ".join(f"{name} {value}" for name, value in FIRST_TRIED.items())
     yield (
-        "The network and the phases of the table below, on 5,000 training images held out for it, "
-        "with a seed that no table of test accuracies uses. One run each: differences below half "
-        f"a point mean little. Chosen was where the binary network loses least to the real-valued "
-        f"one. First tried: {first}."
+        "The network and the phases of `binary_training`, on 5,000 training images held out for "
+        "it, with a seed that no table of test accuracies uses. One run each: differences below "
+        "half a point mean little. Chosen was where the binary network loses least to the "
+        f"real-valued one. First tried: {first}."
     )
     rows = [[run["method"], _text(run["changes"]), validation_accuracy(run)] for run in runs]
     yield markdown(["weights", "changed", "accuracy"], rows)
@@ -78,10 +80,19 @@ def _text(changes: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in changes.items()) or "nothing"
 
 
-def main() -> None:
-    keys = [{"method": method, "changes": changes, "seed": SEED} for method, changes in TRIALS]
-    Records("choose_binary_training").run_all(keys, run)
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
+    yield [{"method": method, "changes": changes, "seed": SEED} for method, changes in TRIALS]
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="choose_binary_training",
+        about="how the settings of binary_training were chosen",
+        chapter="binary layers",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

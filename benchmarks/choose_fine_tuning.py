@@ -1,6 +1,6 @@
 """How the fine-tuning of ``benchmarks.allocation`` was chosen: on images held out from training.
 
-    python -m benchmarks.choose_fine_tuning
+    python -m benchmarks choose_fine_tuning
 
 ResNet-8 is trained by the main job's recipe, all its layers are pruned by half, and variants of the
 recipe's fine-tuning are compared. The seed is that of ``benchmarks.choose_recipe``.
@@ -8,6 +8,7 @@ recipe's fine-tuning are compared. The seed is that of ``benchmarks.choose_recip
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import hwopt
 from benchmarks.allocation import fine_tuning
 from benchmarks.choose_recipe import SEED, fit, validation_accuracy
+from benchmarks.experiment import Experiment, Key
 from benchmarks.main_job import RECIPE
-from benchmarks.records import Records, kept_graph, measured_on
+from benchmarks.records import kept_graph, measured_on
 from hwopt import data
 from hwopt.job import load_recipe
 from hwopt.models.source import load_graph
@@ -53,12 +55,12 @@ def run(changes: dict[str, Any], **_: Any) -> dict[str, Any]:
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """What the fine-tuning was chosen among."""
     yield "## How the allocation's fine-tuning was chosen"
-    yield "`python -m benchmarks.choose_fine_tuning`"
+    yield "`python -m benchmarks choose_fine_tuning`"
     yield (
         f"ResNet-8 pruned by `{PRUNING}` and fine-tuned for {fine_tuning({})['epochs']} epochs, on "
         "5,000 training images held out for it, with a seed that no table of test accuracies uses. "
-        "The number of epochs was not chosen so: it was raised from these to those of the table "
-        "below after two budgeted runs had lost 0.36 and 0.55 points of test accuracy."
+        "The number of epochs was not chosen so: it was raised from these to those of "
+        "`allocation` after two budgeted runs had lost 0.36 and 0.55 points of test accuracy."
     )
     rows = [[_text(run["changes"]), validation_accuracy(run)] for run in runs]
     yield markdown(["fine-tuning", "accuracy"], rows)
@@ -69,11 +71,20 @@ def _text(changes: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in changes.items()) or "as the recipe's"
 
 
-def main() -> None:
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Train the dense network; yield all fine-tunings, to be run side by side."""
     dense()
-    keys = [{"changes": changes, "pruning": PRUNING, "seed": SEED} for changes in CHANGES]
-    Records("choose_fine_tuning").run_all(keys, run)
+    yield [{"changes": changes, "pruning": PRUNING, "seed": SEED} for changes in CHANGES]
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="choose_fine_tuning",
+        about="how the fine-tuning of allocation was chosen",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

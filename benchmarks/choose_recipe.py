@@ -1,6 +1,6 @@
 """How the demo's training and pruning were chosen: on images held out from training.
 
-    python -m benchmarks.choose_recipe
+    python -m benchmarks choose_recipe
 
 Trainings see eleven twelfths of Fashion-MNIST's training images and are compared on the rest. The
 best of them is pruned in several ways and fine-tuned; of what loses at most half a point and has at
@@ -11,13 +11,15 @@ test images uses.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hwopt
+from benchmarks.experiment import Experiment, Key
 from benchmarks.main_job import RECIPE
-from benchmarks.records import Records, measured_on
+from benchmarks.records import Records, machine, measured_on
 from hwopt import data, train
 from hwopt.compiler import measure
 from hwopt.job import load_recipe
@@ -41,6 +43,7 @@ PRUNINGS = (
 )
 MOST_LOST = 0.005
 MOST_MACS = 0.5
+FOLDER = Path("runs") / "choose-recipe"
 
 
 def fit(graph: hwopt.Graph, arguments: dict[str, Any]) -> tuple[hwopt.Graph, float]:
@@ -81,9 +84,20 @@ def pruned(passes: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def run(step: str, options: dict[str, Any], passes: str = "", **_: Any) -> dict[str, Any]:
+    """Train by the options, or prune what was trained by them."""
+    folder = folder_of(options)
+    return dense(options, folder) if step == "train" else pruned(passes, folder)
+
+
+def folder_of(options: dict[str, Any]) -> Path:
+    """Return where the graph of a training is kept."""
+    return FOLDER / "-".join(map(str, options.values()))
+
+
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """What the recipe was chosen among."""
-    yield "## How the recipe was chosen\n\n`python -m benchmarks.choose_recipe`"
+    yield "## How the recipe was chosen\n\n`python -m benchmarks choose_recipe`"
     yield (
         "On 5,000 training images held out for it, with a seed that no other experiment uses. "
         "Pruned variants are fine-tuned from the best training; of those that lose at most 0.5 "
@@ -114,31 +128,48 @@ def validation_accuracy(run: dict[str, Any]) -> str:
     return f"{100 * run['validation_accuracy']:.2f} %"
 
 
-def main() -> None:
-    records = Records("choose_recipe")
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield all trainings, then the best one of them pruned in every way."""
     epochs = load_recipe(RECIPE).train.epochs
-    trainings = []
-    for options in TRAININGS:
-        folder = Path("runs/choose-recipe") / "-".join(map(str, options.values()))
-        key = {"step": "train", "epochs": epochs, "options": options, "seed": SEED}
-        record = records.run(key, lambda o=options, f=folder: dense(o, f))
-        trainings.append((record["validation_accuracy"], folder, options))
-    accuracy, folder, options = max(trainings, key=lambda training: training[0])
+    of_training = {"step": "train", "epochs": epochs}
+    trainings = [{**of_training, "options": options, "seed": SEED} for options in TRAININGS]
+    yield from trainings
+    best = max(map(measured, trainings), key=lambda record: record["validation_accuracy"])
+    accuracy, options = best["validation_accuracy"], best["options"]
     print(f"training: {options}, {accuracy:.2%}")
-    if not folder.exists():
-        dense(options, folder)
-    allowed = []
-    for passes in PRUNINGS:
-        key = {"step": "prune", "passes": passes, "options": options, "seed": SEED}
-        record = records.run(key, lambda p=passes: pruned(p, folder))
-        if record["validation_accuracy"] >= accuracy - MOST_LOST and record["macs"] <= MOST_MACS:
-            allowed.append((record["latency"], passes))
-    if not allowed:
-        print("pruning: none of these is allowed")
-        return
-    _, passes = min(allowed)
-    print("pruning:", passes)
+    if not folder_of(options).exists():
+        dense(options, folder_of(options))
+    prunings = [
+        {"step": "prune", "passes": passes, "options": options, "seed": SEED} for passes in PRUNINGS
+    ]
+    yield from prunings
+    print("pruning:", fastest(map(measured, prunings), accuracy))
 
 
-if __name__ == "__main__":
-    main()
+def measured(key: Key) -> dict[str, Any]:
+    """Return the line of a run on this machine, which is there."""
+    record = Records("choose_recipe").find({**key, **machine()})
+    assert record is not None
+    return record
+
+
+def fastest(records: Iterable[dict[str, Any]], accuracy: float) -> str:
+    """Return the passes that make the fastest of what loses little enough and is small enough."""
+    allowed = [
+        (record["latency"], record["passes"])
+        for record in records
+        if record["validation_accuracy"] >= accuracy - MOST_LOST and record["macs"] <= MOST_MACS
+    ]
+    return min(allowed)[1] if allowed else "none of these is allowed"
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="choose_recipe",
+        about="how the demo's training and pruning were chosen",
+        chapter="the main job",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

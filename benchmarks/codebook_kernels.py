@@ -1,6 +1,6 @@
 """Codebooks: decoded when the model is loaded, or in the kernel? Linear layers, one row.
 
-    python -m benchmarks.codebook_kernels
+    python -m benchmarks codebook_kernels
 
 The kernel that reads floats against the one that reads codes; all alternate in one run.
 """
@@ -8,6 +8,7 @@ The kernel that reads floats against the one that reads codes; all alternate in 
 from __future__ import annotations
 
 import functools
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,8 @@ import torch
 from torch import nn
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt import targets
 from hwopt.compiler import measure
 from hwopt.report import markdown
@@ -26,12 +28,12 @@ LAYERS = ((256, 256), (512, 512), (1024, 1024), (2048, 2048), (4096, 4096))
 BITS = (8, 6, 5, 4)
 
 
-def run(outputs: int, inputs: int, threads: int) -> dict[str, Any]:
+def run(outputs: int, inputs: int, used_threads: int) -> dict[str, Any]:
     """Return the medians in ms, and whether the compiler took the codes."""
     torch.manual_seed(0)
     x = torch.randn(1, inputs)
     graph = hwopt.import_model(nn.Linear(inputs, outputs), x)
-    target = targets.get("host", threads=threads)
+    target = targets.get("host", threads=used_threads)
     variants = {"floats": graph} | {
         f"{bits} bits": hwopt.apply(graph, f"share-codebook{{bits={bits},steps=3}}")
         for bits in BITS
@@ -42,7 +44,7 @@ def run(outputs: int, inputs: int, threads: int) -> dict[str, Any]:
         expected = torch.nn.functional.linear(x.double(), weight, bias).numpy()
         assert np.abs(artifact(x.numpy()) - expected).max() <= 1e-5 * np.abs(expected).max()
     calls = {name: functools.partial(a, x.numpy()) for name, a in artifacts.items()}
-    latencies = measure(calls, threads=threads, runs=400)
+    latencies = measure(calls, threads=used_threads, runs=400)
     return {
         "median_ms": {name: latency.median_ms for name, latency in latencies.items()},
         "in_kernel": {
@@ -54,7 +56,7 @@ def run(outputs: int, inputs: int, threads: int) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The ratios."""
-    yield "## Codebooks in kernels\n\n`python -m benchmarks.codebook_kernels`"
+    yield "## Codebooks in kernels\n\n`python -m benchmarks codebook_kernels`"
     yield (
         "Linear layers at batch 1. Latency to that of the same layer without a codebook; in bold "
         "where codes are looked up in the kernel. The others are decoded when the model is loaded: "
@@ -73,14 +75,20 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    records = Records("codebook_kernels")
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield every layer with two threads and with one."""
     for threads in (2, 1):
         for outputs, inputs in LAYERS:
-            key = {"outputs": outputs, "inputs": inputs}
-            measured = functools.partial(run, **key, threads=threads)
-            records.run({**key, "used_threads": threads}, measured)
+            yield {"outputs": outputs, "inputs": inputs, "used_threads": threads}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="codebook_kernels",
+        about="kernels that read codes against those that read floats",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """How long compiling takes with a full database, and what comes out, beside another checkout.
 
-    python -m benchmarks.compile_time --beside FOLDER
+    python -m benchmarks compile_time --beside FOLDER
 
 ``FOLDER`` is another checkout of hwopt, of an earlier commit say. Both compile each network with
 ``kernel_trials=0`` in processes of their own, by turns; what the kernels' libraries are made of is
@@ -9,17 +9,18 @@ known from a first turn that is not counted. Figures are medians of five turns.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.experiment import Experiment
 from benchmarks.records import Records, measured_on
 from hwopt.report import markdown
 
@@ -74,7 +75,7 @@ def measure(name: str, other: Path) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return the ratios."""
-    yield "## Compiling\n\n`python -m benchmarks.compile_time --beside FOLDER`"
+    yield "## Compiling\n\n`python -m benchmarks compile_time --beside FOLDER`"
     rows = [
         [
             run["model"],
@@ -89,10 +90,14 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--beside", type=Path, required=True)
-    other = parser.parse_args().beside.resolve()
+def options(parser: ArgumentParser) -> None:
+    """Add the other checkout."""
+    parser.add_argument("--beside", type=Path, required=True, help="another checkout of hwopt")
+
+
+def measure_all(chosen: Namespace) -> None:
+    """Measure every network; its line names the other checkout by the commit, not the folder."""
+    other = chosen.beside.resolve()
     command = ["git", "-C", str(other), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     records = Records("compile_time")
@@ -101,5 +106,13 @@ def main() -> None:
         records.run(key, lambda name=name: measure(name, other))
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="compile_time",
+        about="seconds of compiling, beside another checkout",
+        chapter="compiler",
+        section=section,
+        options=options,
+        main=measure_all,
+    ),
+)

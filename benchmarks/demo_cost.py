@@ -1,6 +1,6 @@
 """What ``make demo`` costs: seconds and peak memory, the first time and again; and start-up.
 
-    python -m benchmarks.demo_cost
+    python -m benchmarks demo_cost
 
 The virtual environment is not counted here; the kernel database and the run's folder are empty.
 """
@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 
@@ -51,7 +53,7 @@ def cost() -> dict:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Time and memory of the demo."""
-    yield "## What the demo costs\n\n`python -m benchmarks.demo_cost`"
+    yield "## What the demo costs\n\n`python -m benchmarks demo_cost`"
     for run in runs:
         yield (
             f"`hwopt optimize recipes/demo.yaml` with an empty kernel database: "
@@ -63,9 +65,18 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    Records("demo_cost").run({}, cost)
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield the only one."""
+    yield {}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="demo_cost",
+        about="seconds and memory of `make demo`",
+        chapter="the main job",
+        keys=keys,
+        run=cost,
+        section=section,
+    ),
+)

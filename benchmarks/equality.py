@@ -1,6 +1,6 @@
 """Models of the zoo after passes: the artefact against torch on 1,000 test images.
 
-    python -m benchmarks.equality
+    python -m benchmarks equality
 
 Weights are random; batch norms first see some images, so that their statistics are not 0 and 1.
 Images are Fashion-MNIST's, scaled to the model's input. Kernels take their first choice
@@ -11,6 +11,7 @@ candidates.
 from __future__ import annotations
 
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from torch.nn import functional
 
 import hwopt
 from benchmarks import nets
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt import data, models
 from hwopt.passes import Context
 from hwopt.report import markdown
@@ -39,11 +41,11 @@ def images(shape: tuple[int, ...], count: int) -> torch.Tensor:
     return resized.expand(-1, shape[0], -1, -1).contiguous()
 
 
-def compare(name: str, passes: str) -> dict:
+def compare(model: str, passes: str) -> dict:
     """Compile one model after one pass and compare all outputs."""
-    shape = models.info(name).input_shape
+    shape = models.info(model).input_shape
     context = Context(debug=True)
-    graph = hwopt.apply(nets.graph(name, images(shape, nets.BATCH)), passes, context)
+    graph = hwopt.apply(nets.graph(model, images(shape, nets.BATCH)), passes, context)
     module = graph.to_torch().eval()
     worst, same = 0.0, 0
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -59,7 +61,7 @@ def compare(name: str, passes: str) -> dict:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Every model and pass against torch."""
-    yield "## Compiled equals torch\n\n`python -m benchmarks.equality`"
+    yield "## Compiled equals torch\n\n`python -m benchmarks equality`"
     yield (
         "Models of the zoo after the passes below, on 1,000 test images of Fashion-MNIST scaled to "
         "the model's input: largest absolute difference of any output (goal ≤ 1e-4), and images "
@@ -78,13 +80,20 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    records = Records("equality")
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield every model after every pass."""
     for name in models.names():
         for passes in PASSES:
-            key = {"model": name, "passes": passes}
-            records.run(key, lambda name=name, passes=passes: compare(name, passes))
+            yield {"model": name, "passes": passes}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="equality",
+        about="models of the zoo after passes against torch",
+        chapter="compiler",
+        keys=keys,
+        run=compare,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """Random networks, operators and damaged files through everything that hwopt does.
 
-    python -m benchmarks.fuzz [networks|operators|files] [--first 0] [--cases 200]
+    python -m benchmarks fuzz [networks|operators|files] [--first 0] [--cases 200]
                               [--no-compile] [--minutes 60]
 
 A case is drawn by its number, so that the same numbers give the same cases:
@@ -18,10 +18,10 @@ A failure is made as small as it gets and written to ``results/fuzz/KIND-NUMBER.
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 import warnings
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +33,7 @@ import torch
 import hwopt
 from benchmarks.apart import Ended, apart
 from benchmarks.damaged_files import DamagedFile
+from benchmarks.experiment import Experiment
 from benchmarks.random_calls import OperatorCall
 from benchmarks.random_networks import Program
 from benchmarks.records import RESULTS, Records, measured_on
@@ -124,7 +125,7 @@ def _keep(kind: str, number: int, case: Case, finding: Finding) -> None:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return how many cases came out right."""
-    yield "## Random networks, operators and damaged files\n\n`python -m benchmarks.fuzz`"
+    yield "## Random networks, operators and damaged files\n\n`python -m benchmarks fuzz`"
     rows = [
         [
             r["kind"],
@@ -142,8 +143,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
+def options(parser: ArgumentParser) -> None:
+    """Add what cases are run, and how."""
     parser.add_argument("kind", nargs="?", choices=KINDS, default="networks")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--cases", type=int, default=200)
@@ -151,38 +152,62 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no case after that")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--case", type=Path, help="run one that was written")
-    options = parser.parse_args()
+
+
+def start(chosen: Namespace) -> None:
+    """Run the case of a file, or draw cases and append a line."""
     warnings.simplefilter("ignore")
-    compiled = not options.no_compile
-    if options.case:
-        kind = options.case.name.partition("-")[0]
-        for finding in KINDS[kind].from_json(options.case.read_text()).check(compiled=compiled):
+    compiled = not chosen.no_compile
+    if chosen.case:
+        kind = chosen.case.name.partition("-")[0]
+        for finding in KINDS[kind].from_json(chosen.case.read_text()).check(compiled=compiled):
             print(*finding)
         return
+    count, findings = checked(chosen, compiled)
+    key = {"kind": chosen.kind, "first": chosen.first, "cases": count, "compiled": compiled}
+    figures = counts(findings)
+    Records("fuzz").run({**key, "time": time.strftime("%Y-%m-%d %H:%M")}, lambda: figures)
+
+
+def checked(chosen: Namespace, compiled: bool) -> tuple[int, list[Finding]]:
+    """Check cases while there is time; return how many, and what was found."""
     os.environ["TVM_NUM_THREADS"] = "1"
-    end = time.monotonic() + 60 * options.minutes
+    end = time.monotonic() + 60 * chosen.minutes
     # What all processes share is loaded once.
     hwopt.compile(torch.nn.Linear(1, 1), torch.zeros(1, 1), kernel_trials=0, check=False)
-    KINDS[options.kind].draw(0)
-    last = options.first + options.cases
-    parts = [range(n, min(n + TOGETHER, last)) for n in range(options.first, last, TOGETHER)]
+    KINDS[chosen.kind].draw(0)
+    last = chosen.first + chosen.cases
+    parts = [range(n, min(n + TOGETHER, last)) for n in range(chosen.first, last, TOGETHER)]
 
     def check(part: range) -> tuple[int, list[Finding]]:
         if time.monotonic() > end:
             return 0, []
-        return len(part), run_apart(options.kind, part, compiled)
+        return len(part), run_apart(chosen.kind, part, compiled)
 
-    with ThreadPoolExecutor(options.processes) as pool:
+    with ThreadPoolExecutor(chosen.processes) as pool:
         done = list(pool.map(check, parts))
-    findings = [one for _, found in done for one in found]
-    total = Counter(f"{station}: {outcome}" for station, outcome, _ in findings)
+    return sum(count for count, _ in done), [one for _, found in done for one in found]
+
+
+def counts(findings: list[Finding]) -> dict[str, Any]:
+    """Return the figures of a line."""
+    stations = Counter(f"{station}: {outcome}" for station, outcome, _ in findings)
     reasons = Counter(reason[:200] for _, outcome, reason in findings if outcome == REFUSED)
-    count = sum(count for count, _ in done)
-    key = {"kind": options.kind, "first": options.first, "cases": count, "compiled": compiled}
     wrong = sum(outcome in (WRONG, TRACEBACK) for _, outcome, _ in findings)
-    figures = {"wrong": wrong, "stations": dict(total), "refused": dict(reasons.most_common(20))}
-    Records("fuzz").run({**key, "time": time.strftime("%Y-%m-%d %H:%M")}, lambda: figures)
+    return {
+        "wrong": wrong,
+        "stations": dict(stations),
+        "refused": dict(reasons.most_common(20)),
+    }
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="fuzz",
+        about="random networks, operators and damaged files through everything",
+        chapter="robustness",
+        section=section,
+        options=options,
+        main=start,
+    ),
+)

@@ -1,6 +1,6 @@
 """The Global layer and its time step beside the same in every float32 peer.
 
-    python -m benchmarks.global_layer_kernels
+    python -m benchmarks global_layer_kernels
 
 Eight equal ones a net, so that what a call of a runtime costs by itself counts little. *Step*: the
 time step with batch norm and ReLU, which hwopt makes one kernel of; velocities are inputs. *Layer*:
@@ -9,8 +9,7 @@ with the convolutions that make velocities and diffusivities.
 
 from __future__ import annotations
 
-import argparse
-import functools
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from benchmarks.side_by_side import FLOAT32, medians_ms
 from hwopt import targets
 from hwopt.layers import GlobalLayer, advection_diffusion
@@ -70,26 +70,26 @@ def network(kind: str, channels: int) -> nn.Module:
     return net.eval()
 
 
-def run(size: int, channels: int, kind: str, threads: int) -> dict[str, Any]:
+def run(size: int, channels: int, kind: str, used_threads: int) -> dict[str, Any]:
     """Return the medians in ms of hwopt and every peer, and the kernels a layer becomes."""
     torch.manual_seed(0)
     net = network(kind, channels)
     count = 3 if kind == KINDS[0] else 1
     inputs = [torch.rand(1, channels, size, size) for _ in range(count)]
     graph = hwopt.import_model(net, inputs)
-    artifact = hwopt.compile(graph, target=targets.get("host", threads=threads))
+    artifact = hwopt.compile(graph, target=targets.get("host", threads=used_threads))
     arrays = tuple(x.numpy() for x in inputs)
     expected = net.double()(*(x.double() for x in inputs)).detach().numpy()
     np.testing.assert_allclose(artifact(*arrays), expected, rtol=1e-4, atol=1e-5)
     return {
-        "median_ms": medians_ms({"hwopt": artifact}, graph, arrays, threads, runs=200),
+        "median_ms": medians_ms({"hwopt": artifact}, graph, arrays, used_threads, runs=200),
         "kernels": sum(kernel.calls for kernel in artifact.manifest.kernels),
     }
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The ratios."""
-    yield "## Global layers\n\n`python -m benchmarks.global_layer_kernels`"
+    yield "## Global layers\n\n`python -m benchmarks global_layer_kernels`"
     yield (
         f"{DEPTH} in a row, batch 1; all runtimes alternate in one run. *Step*: one time step with "
         "its batch norm and ReLU. *Layer*: with the depthwise convolutions that make velocities, "
@@ -119,18 +119,27 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options(parser: ArgumentParser) -> None:
+    """Add the number of threads."""
     parser.add_argument("--threads", type=int, default=2)
-    threads = parser.parse_args().threads
-    records = Records("global_layer_kernels")
+
+
+def keys(chosen: Namespace) -> Iterator[Key]:
+    """Yield every kind of net for every shape."""
     for kind in KINDS:
         for size, channels in SHAPES:
-            key = {"size": size, "channels": channels, "kind": kind}
-            records.run(
-                {**key, "used_threads": threads}, functools.partial(run, **key, threads=threads)
-            )
+            shape = {"size": size, "channels": channels}
+            yield {**shape, "kind": kind, "used_threads": chosen.threads}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="global_layer_kernels",
+        about="Global layers beside the same in every peer",
+        chapter="kernels",
+        keys=keys,
+        run=run,
+        section=section,
+        options=options,
+    ),
+)

@@ -1,6 +1,6 @@
 """How long the threads of each runtime stay awake after the last call of a net.
 
-    python -m benchmarks.idle_threads
+    python -m benchmarks idle_threads
 
 One process a runtime: ResNet-8, as many threads as cores, 300 calls, and then the processor time
 that the process uses in each of the next hundred milliseconds, in steps of two.
@@ -8,6 +8,7 @@ that the process uses in each of the next hundred milliseconds, in steps of two.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.experiment import Experiment
 from benchmarks.records import Records, measured_on
 from hwopt.report import markdown
 
@@ -54,7 +56,7 @@ def awake(name: str) -> dict:
     times = [
         float(
             subprocess.run(
-                [sys.executable, "-m", "benchmarks.idle_threads", name],
+                [sys.executable, "-m", "benchmarks", "idle_threads", "--runtime", name],
                 env={**os.environ, **own},
                 check=True,
                 capture_output=True,
@@ -68,7 +70,7 @@ def awake(name: str) -> dict:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """How long threads stay awake."""
-    yield "## Threads that stay awake\n\n`python -m benchmarks.idle_threads`"
+    yield "## Threads that stay awake\n\n`python -m benchmarks idle_threads`"
     yield (
         "Milliseconds after the last call of ResNet-8 until a runtime's threads no longer use a "
         "processor (steps of 2 ms, at most 100; median of three processes). Measurements of "
@@ -79,11 +81,17 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the runtime that a process of its own measures."""
+    parser.add_argument("--runtime", help=argparse.SUPPRESS)
+
+
+def start(chosen: argparse.Namespace) -> None:
+    """Measure every runtime; in a process of its own, the one that is named."""
     from hwopt import peers
 
-    if sys.argv[1:]:
-        print(awake_here(sys.argv[1]))
+    if chosen.runtime:
+        print(awake_here(chosen.runtime))
         return
     records = Records("idle_threads")
     for name in RUNTIMES:
@@ -91,5 +99,13 @@ def main() -> None:
             records.run({"runtime": name}, lambda name=name: awake(name))
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="idle_threads",
+        about="how long threads of runtimes stay awake after a call",
+        chapter="peers",
+        section=section,
+        options=options,
+        main=start,
+    ),
+)

@@ -1,6 +1,6 @@
 """``hwopt optimize`` killed with SIGKILL at ten random moments, each time resumed.
 
-    python -m benchmarks.kill_resume
+    python -m benchmarks kill_resume
 
 The job is the demo's on digits, with epochs enough that some kills fall in training, and with real
 tuning. It is first run without a disturbance; the disturbed run must end with the same accuracy,
@@ -18,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 
 KILLS = 10
 SAME = ("accuracy", "parameters", "macs", "notes", "passes")
@@ -59,7 +61,7 @@ def environment(folder: Path, name: str) -> dict[str, str]:
     return {**os.environ, "HWOPT_HOME": str(folder / f"home-{name}")}
 
 
-def disturbed(seed: int) -> dict:
+def disturbed(seed: int, **_: Any) -> dict:
     """Run undisturbed, then with kills; compare the tables."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -117,7 +119,7 @@ def disturbed(seed: int) -> dict:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Killed and resumed."""
-    yield "## Killed ten times\n\n`python -m benchmarks.kill_resume`"
+    yield "## Killed ten times\n\n`python -m benchmarks kill_resume`"
     for run in runs:
         places = ", ".join(f"{kill['in']} ({kill['after']} s)" for kill in run["kills"])
         yield (
@@ -134,9 +136,18 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    Records("kill_resume").run({"kill_count": KILLS, "seed": 0}, lambda: disturbed(0))
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield the only one."""
+    yield {"kill_count": KILLS, "seed": 0}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="kill_resume",
+        about="a job killed at ten random moments, each time resumed",
+        chapter="robustness",
+        keys=keys,
+        run=disturbed,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """How small cumulative l1 makes the LeNets: non-zeros, bytes on disk, accuracy.
 
-    python -m benchmarks.l1_compression
+    python -m benchmarks l1_compression
 
 Train with the penalty (Bi 2020), then mask the zeros and train on without it for a quarter of the
 epochs (ours: "debiased"). With ``share-codebook{bits=5}`` besides, since the thesis may count
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -18,7 +19,8 @@ from typing import Any
 
 import hwopt
 from benchmarks import lenets
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt import train
 from hwopt.report import markdown
 from hwopt.train import L1Penalty
@@ -73,7 +75,7 @@ def stored(graph: hwopt.Graph) -> int:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The sweep, and the largest compression within the loss that is allowed."""
-    yield "## Cumulative l1: how small\n\n`python -m benchmarks.l1_compression`"
+    yield "## Cumulative l1: how small\n\n`python -m benchmarks l1_compression`"
     yield (
         "Means over seeds, accuracies in percent. `debiased`: the zeros are masked and the rest is "
         "trained on without the penalty; `coded`: with 32 values a layer besides. Ratios are of "
@@ -146,16 +148,25 @@ def _largest(net: str, images: str, found: list[dict[str, float]]) -> str:
     return f"- {net} on {images}, at most {MOST_LOST} points lost: {'; '.join(best)}."
 
 
-def main() -> None:
-    keys = [
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
+    yield [
         {"net": net, "images": images, "strength": strength, "seed": seed}
         for images, strengths in STRENGTHS.items()
         for net in lenets.NETS
         for seed in SEEDS
         for strength in strengths
     ]
-    Records("l1_compression").run_all(keys, run)
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="l1_compression",
+        about="how small cumulative l1 makes the LeNets",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

@@ -1,6 +1,6 @@
 """Training into a latency budget against pruning to it before the same training, ResNet-8.
 
-    python -m benchmarks.latency_budget      # on a machine that does nothing else
+    python -m benchmarks latency_budget      # on a machine that does nothing else
 
 Both begin at the same trained network, with the same epochs, and both end by what is measured.
 """
@@ -8,6 +8,7 @@ Both begin at the same trained network, with the same epochs, and both end by wh
 from __future__ import annotations
 
 import functools
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -17,7 +18,8 @@ import torch
 from torch.utils.data import Subset
 
 import hwopt
-from benchmarks.records import Records, kept_graph, mean_and_spread, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import kept_graph, mean_and_spread, measured_on
 from hwopt import data, models, passes, targets, train
 from hwopt.allocation.latency_budget import MARGIN, LatencyBudget
 from hwopt.compiler.graph_latency import GraphLatency
@@ -66,7 +68,7 @@ def latency() -> GraphLatency:
     return GraphLatency(target, memory=FOLDER / "latencies.json")
 
 
-def run(method: str, share: float, seed: int) -> dict[str, Any]:
+def run(method: str, share: float, seed: int, **_: Any) -> dict[str, Any]:
     """Reach the share by a method, and measure the result anew."""
     graph = dense(seed)
     if method == "before":
@@ -97,7 +99,7 @@ def run(method: str, share: float, seed: int) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy and latency by method and budget."""
-    yield "## Training into a latency budget\n\n`python -m benchmarks.latency_budget`"
+    yield "## Training into a latency budget\n\n`python -m benchmarks latency_budget`"
     yield (
         f"ResNet-8, {IMAGES:,} images of Fashion-MNIST, {DENSE['epochs']} epochs dense, then "
         f"{SECOND['epochs']} epochs: *in the loop*, losing channels until the budget is met "
@@ -129,13 +131,21 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield both methods for every budget, seed by seed."""
     for seed in SEEDS:
         for share in SHARES:
             for method in METHODS:
-                key = {"method": method, "share": share, "seed": seed} | BUDGET
-                Records("latency_budget").run(key, functools.partial(run, method, share, seed))
+                yield {"method": method, "share": share, "seed": seed} | BUDGET
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="latency_budget",
+        about="training into a latency budget against pruning to it before",
+        chapter="training",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """Predicted beside measured latency, of networks that the predictor has never seen.
 
-    python -m benchmarks.latency_prediction   # half an hour, on a machine that does nothing else
+    python -m benchmarks latency_prediction   # half an hour, on a machine that does nothing else
 
 The table is made as by `hwopt targets measure`, from an empty database; then networks are drawn at
 random from the widths that a search has, predicted, and compiled and measured.
@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import os
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import numpy as np
 import torch
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt import models, targets
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.compiler.kernels_of import kernels_of
@@ -94,22 +96,9 @@ def measured(graphs: list[hwopt.Graph], table: LatencyTable) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    os.environ["HWOPT_HOME"] = str(FOLDER.resolve() / "home")
-    target = targets.get("host")
-    records = Records("latency_prediction")
-    records.run({"part": "table"}, functools.partial(make_table, target))
-    table = LatencyTable(target, FOLDER / "of the table alone")
-    table.merge(TABLE)
-    graphs = drawn(network(), target.float_lanes)
-    for start in range(0, NETWORKS, TOGETHER):
-        part = graphs[start : start + TOGETHER]
-        records.run({"part": start}, functools.partial(measured, part, table))
-
-
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The share of networks whose latency was predicted well."""
-    yield "## Predicted latency\n\n`python -m benchmarks.latency_prediction`"
+    yield "## Predicted latency\n\n`python -m benchmarks latency_prediction`"
     (table,) = (run for run in runs if run["part"] == "table")
     parts = [run for run in runs if run["part"] != "table"]
     latency = np.array([ms for run in parts for ms in run["measured_ms"]])
@@ -153,5 +142,38 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-if __name__ == "__main__":
-    main()
+@functools.cache
+def unseen() -> tuple[list[hwopt.Graph], LatencyTable]:
+    """Return the networks, and the table alone to predict them from."""
+    target = targets.get("host")
+    table = LatencyTable(target, FOLDER / "of the table alone")
+    table.merge(TABLE)
+    return drawn(network(), target.float_lanes), table
+
+
+def run(part: str | int) -> dict[str, Any]:
+    """Make the table, or predict and measure the networks from a number on."""
+    if isinstance(part, str):
+        return make_table(targets.get("host"))
+    graphs, table = unseen()
+    return measured(graphs[part : part + TOGETHER], table)
+
+
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield the table, then some networks at a time; the database is one of their own."""
+    os.environ["HWOPT_HOME"] = str(FOLDER.resolve() / "home")
+    yield {"part": "table"}
+    for start in range(0, NETWORKS, TOGETHER):
+        yield {"part": start}
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="latency_prediction",
+        about="predicted beside measured latency of unseen networks",
+        chapter="prediction and search",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """Accuracy, size and latency of the main job on Fashion-MNIST, for several seeds.
 
-    python -m benchmarks.main_job            # seeds 0, 1, 2
+    python -m benchmarks main_job            # seeds 0, 1, 2
 
 The recipe is that of ``make demo``; a line holds the table of one seed.
 """
@@ -8,11 +8,13 @@ The recipe is that of ``make demo``; a line holds the table of one seed.
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt.job import Job, changed_recipe, load_recipe
 from hwopt.report import markdown
 
@@ -20,7 +22,7 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 SEEDS = (0, 1, 2)
 
 
-def run(seed: int) -> dict:
+def run(seed: int, **_: Any) -> dict:
     """Run the job of one seed and return its figures."""
     recipe = changed_recipe(load_recipe(RECIPE), seed=seed)
     folder = Path("runs") / f"main-job-{seed}"
@@ -34,7 +36,7 @@ def run(seed: int) -> dict:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The demo's table for every seed, and the goals."""
-    yield "## The main job: ResNet-8 on Fashion-MNIST\n\n`python -m benchmarks.main_job`"
+    yield "## The main job: ResNet-8 on Fashion-MNIST\n\n`python -m benchmarks main_job`"
     yield (
         "The recipe of `make demo`, once a seed. Accuracy is on the 10,000 test images, which "
         "training never sees; latency is the median of 500 calls, batch 1, all columns of a seed "
@@ -89,12 +91,20 @@ def lost(run: dict[str, Any]) -> float:
     return 100 * (dense - pruned)
 
 
-def main() -> None:
-    records = Records("main_job")
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield every seed with the recipe as it is."""
     recipe = load_recipe(RECIPE).model_dump(mode="json")
     for seed in SEEDS:
-        records.run({"recipe": recipe, "seed": seed}, lambda seed=seed: run(seed))
+        yield {"recipe": recipe, "seed": seed}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="main_job",
+        about="ResNet-8 on Fashion-MNIST by the recipe of `make demo`",
+        chapter="the main job",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """Peak memory of a process that loads a compiled net and runs it: hwopt and ONNX Runtime.
 
-    python -m benchmarks.memory
+    python -m benchmarks memory
 
 Both are Python processes that import numpy and what they need, load the net from disk and call it
 fifty times, batch 1, as many threads as cores.
@@ -11,12 +11,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.experiment import Experiment, Key
 from benchmarks.peers import NETS
-from benchmarks.records import Records, measured_on
+from benchmarks.records import measured_on
 from hwopt.report import markdown
 
 THREADS = 2
@@ -69,7 +71,7 @@ def compare(net: str) -> dict:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Peak memory while running."""
-    yield "## Memory while running\n\n`python -m benchmarks.memory`"
+    yield "## Memory while running\n\n`python -m benchmarks memory`"
     yield (
         "Peak resident memory of a Python process that loads the compiled net and calls it fifty "
         "times, as many threads as cores; median of three processes."
@@ -87,11 +89,19 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    records = Records("memory")
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield every net."""
     for net in NETS:
-        records.run({"net": net}, lambda net=net: compare(net))
+        yield {"net": net}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="memory",
+        about="peak memory while running, hwopt and ONNX Runtime",
+        chapter="peers",
+        keys=keys,
+        run=compare,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """ONNX's own tests of its operators, imported, compiled and compared.
 
-    python -m benchmarks.onnx_nodes [--no-compile] [NAME ...]
+    python -m benchmarks onnx_nodes [--no-compile] [NAME ...]
 
 Each is a model of one operator (or of the nodes that it is put together from) with inputs and
 results. Inputs that must be known, such as a shape, are given as constants. A test is *equal*,
@@ -10,10 +10,10 @@ precision, 8-bit floats, 4-bit numbers, maps) are counted apart.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import warnings
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +26,7 @@ import torch
 
 import hwopt
 from benchmarks.apart import Ended, apart
+from benchmarks.experiment import Experiment
 from benchmarks.records import Records, measured_on
 from hwopt.errors import FAULT, HwoptError, first_line
 from hwopt.graph.onnx import load_onnx
@@ -164,7 +165,7 @@ def measured(name: str, compiled: bool) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return the counts, and every operator of which tests are not equal."""
-    yield "## ONNX's node tests\n\n`python -m benchmarks.onnx_nodes`"
+    yield "## ONNX's node tests\n\n`python -m benchmarks onnx_nodes`"
     total = {kind: sum(run[kind] for run in runs) for kind in KINDS}
     ours = sum(total.values()) - total[OTHER]
     yield markdown(
@@ -185,24 +186,36 @@ def _reason(run: dict[str, Any]) -> str:
     return found[0].partition(": ")[2][:120].replace("|", "\\|") if found else ""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*")
+def options(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("names", nargs="*", help="operators")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
+
+
+def start(chosen: Namespace) -> None:
+    """Run the tests of every operator, some processes at a time."""
     warnings.simplefilter("ignore")
     os.environ["TVM_NUM_THREADS"] = "1"
     # What all processes share is loaded once.
     hwopt.compile(torch.nn.Linear(1, 1), torch.zeros(1, 1), kernel_trials=0, check=False)
     records = Records("onnx_nodes")
-    with ThreadPoolExecutor(options.processes) as pool:
+    with ThreadPoolExecutor(chosen.processes) as pool:
         for name in cases():
-            if options.names and name not in options.names:
+            if chosen.names and name not in chosen.names:
                 continue
-            key = {"operator": name, "compiled": not options.no_compile}
+            key = {"operator": name, "compiled": not chosen.no_compile}
             pool.submit(records.run, key, lambda k=key: measured(k["operator"], k["compiled"]))
 
 
-if __name__ == "__main__":
-    main()
+#: Its section is part of ``docs/coverage.md``: see ``benchmarks.operator_samples``.
+EXPERIMENTS = (
+    Experiment(
+        name="onnx_nodes",
+        about="ONNX's own tests of its operators",
+        chapter="compiler",
+        main=start,
+        alone=False,
+        options=options,
+    ),
+)

@@ -1,16 +1,16 @@
 """Thirty torch models through both of torch's exporters to ONNX, and back.
 
-    python -m benchmarks.onnx_round_trip [NAME ...]
+    python -m benchmarks onnx_round_trip [NAME ...]
 
 Each file is imported, its graph compared with the model, pruned by 0.3, compiled, compared again.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import tempfile
 import warnings
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt import models
 from hwopt.errors import HwoptError
 from hwopt.report import markdown
@@ -85,17 +86,17 @@ def cases() -> dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]]:
     return found
 
 
-def measure(name: str, exporter: str) -> dict[str, Any]:
+def measure(model: str, exporter: str) -> dict[str, Any]:
     """Take a model there and back."""
     torch.manual_seed(0)
-    make, inputs = cases()[name]
-    model = make().eval()
+    make, inputs = cases()[model]
+    module = make().eval()
     with torch.no_grad():
-        expected = model(*inputs)
+        expected = module(*inputs)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name.replace('-', '_')}.onnx"
+        path = Path(folder) / f"{model.replace('-', '_')}.onnx"
         try:
-            export(model, inputs, path, exporter)
+            export(module, inputs, path, exporter)
         except Exception as error:  # torch's exporters raise many types
             return {"outcome": "not exported", "reason": f"{type(error).__name__}"}
         try:
@@ -112,7 +113,7 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
         "outcome": "equal" if fine else "wrong",
         "difference": difference,
         "macs_left": pruned.macs() / max(1, graph.macs()),
-        "macs_left_of_model": _left(model, inputs),
+        "macs_left_of_model": _left(module, inputs),
     }
 
 
@@ -142,7 +143,7 @@ def _difference(found: Tensor, expected: Tensor) -> float:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return what came of each model."""
-    yield "## Torch's exporters to ONNX\n\n`python -m benchmarks.onnx_round_trip`"
+    yield "## Torch's exporters to ONNX\n\n`python -m benchmarks onnx_round_trip`"
     equal = sum(run["outcome"] == "equal" for run in runs)
     yield (
         f"{equal} of {len(runs)} files equal to the model they come from. MACs left are those of "
@@ -158,18 +159,28 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*")
-    names = parser.parse_args().names
+def options(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("names", nargs="*", help="models")
+
+
+def keys(chosen: Namespace) -> Iterator[Key]:
+    """Yield every model with both exporters."""
     logging.disable(logging.CRITICAL)
-    records = Records("onnx_round_trip")
     for name in cases():
-        for exporter in EXPORTERS:
-            if not names or name in names:
-                key = {"model": name, "exporter": exporter}
-                records.run(key, lambda k=key: measure(k["model"], k["exporter"]))
+        if not chosen.names or name in chosen.names:
+            for exporter in EXPORTERS:
+                yield {"model": name, "exporter": exporter}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="onnx_round_trip",
+        about="torch models through both exporters to ONNX, and back",
+        chapter="networks of others",
+        keys=keys,
+        run=measure,
+        section=section,
+        options=options,
+    ),
+)

@@ -1,6 +1,6 @@
 """PyTorch's own samples of every operator, imported, compiled and compared with torch.
 
-    python -m benchmarks.operator_samples [--most 12] [NAME ...]
+    python -m benchmarks operator_samples [--most 12] [NAME ...]
 
 The samples are those with which PyTorch tests its operators (``OpInfo``): edge cases of shapes,
 dtypes and arguments. Each is a model of one call whose tensors are its inputs. It is *equal*,
@@ -10,9 +10,9 @@ already for an operator and a dtype is not run again; ``--most 0`` takes all sam
 
 from __future__ import annotations
 
-import argparse
 import os
 import warnings
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 
 import hwopt
 from benchmarks.apart import Ended, apart
+from benchmarks.experiment import Experiment
 from benchmarks.records import RESULTS, Records, measured_on
 from hwopt.errors import FAULT, HwoptError, first_line
 from hwopt.report import markdown
@@ -202,10 +203,10 @@ def measure(name: str, dtype: str, most: int) -> dict[str, Any]:
     }
 
 
-def measured(name: str, dtype: str, most: int) -> dict[str, Any]:
+def measured(operator: str, dtype: str, most: int) -> dict[str, Any]:
     """Measure in a process of its own, which may crash."""
     try:
-        return apart(measure, name, dtype, most, seconds=SECONDS)
+        return apart(measure, operator, dtype, most, seconds=SECONDS)
     except Ended as ended:
         empty = {EQUAL: 0, REFUSED: 0, WRONG: 0, TRACEBACK: 1}
         return {"samples": 1, "core": False, **empty, "reasons": {TRACEBACK: {str(ended): 1}}}
@@ -229,7 +230,7 @@ def page(runs: list[dict[str, Any]]) -> str:
         "# What is compiled",
         "PyTorch's own samples of its operators (`OpInfo`), imported, compiled and compared with "
         f"torch, at most {max((r['most'] for r in runs), default=0)} of an operator and a dtype: "
-        "`python -m benchmarks.operator_samples`, then `--page`.",
+        "`python -m benchmarks operator_samples`, then `--page`.",
         markdown(head, [*by_dtype, row("those that torch decomposes to core ATen", core)]),
         measured_on(runs),
         "## By operator",
@@ -253,39 +254,46 @@ def _names(runs: list[dict[str, Any]], *, all_equal: bool) -> list[str]:
     return [name for name in names if (name in different) != all_equal]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
+def options(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument("names", nargs="*")
     parser.add_argument("--most", type=int, default=12, help="samples of an operator and dtype")
     parser.add_argument("--results", default="operator_samples")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--dtype", choices=DTYPES)
     parser.add_argument("--page", action="store_true", help="write docs/coverage.md only")
-    options = parser.parse_args()
-    if options.page:
+
+
+def start(chosen: Namespace) -> None:
+    """Run the samples of every operator, some processes at a time; or write the page."""
+    records = Records(chosen.results)
+    if chosen.page:
         from benchmarks import onnx_nodes
 
         files = "\n\n".join(onnx_nodes.section(Records("onnx_nodes").read()))
-        torchs = page(Records(options.results).read())
-        PAGE.write_text(f"{torchs}\n{files}\n", encoding="utf-8")
+        PAGE.write_text(f"{page(records.read())}\n{files}\n", encoding="utf-8")
         return
     warnings.simplefilter("ignore")
     os.environ["TVM_NUM_THREADS"] = "1"
     import hwopt.compiler.lower
     import hwopt.compiler.pipeline  # noqa: F401 - once, for all processes
 
-    records = Records(options.results)
-    units = [
-        {"operator": name, "dtype": dtype, "most": options.most}
-        for dtype in ([options.dtype] if options.dtype else DTYPES)
-        for name, op in operators().items()
-        if getattr(torch, dtype) in op.dtypes and (not options.names or name in options.names)
-    ]
-    with ThreadPoolExecutor(options.processes) as pool:
-        for unit in units:
-            arguments = (unit["operator"], unit["dtype"], unit["most"])
-            pool.submit(records.run, unit, lambda given=arguments: measured(*given))
+    known = operators()
+    with ThreadPoolExecutor(chosen.processes) as pool:
+        for dtype in [chosen.dtype] if chosen.dtype else DTYPES:
+            for name, op in known.items():
+                if getattr(torch, dtype) in op.dtypes and name in (chosen.names or [name]):
+                    unit = {"operator": name, "dtype": dtype, "most": chosen.most}
+                    pool.submit(records.run, unit, lambda unit=unit: measured(**unit))
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="operator_samples",
+        about="PyTorch's own samples of every operator",
+        chapter="compiler",
+        main=start,
+        alone=False,
+        options=options,
+    ),
+)

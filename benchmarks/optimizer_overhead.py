@@ -1,12 +1,13 @@
 """What a step of an optimizer costs beside torch's SGD, forward and backward pass included.
 
-python -m benchmarks.optimizer_overhead      # on a machine that does nothing else
+python -m benchmarks optimizer_overhead      # on a machine that does nothing else
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from statistics import median
 from time import perf_counter
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt import models, targets
 from hwopt.optim import ALIG, BORAT
 from hwopt.report import markdown
@@ -90,7 +92,7 @@ def _timed(step: Callable[[], None]) -> float:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Milliseconds and ratios."""
-    yield "## What a step of an optimizer costs\n\n`python -m benchmarks.optimizer_overhead`"
+    yield "## What a step of an optimizer costs\n\n`python -m benchmarks optimizer_overhead`"
     yield (
         f"{NET} with inputs of {'x'.join(map(str, SHAPE))}: a mini-batch forward, backward, and "
         f"what the optimizer does with it. All alternate, {STEPS} mini-batches each, {ROUNDS} "
@@ -113,10 +115,19 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield every size of a batch."""
     for batch in BATCHES:
-        Records("optimizer_overhead").run({"batch": batch}, functools.partial(run, batch))
+        yield {"batch": batch}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="optimizer_overhead",
+        about="what a step of an optimizer costs beside torch's SGD",
+        chapter="training",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """The optimizers of hwopt against tuned ones: accuracy, and how much one number matters.
 
-    python -m benchmarks.optimizers
+    python -m benchmarks optimizers
 
 Every method has one number, chosen on held-out images; the schedule of SGD is chosen besides. Then
 it trains with three other seeds and is tested.
@@ -8,6 +8,7 @@ it trains with three other seeds and is tested.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, Subset
 
+from benchmarks.experiment import Experiment, Key
 from benchmarks.records import TRAINING_THREADS, Records, mean_and_spread, measured_on
 from hwopt import data, models, train
 from hwopt.errors import HwoptError
@@ -128,27 +130,9 @@ def best(accuracies: dict[float, float]) -> float:
     return max(accuracies, key=lambda rate: accuracies[rate])
 
 
-def main() -> None:
-    records = Records("optimizers")
-    first = next(iter(NETS))
-    keys = [key(first, m, rate, CHOOSING_SEED, "held out") for m in METHODS for rate in grid(m)]
-    records.run_all(keys, run)
-    centres = {m: best(on_grid(records.find_all(BUDGET), m)) for m in METHODS}
-    keys = [
-        key(first, m, rate * factor, CHOOSING_SEED, "held out")
-        for m, rate in centres.items()
-        for factor in AROUND
-    ]
-    records.run_all(keys, run)
-    chosen = {m: best(choosing(records.find_all(BUDGET), m)) for m in METHODS}
-    for net in NETS:
-        keys = [key(net, m, rate, seed, "test") for m, rate in chosen.items() for seed in SEEDS]
-        records.run_all(keys, run)
-
-
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """A table a net, and the curves over the grid."""
-    yield "## Optimizers\n\n`python -m benchmarks.optimizers`"
+    yield "## Optimizers\n\n`python -m benchmarks optimizers`"
     yield (
         f"ResNet-8 on Fashion-MNIST, {IMAGES:,} images, {EPOCHS} epochs, batches of 128; VCSG "
         "chooses its own and computes three gradients a sample, the others one. SGD, AdamW and "
@@ -208,5 +192,30 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-if __name__ == "__main__":
-    main()
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield what chooses the rates, each time from the lines so far; then every net with them."""
+    records = Records("optimizers")
+    first = next(iter(NETS))
+    yield [key(first, m, rate, CHOOSING_SEED, "held out") for m in METHODS for rate in grid(m)]
+    centres = {m: best(on_grid(records.find_all(BUDGET), m)) for m in METHODS}
+    yield [
+        key(first, m, rate * factor, CHOOSING_SEED, "held out")
+        for m, rate in centres.items()
+        for factor in AROUND
+    ]
+    chosen = {m: best(choosing(records.find_all(BUDGET), m)) for m in METHODS}
+    for net in NETS:
+        yield [key(net, m, rate, seed, "test") for m, rate in chosen.items() for seed in SEEDS]
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="optimizers",
+        about="the optimizers of hwopt against tuned ones",
+        chapter="training",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

@@ -1,8 +1,8 @@
 """Latency of the zoo beside every peer, and what compiling costs from an empty database.
 
-    python -m benchmarks.peers                       # all nets, with 2 threads and with 1
-    python -m benchmarks.peers resnet8 --threads 2   # one of them
-    python -m benchmarks.peers --isa avx2            # hwopt, OpenVINO and torch held to 256 bits
+    python -m benchmarks peers                       # all nets, with 2 threads and with 1
+    python -m benchmarks peers resnet8 --threads 2   # one of them
+    python -m benchmarks peers --isa avx2            # hwopt, OpenVINO and torch held to 256 bits
 
 A run is one process with a kernel database of its own. Artefact and peers alternate in it, batch 1,
 equal threads, the same weights and input; all outputs are compared with the artefact's.
@@ -10,7 +10,6 @@ equal threads, the same weights and input; all outputs are compared with the art
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import os
@@ -19,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.experiment import Experiment
 from benchmarks.records import Records, measured_on
 from benchmarks.side_by_side import FLOAT32
 from hwopt.report import markdown
@@ -101,7 +102,7 @@ def in_a_new_process(model: str, threads: int, isa: str | None, peer_names: list
             **(HOLD_TO_AVX2 if isa == "avx2" else {}),
         }
         output = subprocess.run(
-            [sys.executable, "-m", "benchmarks.peers", "--here", arguments],
+            [sys.executable, "-m", "benchmarks", "peers", "--here", arguments],
             env=environment,
             check=True,
             stdout=subprocess.PIPE,
@@ -113,7 +114,7 @@ def in_a_new_process(model: str, threads: int, isa: str | None, peer_names: list
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The zoo against other runtimes."""
     yield (
-        "## Beside the peers\n\n`python -m benchmarks.peers` for all; `--fast` leaves out those "
+        "## Beside the peers\n\n`python -m benchmarks peers` for all; `--fast` leaves out those "
         "that are slow to compile or to run; `--fast --isa avx2 --threads 2` holds those to AVX2 "
         "that can be held."
     )
@@ -188,30 +189,39 @@ def _compiling(runs: list[dict[str, Any]]) -> str:
     return markdown([*titles, "untuned to tuned", "largest difference"], rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument("nets", nargs="*", default=NETS)
     parser.add_argument("--threads", type=int, action="append")
     parser.add_argument("--isa", choices=["avx2"])
     parser.add_argument("--runs", type=int, default=1, help="runs of each, each tuned anew")
     parser.add_argument("--fast", action="store_true", help="only the peers that are made quickly")
-    parser.add_argument("--here", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.here:
-        print(json.dumps(measure_here(*json.loads(arguments.here))))
+    parser.add_argument("--here", help=SUPPRESS)
+
+
+def start(chosen: Namespace) -> None:
+    """Measure every net in a process of its own, or be such a process."""
+    if chosen.here:
+        print(json.dumps(measure_here(*json.loads(chosen.here))))
         return
-    names = HELD_TO_AVX2 if arguments.isa else (*FLOAT32, *LOWER_PRECISION, *SLOW_TO_MAKE)
-    names = tuple(name for name in names if not (arguments.fast and name in SLOW_TO_MAKE))
+    names = HELD_TO_AVX2 if chosen.isa else (*FLOAT32, *LOWER_PRECISION, *SLOW_TO_MAKE)
+    peer_names = [name for name in names if not (chosen.fast and name in SLOW_TO_MAKE)]
     records = Records("peers")
-    for run in range(arguments.runs):
-        for net in arguments.nets:
-            for threads in arguments.threads or (2, 1):
-                key = {"net": net, "used_threads": threads, "held_to": arguments.isa, "run": run}
-                measure = functools.partial(
-                    in_a_new_process, net, threads, arguments.isa, list(names)
-                )
-                records.run({**key, "peers": list(names)}, measure)
+    for run in range(chosen.runs):
+        for net in chosen.nets:
+            for threads in chosen.threads or (2, 1):
+                key = {"net": net, "used_threads": threads, "held_to": chosen.isa, "run": run}
+                measure = functools.partial(in_a_new_process, net, threads, chosen.isa, peer_names)
+                records.run({**key, "peers": peer_names}, measure)
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="peers",
+        about="latency of the zoo beside every peer",
+        chapter="peers",
+        main=start,
+        section=section,
+        options=options,
+    ),
+)

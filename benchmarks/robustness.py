@@ -1,6 +1,6 @@
 """Artefacts from many threads, in forked processes, and with damaged files.
 
-    python -m benchmarks.robustness
+    python -m benchmarks robustness
 
 Eight threads call one artefact 10,000 times each; a hundred processes are forked after kernels ran
 in two threads; and 10,000 times one byte of a file of an artefact is another one. Every answer is
@@ -15,6 +15,7 @@ import shutil
 import signal
 import tempfile
 import threading
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,8 @@ import torch
 from torch import nn
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt.errors import HwoptError
 from hwopt.graph import Graph
 from hwopt.report import markdown
@@ -109,19 +111,35 @@ def _read(folder: Path, name: str) -> str:
     return "refused"
 
 
+PARTS = {"threads": threads, "forks": forks, "files": files}
+
+
+def run(part: str) -> dict[str, Any]:
+    """Return what was tried in a part, and what was wrong."""
+    return PARTS[part]()
+
+
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return what was tried, and what was wrong."""
-    yield "## Threads, forks, damaged files\n\n`python -m benchmarks.robustness`"
+    yield "## Threads, forks, damaged files\n\n`python -m benchmarks robustness`"
     rows = [[run["part"], f"{run['tried']:,}", str(run["wrong"])] for run in runs]
     yield markdown(["part", "tried", "wrong"], rows)
     yield measured_on(runs)
 
 
-def main() -> None:
-    records = Records("robustness")
-    for part in (threads, forks, files):
-        records.run({"part": part.__name__}, part)
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield all parts."""
+    for part in PARTS:
+        yield {"part": part}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="robustness",
+        about="artefacts from many threads, in forks, with damaged files",
+        chapter="robustness",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,19 +1,20 @@
 """What a router costs on the easy way: a routed network that never asks, beside the small one.
 
-    python -m benchmarks.router_overhead   # on a machine that does nothing else
+    python -m benchmarks router_overhead   # on a machine that does nothing else
 
 The networks are those of `benchmarks.routing`, untrained: weights play no role for the time.
 """
 
 from __future__ import annotations
 
-import functools
+from argparse import Namespace
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 import hwopt
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from benchmarks.routed_nets import EXPERT_WIDTH, PRUNING, ROUTERS, untrained
 from hwopt import passes, targets
 from hwopt.compiler import measure
@@ -28,7 +29,7 @@ THREADS = (1, 2)
 ROUNDS, RUNS = 15, 400
 
 
-def run(threads: int) -> dict[str, Any]:
+def run(used_threads: int) -> dict[str, Any]:
     """Return the ratio of every router's easy way to the small network."""
     small = hwopt.apply(untrained(16, seed=0), PRUNING)
     expert = untrained(EXPERT_WIDTH, seed=1)
@@ -37,10 +38,10 @@ def run(threads: int) -> dict[str, Any]:
         one = Route(router=router)  # type: ignore[arg-type]
         graph = one.joined(small, expert, passes.Context()).graph
         graphs[router] = with_threshold(graph, NEVER)
-    target = targets.get("host", threads=threads)
+    target = targets.get("host", threads=used_threads)
     artifacts = {name: hwopt.compile(graph, target=target) for name, graph in graphs.items()}
     calls = {name: artifact.call(*artifact.random_inputs()) for name, artifact in artifacts.items()}
-    rounds = [measure(calls, threads=threads, runs=RUNS) for _ in range(ROUNDS)]
+    rounds = [measure(calls, threads=used_threads, runs=RUNS) for _ in range(ROUNDS)]
     assert not any(artifacts[router].asked.any() for router in ROUTERS)
     return {
         "small_us": median(1e3 * one["small"].median_ms for one in rounds),
@@ -53,7 +54,7 @@ def run(threads: int) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """One line for each number of threads and machine."""
-    yield "## The easy way\n\n`python -m benchmarks.router_overhead`"
+    yield "## The easy way\n\n`python -m benchmarks router_overhead`"
     yield (
         f"A routed ResNet-8 (1x28x28, `{PRUNING}`) that never asks, beside the same network "
         f"without a router, batch 1: medians of {ROUNDS} rounds' ratios, all in turns."
@@ -71,10 +72,19 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield every number of threads."""
     for threads in THREADS:
-        Records("router_overhead").run({"used_threads": threads}, functools.partial(run, threads))
+        yield {"used_threads": threads}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="router_overhead",
+        about="a routed network that never asks, beside the small one",
+        chapter="routing",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

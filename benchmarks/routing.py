@@ -1,7 +1,7 @@
 """Easy inputs by a small network, the others by an expert: accuracy beside mean measured latency.
 
-    python -m benchmarks.routing             # trainings: an hour
-    python -m benchmarks.routing --latency   # on a machine that does nothing else
+    python -m benchmarks routing           # trainings: an hour
+    python -m benchmarks routing_latency   # then, on a machine that does nothing else
 
 Thresholds are chosen on held-out images for a coverage, the share of inputs that stay easy, and
 everything is reported on the test set.
@@ -9,8 +9,7 @@ everything is reported on the test set.
 
 from __future__ import annotations
 
-import argparse
-import functools
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean
@@ -20,6 +19,7 @@ import numpy as np
 from torch.utils.data import Dataset, Subset
 
 import hwopt
+from benchmarks.experiment import Experiment, Key
 from benchmarks.records import Records, mean_and_spread, measured_on
 from benchmarks.routed_nets import BUDGET, ROUTERS, expert, routed, small
 from hwopt import data, targets
@@ -60,10 +60,10 @@ def run(router: str, seed: int, **_: Any) -> dict[str, Any]:
     }
 
 
-def latency(seed: int, router: str, threads: int) -> dict[str, Any]:
+def latency(router: str, seed: int, used_threads: int, **_: Any) -> dict[str, Any]:
     """Return mean latencies over test images, side by side, and whether the artefact is right."""
     test = data.load("fashion-mnist").test
-    target = targets.get("host", threads=threads)
+    target = targets.get("host", threads=used_threads)
     graph = routed(router, seed)
     (found,) = Records("routing").find_all({"router": router, "seed": seed, **BUDGET})
     thresholds = {wanted: threshold for wanted, threshold, *_ in found["points"]}
@@ -120,7 +120,9 @@ def equality(artifact: hwopt.Artifact, graph: hwopt.Graph, images: Dataset[Any])
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by router and coverage; latency; the picture."""
-    yield "## Routing\n\n`python -m benchmarks.routing`, then `--latency`"
+    yield (
+        "## Routing\n\n`python -m benchmarks routing`, then `python -m benchmarks routing_latency`"
+    )
     yield (
         "Fashion-MNIST. Small network: ResNet-8, half of its channels pruned; expert: ResNet-8 of "
         f"width {BUDGET['expert_width']}; both trained on {BUDGET['images']:,} images, then the "
@@ -201,18 +203,33 @@ def of_latency(timings: list[dict[str, Any]]) -> Iterator[str]:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--latency", action="store_true", help="measure, do not train")
-    arguments = parser.parse_args()
-    keys = [{"router": router, "seed": seed} for router in ROUTERS for seed in SEEDS]
-    if not arguments.latency:
-        Records("routing").run_all([key | BUDGET for key in keys], run)
-        return
-    for key in keys:
-        measured = functools.partial(latency, key["seed"], key["router"], THREADS)
-        Records("routing_latency").run(key | BUDGET | {"used_threads": THREADS}, measured)
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
+    yield [{"router": router, "seed": seed} | BUDGET for router in ROUTERS for seed in SEEDS]
 
 
-if __name__ == "__main__":
-    main()
+def latency_keys(chosen: Namespace) -> Iterator[Key]:
+    """Yield what was trained, one after the other."""
+    for some in keys(chosen):
+        for key in some:
+            yield key | {"used_threads": THREADS}
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="routing",
+        about="easy inputs by a small network, the others by an expert: accuracy",
+        chapter="routing",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+    Experiment(
+        name="routing_latency",
+        about="the mean latency of what `routing` has trained",
+        chapter="routing",
+        keys=latency_keys,
+        run=latency,
+    ),
+)

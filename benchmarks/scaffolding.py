@@ -1,12 +1,13 @@
 """Scaffolded distillation (DiSK) beside plain distillation and training without a teacher.
 
-    python -m benchmarks.scaffolding
+    python -m benchmarks scaffolding
 
 All students of a pair have the same first weights, images and epochs.
 """
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -16,13 +17,8 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 import hwopt
-from benchmarks.records import (
-    TRAINING_THREADS,
-    Records,
-    kept_graph,
-    mean_and_spread,
-    measured_on,
-)
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import TRAINING_THREADS, kept_graph, mean_and_spread, measured_on
 from hwopt import data, models, train
 from hwopt.report import markdown
 from hwopt.train.scaffolding import Scaffolding
@@ -96,7 +92,7 @@ def run(pair: str, method: str, seed: int, **_: Any) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """One line a pair."""
-    yield "## Scaffolded distillation\n\n`python -m benchmarks.scaffolding`"
+    yield "## Scaffolded distillation\n\n`python -m benchmarks scaffolding`"
     yield (
         f"Fashion-MNIST, {IMAGES:,} images; teachers {EPOCHS['teacher']} epochs, students "
         f"{EPOCHS['student']}, with the same first weights in a line. Plain distillation is "
@@ -118,15 +114,24 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    keys = [
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
+    yield [
         {"pair": pair, "method": method, "seed": seed, **BUDGET}
         for pair in PAIRS
         for seed in SEEDS
         for method in METHODS
     ]
-    Records("scaffolding").run_all(keys, run)
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="scaffolding",
+        about="scaffolded distillation beside plain distillation",
+        chapter="training",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

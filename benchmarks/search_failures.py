@@ -1,6 +1,6 @@
 """A long search in which workers crash, hang and are killed, and which is killed itself.
 
-    python -m benchmarks.search_failures
+    python -m benchmarks search_failures
 
 Two convolutions on digits. One candidate in twenty breaks the process that trains it, and the
 study's own process is killed several times and started again. In the end every trial must be
@@ -9,10 +9,10 @@ accounted for: measured, or failed for the reason that was injected.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import subprocess
 import sys
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from benchmarks.experiment import Experiment
 from benchmarks.records import Records, measured_on
 from hwopt.files import read_json, write_json
 from hwopt.report import markdown
@@ -104,7 +105,7 @@ def search_killed_often() -> int:
     """Run the study in processes that are killed after random times; return how many were."""
     killed = read_json(KILLED) if KILLED.exists() else 0
     random = np.random.default_rng([SEED, killed])
-    command = [sys.executable, "-m", "benchmarks.search_failures", "--study"]
+    command = [sys.executable, "-m", "benchmarks", "search_failures", "--study"]
     while True:
         limit = float(random.uniform(20, 150)) if killed < KILLS else None
         with subprocess.Popen(command) as process:
@@ -147,7 +148,7 @@ def account(trial: Trial) -> str:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """What became of the trials."""
-    yield "## Search: what breaks\n\n`python -m benchmarks.search_failures`"
+    yield "## Search: what breaks\n\n`python -m benchmarks search_failures`"
     yield (
         f"Two convolutions on digits, random candidates, {WORKERS} workers, {TRIALS} measured "
         f"trials; one candidate in {ONE_IN}, by its name, crashes the process that trains it, "
@@ -167,14 +168,26 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--study", action="store_true", help="the study alone: what is killed")
-    if parser.parse_args().study:
+def options(parser: ArgumentParser) -> None:
+    """Add the study alone, which is what is killed."""
+    parser.add_argument("--study", action="store_true", help=SUPPRESS)
+
+
+def start(chosen: Namespace) -> None:
+    """Run the study until it is done, or be one of the processes that are killed meanwhile."""
+    if chosen.study:
         search()
         return
     Records("search_failures").run({"wanted": TRIALS, "kills": KILLS, "seed": SEED}, run)
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="search_failures",
+        about="a search whose workers crash, hang and are killed, as it is itself",
+        chapter="prediction and search",
+        main=start,
+        section=section,
+        options=options,
+    ),
+)

@@ -1,7 +1,7 @@
 """The front of a search beside what peers' own compression makes of the same network.
 
-    python -m benchmarks.search_front            # train, search, prune by Torch-Pruning
-    python -m benchmarks.search_front --latency  # on a machine that does nothing else
+    python -m benchmarks search_front_study  # train, search, prune by Torch-Pruning
+    python -m benchmarks search_front        # then, on a machine that does nothing else
 
 ResNet-8 on Fashion-MNIST, one thread, batch 1. Everything is chosen on the validation split; the
 accuracies of the table are those of the test set, and all latencies of one run.
@@ -9,9 +9,9 @@ accuracies of the table are those of the test set, and all latencies of one run.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 import hwopt
-from benchmarks.records import Records, kept_graph, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import kept_graph, measured_on
 from hwopt import data, peers, train
 from hwopt.compiler import Latency, measure
 from hwopt.documents import TargetFacts
@@ -112,7 +113,7 @@ def in_peer(
     return peers.make(peer, graph, inputs, THREADS, folder, ranges), inputs
 
 
-def run() -> dict[str, Any]:
+def run(**_: Any) -> dict[str, Any]:
     """Measure everything in one run; test what peers make."""
     study = StudyResults.of(FOLDER)
     test = data.load("fashion-mnist").test
@@ -143,7 +144,7 @@ def run() -> dict[str, Any]:
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """The table, the goal, and the picture."""
     yield "## Search: the front beside peers' own compression"
-    yield "`python -m benchmarks.search_front`, then `--latency`"
+    yield "`python -m benchmarks search_front_study`, then `python -m benchmarks search_front`"
     yield (
         f"ResNet-8 on Fashion-MNIST, batch 1, {THREADS} thread. `hwopt search` over the widths of "
         f"all groups of channels, {FINE_TUNE['epochs']} epochs of fine-tuning; the same for the "
@@ -229,17 +230,32 @@ def picture(run: dict[str, Any]) -> Any:
     return front_plot(study)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--latency", action="store_true", help="measure, do not train")
-    if parser.parse_args().latency:
-        Records("search_front").run(KEY, run)
-        return
+def search(_: Namespace) -> None:
+    """Run the study, or what is left of it; then let Torch-Pruning prune."""
     report = functools.partial(print, flush=True)
     Study(make_search(RECIPE), FOLDER, report=lambda _, doing: report(doing)).run()
     for ratio in RATIOS:
         torch_pruned(ratio)
 
 
-if __name__ == "__main__":
-    main()
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield the one run in which everything is measured."""
+    yield KEY
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="search_front_study",
+        about="the study and the networks that `search_front` measures",
+        chapter="prediction and search",
+        main=search,
+    ),
+    Experiment(
+        name="search_front",
+        about="the front of a search beside peers' own compression",
+        chapter="prediction and search",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,6 +1,6 @@
 """A search with one Ray worker and with two: the same front, in how much of the time?
 
-    python -m benchmarks.search_ray    # pip install 'hwopt[ray]'; nothing else may run
+    python -m benchmarks search_ray    # pip install 'hwopt[ray]'; nothing else may run
 
 The sampler is random, so that both try the same candidates whatever they find. A worker trains with
 one thread; the cluster is one on this machine. Both begin with the same trained network, and each
@@ -14,12 +14,14 @@ import os
 import shutil
 import tempfile
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt.report import markdown
 from hwopt.search.plan import StudyPlan
 from hwopt.search.recipe import make_search, write_search
@@ -66,7 +68,7 @@ def search(cluster: RayWorkers, workers: int, folder: Path) -> dict[str, Any]:
     return {"seconds": dict(seconds), "points": points, "front": list(results.on_front)}
 
 
-def run() -> dict[str, Any]:
+def run(**_: Any) -> dict[str, Any]:
     """Search with each number of workers."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,7 +89,7 @@ def run() -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Time and front by workers."""
-    yield "## Search: two Ray workers beside one\n\n`python -m benchmarks.search_ray`"
+    yield "## Search: two Ray workers beside one\n\n`python -m benchmarks search_ray`"
     yield (
         f"ResNet-8 on Fashion-MNIST, {TRIALS} random candidates trained for {EPOCHS} epochs with "
         "one thread each, on a Ray cluster of this machine; measuring is by turns. Both searches "
@@ -123,9 +125,18 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    Records("search_ray").run({"trials": TRIALS, "epochs": EPOCHS}, run)
+def keys(_: Namespace) -> Iterator[Key]:
+    """Yield the one run, of both searches."""
+    yield {"trials": TRIALS, "epochs": EPOCHS}
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="search_ray",
+        about="a search with one Ray worker and with two",
+        chapter="prediction and search",
+        keys=keys,
+        run=run,
+        section=section,
+    ),
+)

@@ -1,10 +1,13 @@
 """Hypervolume against measured trials: our sampler beside Optuna's, on a table of all points.
 
-python -m benchmarks.search_samplers    # after benchmarks.search_table
+    python -m benchmarks search_samplers
+
+The table is that of ``search_table``, ``search_table_prior`` and ``search_table_latency``.
 """
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -12,7 +15,8 @@ from typing import Any
 
 import optuna
 
-from benchmarks.records import Records, mean_and_spread, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import mean_and_spread, measured_on
 from benchmarks.search_table import BUDGET, prior_table, space, table
 from hwopt.report import markdown
 from hwopt.report.plots import curves, png
@@ -52,13 +56,14 @@ def run(sampler: str, seed: int, trials: int = TRIALS, **_: Any) -> dict[str, An
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Hypervolume by sampler and measured trials, and the picture."""
-    yield "## Search: hypervolume by measured trials\n\n`python -m benchmarks.search_samplers`"
+    yield "## Search: hypervolume by measured trials\n\n`python -m benchmarks search_samplers`"
     yield (
         f"ResNet-8 on Fashion-MNIST, {BUDGET['images']:,} images, one thread: three "
         "widths for each of five groups of channels, all 243 points trained and measured once "
-        "(`python -m benchmarks.search_table`, then `--latency`). Share of the hypervolume of all "
-        f"points in percent, mean ± standard deviation over seeds {SEEDS[0]} to {SEEDS[-1]}; a "
-        "suggestion that was measured before costs nothing."
+        "(`python -m benchmarks search_table`, then `python -m benchmarks search_table_prior` and "
+        "`python -m benchmarks search_table_latency`). Share of the hypervolume of all points in "
+        f"percent, mean ± standard deviation over seeds {SEEDS[0]} to {SEEDS[-1]}; a suggestion "
+        "that was measured before costs nothing."
     )
     rows, lines = [], {}
     for sampler in SAMPLERS:
@@ -76,10 +81,19 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    keys = [{"sampler": s, "seed": seed, **BUDGET} for s in SAMPLERS for seed in SEEDS]
-    Records("search_samplers").run_all(keys, run)
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all searches, to be run side by side."""
+    yield [{"sampler": s, "seed": seed, **BUDGET} for s in SAMPLERS for seed in SEEDS]
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="search_samplers",
+        about="hypervolume by measured trials: our sampler beside Optuna's",
+        chapter="prediction and search",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

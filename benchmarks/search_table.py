@@ -1,16 +1,17 @@
 """All points of a restricted space, trained and measured once, so that searches can be repeated.
 
-    python -m benchmarks.search_table            # trainings
-    python -m benchmarks.search_table --latency  # on a machine that does nothing else
+    python -m benchmarks search_table          # trainings
+    python -m benchmarks search_table_prior    # then, on a machine that does nothing else
+    python -m benchmarks search_table_latency  # and there, too
 
 ResNet-8 on Fashion-MNIST, one thread: three widths for each of five groups of channels.
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
 import itertools
+from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 import hwopt
+from benchmarks.experiment import Experiment, Key
 from benchmarks.records import TRAINING_THREADS, Records, kept_graph
 from hwopt import data, models, targets, train
 from hwopt.allocation.allocate import Width
@@ -88,14 +90,14 @@ def latency() -> GraphLatency:
     return GraphLatency(targets.get("host", threads=THREADS), memory=FOLDER / "latencies.json")
 
 
-def measured(part: int) -> dict[str, Any]:
+def measured(part: int, **_: Any) -> dict[str, Any]:
     """Measure some points beside the dense network."""
     some = points()[part * TOGETHER : (part + 1) * TOGETHER]
     graphs = [hwopt.apply(dense(), space().text(point)) for point in some]
     return {"ratios": [one.ratio for one in latency().relative([dense(), *graphs])]}
 
 
-def known_before() -> dict[str, Any]:
+def known_before(**_: Any) -> dict[str, Any]:
     """Return what every choice does by itself: what a search knows before its first trial."""
     base = dense()
 
@@ -137,20 +139,43 @@ def prior_table() -> dict[str, list[Width]]:
     return {name: [Width(*values) for values in ws] for name, ws in run["prior"].items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--latency", action="store_true", help="measure, do not train")
-    arguments = parser.parse_args()
-    count = space().size
-    if not arguments.latency:
-        keys = [{"point": number, **BUDGET} for number in range(count)]
-        Records("search_table").run_all(keys, trained)
-        return
-    Records("search_table_prior").run(BUDGET, known_before)
-    for part in range(-(-count // TOGETHER)):
-        key = {"part": part, **BUDGET}
-        Records("search_table_latency").run(key, functools.partial(measured, part))
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all points, to be trained side by side."""
+    yield [{"point": number, **BUDGET} for number in range(space().size)]
 
 
-if __name__ == "__main__":
-    main()
+def prior_keys(_: Namespace) -> Iterator[Key]:
+    """Yield the one run of all choices."""
+    yield BUDGET
+
+
+def latency_keys(_: Namespace) -> Iterator[Key]:
+    """Yield the parts of the points that are measured together."""
+    for part in range(-(-space().size // TOGETHER)):
+        yield {"part": part, **BUDGET}
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="search_table",
+        about="all points of a restricted space, trained once",
+        chapter="prediction and search",
+        keys=keys,
+        run=trained,
+        alone=False,
+    ),
+    Experiment(
+        name="search_table_prior",
+        about="what a search of that space knows before its first trial",
+        chapter="prediction and search",
+        keys=prior_keys,
+        run=known_before,
+    ),
+    Experiment(
+        name="search_table_latency",
+        about="the latencies of all points of that space",
+        chapter="prediction and search",
+        keys=latency_keys,
+        run=measured,
+    ),
+)

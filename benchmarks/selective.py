@@ -1,6 +1,6 @@
 """Answers with few errors: one-sided prediction beside the softmax response.
 
-    python -m benchmarks.selective
+    python -m benchmarks selective
 
 One network a cost, or one trained as usual, learns on the same images for the same epochs; network
 and threshold are chosen on held-out images, and what they give is measured on the test set.
@@ -8,6 +8,7 @@ and threshold are chosen on held-out images, and what they give is measured on t
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset, Subset
 
-from benchmarks.records import TRAINING_THREADS, Records, mean_and_spread, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import TRAINING_THREADS, mean_and_spread, measured_on
 from hwopt import data, models, train
 from hwopt.errors import HwoptError
 from hwopt.files import atomic_file
@@ -104,7 +106,7 @@ def run(method: str, seed: int, **_: Any) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Two tables."""
-    yield "## Answers with few errors\n\n`python -m benchmarks.selective`"
+    yield "## Answers with few errors\n\n`python -m benchmarks selective`"
     yield (
         f"ResNet-8 on Fashion-MNIST, {IMAGES:,} images, {EPOCHS} epochs. One-sided prediction: one "
         f"network for each cost of {', '.join(map(str, COSTS))}; network and threshold are chosen "
@@ -135,10 +137,19 @@ def cell(found: list[dict[str, Any]], wish: str, coverage_first: bool) -> str:
     return f"{mean_and_spread(first)} ({sum(second) / len(second):.2f})"
 
 
-def main() -> None:
-    keys = [{"method": method, "seed": seed, **BUDGET} for method in METHODS for seed in SEEDS]
-    Records("selective").run_all(keys, run)
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
+    yield [{"method": method, "seed": seed, **BUDGET} for method in METHODS for seed in SEEDS]
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="selective",
+        about="answers with few errors: one-sided prediction beside the softmax response",
+        chapter="routing",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

@@ -1,6 +1,6 @@
 """Self-distilled pruning against plain iterative pruning, ResNet-8 on a fifth of Fashion-MNIST.
 
-    python -m benchmarks.self_distillation
+    python -m benchmarks self_distillation
 
 All start from the same trained network and prune by magnitude in the same rounds, with an epoch
 after each; they differ in the objective only.
@@ -9,6 +9,7 @@ after each; they differ in the objective only.
 from __future__ import annotations
 
 import functools
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from statistics import mean
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 import torch
 
 import hwopt
+from benchmarks.experiment import Experiment, Key
 from benchmarks.fusion import TRAINING, images
-from benchmarks.records import Records, mean_and_spread, measured_on
+from benchmarks.records import mean_and_spread, measured_on
 from hwopt import models, train
 from hwopt.report import markdown
 from hwopt.train import Alignment, SelfDistillation, Term
@@ -73,7 +75,7 @@ def run(objective: str, ratio: float, seed: int) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by objective and sparsity."""
-    yield "## Self-distilled pruning\n\n`python -m benchmarks.self_distillation`"
+    yield "## Self-distilled pruning\n\n`python -m benchmarks self_distillation`"
     dense = [100 * record["dense_accuracy"] for record in runs]
     yield (
         f"ResNet-8 on 12,000 images of Fashion-MNIST ({mean(dense):.2f} % dense), pruned by "
@@ -95,15 +97,24 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    keys = [
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
+    yield [
         {"objective": objective, "ratio": ratio, "seed": seed}
         for objective in OBJECTIVES
         for ratio in RATIOS
         for seed in SEEDS
     ]
-    Records("self_distillation").run_all(keys, run)
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="self_distillation",
+        about="self-distilled pruning against plain iterative pruning",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

@@ -1,6 +1,6 @@
 """Weights pruned before training: SNIP against other criteria, on the LeNets.
 
-    python -m benchmarks.sparse_at_init
+    python -m benchmarks sparse_at_init
 
 ``snip``, ``random`` and ``magnitude`` (in each layer) prune the random weights and train what is
 left, as long as the dense network is trained. ``trained-magnitude`` prunes the trained network and
@@ -11,12 +11,14 @@ again: twice the cost.
 from __future__ import annotations
 
 import functools
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
 import hwopt
 from benchmarks import lenets
-from benchmarks.records import Records, mean_and_spread, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import mean_and_spread, measured_on
 from hwopt import data, passes, train
 from hwopt.report import markdown
 
@@ -62,7 +64,7 @@ def run(net: str, images: str, method: str, ratio: float, seed: int) -> dict[str
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Accuracy by net, data and sparsity."""
-    yield "## Pruned before training: SNIP and others\n\n`python -m benchmarks.sparse_at_init`"
+    yield "## Pruned before training: SNIP and others\n\n`python -m benchmarks sparse_at_init`"
     yield (
         "Test accuracy in percent, mean ± standard deviation over seeds; biases are not pruned. "
         "SNIP takes one batch of 100 images. `trained-magnitude` prunes the trained network and "
@@ -91,17 +93,26 @@ def summary(found: list[dict[str, Any]]) -> str:
     return mean_and_spread([100 * r["accuracy"] for r in found]) if found else "not measured"
 
 
-def main() -> None:
+def keys(_: Namespace) -> Iterator[list[Key]]:
+    """Yield all trainings, to be run side by side."""
     variants = [("dense", 0.0), *((method, ratio) for method in METHODS for ratio in RATIOS)]
-    keys = [
+    yield [
         {"net": net, "images": images, "method": method, "ratio": ratio, "seed": seed}
         for images in reversed(lenets.DATA)
         for net in lenets.NETS
         for seed in SEEDS
         for method, ratio in variants
     ]
-    Records("sparse_at_init").run_all(keys, run)
 
 
-if __name__ == "__main__":
-    main()
+EXPERIMENTS = (
+    Experiment(
+        name="sparse_at_init",
+        about="weights pruned before training: SNIP against other criteria",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+    ),
+)

@@ -1,7 +1,7 @@
 """Global layers and spatial interpolation: accuracy, size and measured latency beside the original.
 
-    python -m benchmarks.substitution            # trainings: hours
-    python -m benchmarks.substitution --latency  # on a machine that does nothing else
+    python -m benchmarks substitution          # trainings: hours
+    python -m benchmarks substitution_latency  # on a machine that does nothing else
 
 The original is trained, its blocks are substituted, and all variants, the original too, are trained
 further alike. Substituted parts learn what stood there before as well as the labels.
@@ -9,8 +9,7 @@ further alike. Substituted parts learn what stood there before as well as the la
 
 from __future__ import annotations
 
-import argparse
-import functools
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 import hwopt
+from benchmarks.experiment import Experiment, Key
 from benchmarks.records import TRAINING_THREADS, Records, kept_graph, mean_and_spread, measured_on
 from benchmarks.side_by_side import medians_ms
 from hwopt import data, models, passes, targets, train
@@ -121,16 +121,16 @@ def substituted(base: hwopt.Graph, net: str, variant: str) -> hwopt.Graph:
     return hwopt.apply(base, f"{text},reestimate-batch-norm", context)
 
 
-def latency(net: str, threads: int) -> dict[str, Any]:
+def latency(net: str, used_threads: int) -> dict[str, Any]:
     """Measure all variants of a net side by side; the weights are random."""
     base = network(net, 0)
-    target = targets.get("host", threads=threads)
+    target = targets.get("host", threads=used_threads)
     artifacts = {
         variant: hwopt.compile(hwopt.apply(base, text) if text else base, target=target)
         for variant, text in VARIANTS[net].items()
     }
     inputs = artifacts["original"].random_inputs(0)
-    median_ms = medians_ms(artifacts, base, inputs, threads, runs=500)
+    median_ms = medians_ms(artifacts, base, inputs, used_threads, runs=500)
     profiles = {
         variant: [
             [kernel.name, kernel.calls, round(kernel.us, 2)]
@@ -143,7 +143,10 @@ def latency(net: str, threads: int) -> dict[str, Any]:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """One table a net."""
-    yield "## Substituted blocks\n\n`python -m benchmarks.substitution`, then `--latency`"
+    yield (
+        "## Substituted blocks\n\n`python -m benchmarks substitution`, then "
+        "`python -m benchmarks substitution_latency`"
+    )
     yield (
         f"Fashion-MNIST, {IMAGES:,} training images. The original is trained for {FIRST['epochs']} "
         f"epochs; then every variant, the original too, for {SECOND['epochs']} more, at rates of "
@@ -209,27 +212,45 @@ def part_of(kernel: str) -> str:
     return PARTS[0] if "conv2d" in kernel else PARTS[3]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--latency", action="store_true", help="measure, do not train")
+def options(parser: ArgumentParser) -> None:
+    """Add what both commands take."""
     parser.add_argument("--net", choices=NETS, help="this one only")
-    arguments = parser.parse_args()
-    nets = [arguments.net] if arguments.net else list(NETS)
-    if arguments.latency:
-        for net in nets:
-            for threads in (2, 1):
-                measured = functools.partial(latency, net, threads)
-                key = {"net": net, "used_threads": threads}
-                Records("substitution_latency").run(key, measured)
-        return
-    for net in nets:
-        keys = [
+
+
+def keys(chosen: Namespace) -> Iterator[list[Key]]:
+    """Yield the trainings of every net, to be run side by side."""
+    for net in [chosen.net] if chosen.net else NETS:
+        yield [
             {"net": net, "variant": variant, "seed": seed} | BUDGET
             for variant in VARIANTS[net]
             for seed in SEEDS
         ]
-        Records("substitution").run_all(keys, run)
 
 
-if __name__ == "__main__":
-    main()
+def latency_keys(chosen: Namespace) -> Iterator[Key]:
+    """Yield every net with two threads and with one."""
+    for net in [chosen.net] if chosen.net else NETS:
+        for threads in (2, 1):
+            yield {"net": net, "used_threads": threads}
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="substitution",
+        about="Global layers and spatial interpolation: accuracy and size",
+        chapter="compression",
+        keys=keys,
+        run=run,
+        section=section,
+        alone=False,
+        options=options,
+    ),
+    Experiment(
+        name="substitution_latency",
+        about="the latencies of the networks of `substitution`",
+        chapter="compression",
+        keys=latency_keys,
+        run=latency,
+        options=options,
+    ),
+)

@@ -1,6 +1,6 @@
 """Networks of torchvision, timm and Hugging Face: imported, pruned, compiled, compared.
 
-    python -m benchmarks.sweep [torchvision|timm|huggingface ...] [--only NAME ...] [--again]
+    python -m benchmarks sweep [torchvision|timm|huggingface ...] [--only NAME ...] [--again]
 
 Each network has random weights; batch norms know the statistics of two random images, and what a
 new network has constant (scales, biases) is drawn, so that what it does shows in the outputs. It is
@@ -11,15 +11,14 @@ options, and what is left is counted in the same way. ``--again`` takes up what 
 
 from __future__ import annotations
 
-import argparse
 import functools
 import logging
 import re
 import resource
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -27,13 +26,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import hwopt
-from benchmarks import hugging_face
+from benchmarks import hugging_face, networks_page
 from benchmarks.apart import Ended, apart
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment
+from benchmarks.records import Records
 from benchmarks.timm_families import TIMM
 from hwopt.errors import HwoptError, check_choice
 from hwopt.models import libraries
-from hwopt.report import markdown
 
 TOLERANCE = 1e-4
 #: How many times as far from float64 as torch's own float32 another order of sums may be.
@@ -42,7 +41,6 @@ RATIO = 0.3
 #: Of a process with one network, and of one in which Torch-Pruning prunes one.
 SECONDS, PEER_SECONDS = 1500.0, 60.0
 LIBRARIES = ("huggingface", "timm", "torchvision")
-PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 #: Of memory, for one process.
 MOST_BYTES = 18 << 30
 Made = tuple[nn.Module, tuple[Tensor, ...] | Mapping[str, Tensor]]
@@ -221,39 +219,8 @@ def _guarded(function: Callable[..., dict[str, Any]], *arguments: str) -> dict[s
         return {"outcome": "traceback", "reason": f"{type(error).__name__}: {error}"[:400]}
 
 
-def latest(runs: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the last run of every network."""
-    return {(run["library"], run["network"]): run for run in runs}
-
-
-def page() -> Iterator[str]:
-    """Return the tables."""
-    runs, pruned, peer = (latest(Records(name).read()) for name in ("sweep", *PRUNING))
-    for key, run in runs.items():
-        run.pop("macs_left", None)
-        run |= {name: value for name, value in pruned.get(key, {}).items() if name == "macs_left"}
-    yield "# Networks of others"
-    yield f"Generated: `python -m benchmarks.sweep`, then `--page`. {_about()}"
-    yield markdown(
-        [
-            "",
-            "networks",
-            "imported",
-            "compiled and equal",
-            "pruned",
-            "MACs left as Torch-Pruning's",
-        ],
-        [_summary(library, runs, peer) for library in dict.fromkeys(key[0] for key in runs)],
-    )
-    yield measured_on(list(runs.values()))
-    for library in dict.fromkeys(key[0] for key in runs):
-        yield f"## {library}"
-        rows = [_row(run, peer.get(key, {})) for key, run in runs.items() if key[0] == library]
-        head = ["network", "MACs", "outcome", "difference", "MACs left", "Torch-Pruning", "remark"]
-        yield markdown(head, rows)
-
-
-def _about() -> str:
+def about_differences() -> str:
+    """Return what the page says of its figures."""
     return (
         f"Weights are random. The difference is the largest of all outputs, as a share of the "
         f"largest number; equal is within {TOLERANCE:g} of torch. Where it is more, both are "
@@ -265,63 +232,47 @@ def _about() -> str:
     )
 
 
-def _summary(library: str, runs: Mapping[Any, Any], peer: Mapping[Any, Any]) -> list[str]:
-    own = {key: run for key, run in runs.items() if key[0] == library}
-    both = [
-        (run["macs_left"], peer[key]["macs_left"])
-        for key, run in own.items()
-        if "macs_left" in run and "macs_left" in peer.get(key, {})
-    ]
-    return [
-        library,
-        str(len(own)),
-        str(sum(run["outcome"] != "not imported" for run in own.values())),
-        str(sum(run["outcome"] == "equal" for run in own.values())),
-        str(sum("macs_left" in run for run in own.values())),
-        f"{sum(mine <= other + 0.03 for mine, other in both)} of {len(both)}",
-    ]
-
-
-def _row(run: Mapping[str, Any], peer: Mapping[str, Any]) -> list[str]:
-    def share(found: Mapping[str, Any]) -> str:
-        return f"{found['macs_left']:.2f}" if "macs_left" in found else ""
-
-    macs = f"{run['macs'] / 1e6:,.1f} M" if "macs" in run else ""
-    difference = f"{run['difference']:.0e}" if "difference" in run else ""
-    remark = run.get("reason", "").replace("|", "/").replace("\n", " ")
-    if "difference_of_torch" in run:
-        remark = f"torch itself {run['difference_of_torch']:.0e} from float64"
-    return [run["network"], macs, run["outcome"], difference, share(run), share(peer), remark[:160]]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument("libraries", nargs="*", default=LIBRARIES, help=", ".join(LIBRARIES))
     parser.add_argument("--only", nargs="+", help="networks by name")
     parser.add_argument("--again", action="store_true", help="what was not equal")
     parser.add_argument("--pruning", action="store_true", help="only that")
     parser.add_argument("--page", action="store_true", help="write docs/networks.md")
-    arguments = parser.parse_args()
-    for library in arguments.libraries:
+
+
+def start(chosen: Namespace) -> None:
+    """Take every network through hwopt and through Torch-Pruning; or write the page."""
+    for library in chosen.libraries:
         check_choice("library", library, LIBRARIES)
-    if arguments.page:
-        PAGE.write_text("\n\n".join(page()) + "\n")
+    if chosen.page:
+        networks_page.write(about_differences())
         return
-    records = Records("sweep")
-    for library in arguments.libraries:
+    for library in chosen.libraries:
         for name in names(library):
-            if arguments.only and name not in arguments.only:
-                continue
-            key = {"library": library, "network": name}
-            before = latest(records.read()).get((library, name))
-            if not arguments.pruning and (
-                before is None or (arguments.again and before["outcome"] != "equal")
-            ):
-                records.append(key, isolated(measure, library, name, seconds=SECONDS))
-            for other, (function, seconds) in PRUNING.items():
-                call = functools.partial(isolated, function, library, name, seconds=seconds)
-                Records(other).run(key, call)
+            if not chosen.only or name in chosen.only:
+                swept(library, name, chosen)
 
 
-if __name__ == "__main__":
-    main()
+def swept(library: str, name: str, chosen: Namespace) -> None:
+    """Take a network through what has no line yet."""
+    records = Records("sweep")
+    key = {"library": library, "network": name}
+    before = networks_page.latest(records.read()).get((library, name))
+    if not chosen.pruning and (before is None or (chosen.again and before["outcome"] != "equal")):
+        records.append(key, isolated(measure, library, name, seconds=SECONDS))
+    for other, (function, seconds) in PRUNING.items():
+        call = functools.partial(isolated, function, library, name, seconds=seconds)
+        Records(other).run(key, call)
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="sweep",
+        about="networks of torchvision, timm and Hugging Face through everything",
+        chapter="networks of others",
+        main=start,
+        alone=False,
+        options=options,
+    ),
+)

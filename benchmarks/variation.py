@@ -1,7 +1,7 @@
 """How much the latency depends on the tuning run: five of them, each from an empty database.
 
-    python -m benchmarks.variation              # the three nets of MLPerf Tiny that are images
-    python -m benchmarks.variation resnet18
+    python -m benchmarks variation  # the three nets of MLPerf Tiny that are images
+    python -m benchmarks variation resnet18
 
 The five artefacts alternate in one process, so that only their kernels can make a difference.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import tempfile
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Records, measured_on
+from benchmarks.experiment import Experiment, Key
+from benchmarks.records import measured_on
 from hwopt.report import markdown
 
 NETS = ("resnet8", "ds_cnn", "mobilenet_v1_025")
@@ -47,7 +48,7 @@ def spread(net: str) -> dict:
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """How far tuning runs differ."""
-    yield "## Five tuning runs\n\n`python -m benchmarks.variation`"
+    yield "## Five tuning runs\n\n`python -m benchmarks variation`"
     yield (
         "Each from an empty database; the five artefacts alternate in one process. Medians in "
         "milliseconds, and how far the slowest is above the fastest."
@@ -60,11 +61,25 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield measured_on(runs)
 
 
-def main() -> None:
-    records = Records("variation")
-    for net in sys.argv[1:] or NETS:
-        records.run({"net": net}, lambda net=net: spread(net))
+def options(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("nets", nargs="*", default=NETS)
 
 
-if __name__ == "__main__":
-    main()
+def keys(chosen: Namespace) -> Iterator[Key]:
+    """Yield every net."""
+    for net in chosen.nets:
+        yield {"net": net}
+
+
+EXPERIMENTS = (
+    Experiment(
+        name="variation",
+        about="how much the latency depends on the tuning run",
+        chapter="kernels",
+        keys=keys,
+        run=spread,
+        section=section,
+        options=options,
+    ),
+)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @click.command("bench")
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--runs", type=click.IntRange(1), default=500, show_default=True)
+@click.option(
+    "--runs", type=click.IntRange(1), default=500, show_default=True, help="Measured calls."
+)
 @click.option(
     "--peer",
     "peer_names",

@@ -27,7 +27,9 @@ def command() -> None:
 
 @command.command("track")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), default=9190, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=9190, show_default=True, help="Of the tracker."
+)
 def track(host: str, port: int) -> None:
     """Start a tracker, which boards report to and clients ask, until Ctrl-C."""
     from hwopt.targets.server import listen, track
@@ -40,7 +42,13 @@ def track(host: str, port: int) -> None:
 @tracker_option
 @click.option("--key", required=True, help="What clients ask the tracker for; one kind, one key.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), default=9100, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=9100,
+    show_default=True,
+    help="Of this machine.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Of kernels.  [default: TVM's]")
 def serve(tracker: str, key: str, host: str, port: int, threads: int | None) -> None:
     """Offer this machine to a tracker, until Ctrl-C.
@@ -77,7 +85,9 @@ def list_devices(tracker: str, as_json: bool) -> None:
 
 @command.command("emulate")
 @click.argument("machine", type=click.Choice(["aarch64"]))
-@click.option("--port", type=click.IntRange(1, 65535), default=9190, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=9190, show_default=True, help="Of the tracker."
+)
 @click.option("--prepare-only", is_flag=True, help="Make the emulated system; start nothing.")
 def emulate(machine: str, port: int, prepare_only: bool) -> None:
     """Start an emulated board, and a tracker if there is none, until Ctrl-C.

@@ -13,7 +13,9 @@ from hwopt import plugins
 #: What torch, numpy and TVM all take.
 SEED = click.IntRange(0, 2**31 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-seed_option = click.option("--seed", type=SEED, default=0, show_default=True)
+seed_option = click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Of weights, data and searches."
+)
 target_option = click.option(
     "--target", default="host", show_default=True, help="A target's name or .toml file."
 )
@@ -49,7 +51,7 @@ class Installed(click.ParamType):
     def __init__(self, group: str) -> None:
         self._group = group
 
-    def get_metavar(self, *_: Any) -> str:
+    def get_metavar(self, *_: Any, **__: Any) -> str:
         """Return all names, for the help."""
         return f"[{'|'.join(plugins.names(self._group))}]"
 

