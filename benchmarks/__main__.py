@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.experiment import experiments
+from benchmarks.experiment import experiment, experiments
 from hwopt.errors import HwoptError, unknown_name
 
 USAGE = "usage: python -m benchmarks NAME [OPTIONS], python -m benchmarks --list"
@@ -15,11 +15,10 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
-    found = experiments()
     name, *rest = arguments
     if name == "--list":
         chapter = ""
-        for one in found.values():
+        for one in experiments().values():
             if one.chapter != chapter:
                 chapter = one.chapter
                 print(f"\n{chapter}")
@@ -27,9 +26,10 @@ def main(arguments: list[str]) -> int:
             print(f"  {one.name:24} {one.about}" + (f" ({lines} lines)" if lines else ""))
         return 0
     try:
-        if name not in found:
-            raise unknown_name("experiment", name, found)
-        found[name].start(rest)
+        found = experiment(name)
+        if found is None:
+            raise unknown_name("experiment", name, experiments())
+        found.start(rest)
     except HwoptError as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import benchmarks
@@ -89,6 +90,17 @@ class Experiment:
                 self.records.run(key, lambda key=key: self.run(**key))  # type: ignore[misc]
 
 
+def experiment(name: str) -> Experiment | None:
+    """Return the experiment of that name, importing its module only; None if there is none."""
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        if f'name="{name}"' in file.read_text():
+            loaded = importlib.import_module(f"benchmarks.{file.stem}")
+            found = [one for one in getattr(loaded, "EXPERIMENTS", ()) if one.name == name]
+            if found:
+                return found[0]
+    return None
+
+
 def experiments() -> dict[str, Experiment]:
     """Return all experiments by name: those that modules of this folder call ``EXPERIMENTS``."""
     found: dict[str, Experiment] = {}
@@ -96,7 +108,6 @@ def experiments() -> dict[str, Experiment]:
         if module.name.startswith("_"):
             continue
         loaded = importlib.import_module(f"benchmarks.{module.name}")
-        for one in getattr(loaded, "EXPERIMENTS", ()):
-            found[one.name] = one
+        found |= {one.name: one for one in getattr(loaded, "EXPERIMENTS", ())}
     order = {chapter: place for place, chapter in enumerate(CHAPTERS)}
     return dict(sorted(found.items(), key=lambda item: (order[item[1].chapter], item[0])))

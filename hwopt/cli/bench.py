@@ -14,7 +14,6 @@ from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact
-    from hwopt.compiler.profile import KernelProfile
     from hwopt.targets import Target
 
 
@@ -83,7 +82,7 @@ def command(
                 )
         with alone_on(_target(loaded, target)):
             latencies = measure(calls, threads=threads, runs=runs)
-    profiles = {name: _profile(a) for name, a in loaded.items()} if with_profile else {}
+    profiles = {name: a.profile() for name, a in loaded.items()} if with_profile else {}
     first = next(iter(latencies.values())).median_ms
     if as_json:
         document: dict[str, Any] = {
@@ -148,13 +147,3 @@ def _over_data(
         return
     for name, latency in found.items():
         click.echo(f"{name}: {latency}")
-
-
-def _profile(artifact: Artifact) -> tuple[KernelProfile, ...]:
-    """Time the kernels beside this machine's limits with the artefact's threads."""
-    from hwopt import targets
-    from hwopt.compiler.profile import profile
-    from hwopt.targets.peak import measure_peak
-
-    target = targets.get("host", threads=artifact.threads)
-    return profile(artifact, measure_peak(target))

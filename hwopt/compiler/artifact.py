@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,9 +14,10 @@ from hwopt.compiler.arrays import as_numpy, like, misfit
 from hwopt.compiler.data_latency import DataLatency, measure_over
 from hwopt.compiler.grouping import predict
 from hwopt.compiler.latency import Latency, measure
-from hwopt.compiler.machines import BoardMachine, Machine
+from hwopt.compiler.machines import BoardMachine, Machine, OnBoard
 from hwopt.compiler.manifest import Manifest
 from hwopt.compiler.plan import INFERENCE
+from hwopt.compiler.profile import KernelProfile, profile
 from hwopt.compiler.stream import Stream
 from hwopt.errors import HwoptError, check_same_names
 
@@ -253,6 +253,26 @@ class Artifact:
             return OnBoard(self, self._machine, inputs)
         return functools.partial(self, *inputs)
 
+    def profile(self, *, runs: int = 50) -> tuple[KernelProfile, ...]:
+        """Time every kernel inside the running model, beside the least that it could take here.
+
+        Args:
+            runs: inferences; as many come before them that are not measured.
+
+        Returns:
+            One entry a kernel, in the order of their first call.
+
+        Raises:
+            HwoptError: if the artefact runs on a board.
+        """
+        from hwopt import targets
+        from hwopt.targets.peak import measure_peak
+
+        if self.is_remote:
+            raise HwoptError("kernels are profiled on this machine, not on a board")
+        peak = measure_peak(targets.get(targets.HOST, threads=self.threads))
+        return profile(self, peak, runs=runs)
+
     @overload
     def benchmark(
         self, data: Sequence[Any] | None = None, *, runs: int | None = None, warmup: int = 20
@@ -289,26 +309,3 @@ class Artifact:
         given = self.random_inputs() if data is None else tuple(data)
         calls = {"artifact": self.call(*given)}
         return measure(calls, threads=self.threads, runs=runs or 200, warmup=warmup)["artifact"]
-
-
-@dataclasses.dataclass(frozen=True)
-class OnBoard:
-    """A call that is timed where it runs."""
-
-    artifact: Artifact
-    machine: BoardMachine
-    inputs: tuple[Any, ...]
-
-    @property
-    def emulated(self) -> bool:
-        """Whether the times are an emulator's."""
-        return self.machine.emulated
-
-    def __call__(self) -> Any:
-        """Run the model once."""
-        return self.artifact(*self.inputs)
-
-    def times_ms(self, runs: int) -> list[float]:
-        """Return how long each of so many inferences takes there, in milliseconds."""
-        self.artifact.set_inputs(self.inputs)
-        return self.machine.times_ms(runs)

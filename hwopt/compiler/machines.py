@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from hwopt.targets.runtime import load_runtime
 from hwopt.targets.threads import call_elsewhere, has_pool, is_ready, use_threads
 
 if TYPE_CHECKING:
+    from hwopt.compiler.artifact import Artifact
     from hwopt.targets import Target
     from hwopt.targets.boards import Board
 
@@ -248,3 +250,26 @@ def _load_library(path: Path) -> Any:
         link = Path(folder) / path.name
         link.symlink_to(path.resolve())
         return load_runtime().load_module(link)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnBoard:
+    """A call that is timed where it runs."""
+
+    artifact: Artifact
+    machine: BoardMachine
+    inputs: tuple[Any, ...]
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the times are an emulator's."""
+        return self.machine.emulated
+
+    def __call__(self) -> Any:
+        """Run the model once."""
+        return self.artifact(*self.inputs)
+
+    def times_ms(self, runs: int) -> list[float]:
+        """Return how long each of so many inferences takes there, in milliseconds."""
+        self.artifact.set_inputs(self.inputs)
+        return self.machine.times_ms(runs)

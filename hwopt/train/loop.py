@@ -145,26 +145,37 @@ def fit(
         processes=processes,
     )
     with set_threads(threads), weights_in(model, trainer.order), trainer:
-        done = trainer.resume(checkpoint) if checkpoint and checkpoint.exists() else []
-        resumed_from = len(done)
         shows = progress and processes.rank == 0
-        with TrainingProgress(epochs, resumed_from, shows) as shown:
-            for epoch in range(resumed_from + 1, epochs + 1):
-                stats = trainer.epoch(epoch, shown)
-                if validate is not None:
-                    result = evaluate(model, validate, loss=loss)
-                    stats = dataclasses.replace(
-                        stats,
-                        validation_loss=result.loss,
-                        validation_accuracy=result.accuracy,
-                    )
-                done.append(stats)
-                if checkpoint:
-                    trainer.save(checkpoint, done)
-                shown.epoch(stats)
-                if on_epoch:
-                    on_epoch(stats)
+        history = _epochs(trainer, checkpoint, validate, loss, shows, on_epoch)
     model.eval()
+    return history
+
+
+def _epochs(
+    trainer: TrainingRun,
+    checkpoint: Path | None,
+    validate: Dataset[Any] | None,
+    loss: Loss | None,
+    shows: bool,
+    on_epoch: Callable[[EpochStats], None] | None,
+) -> History:
+    """Train the epochs that a checkpoint has not; see :func:`fit`."""
+    done = trainer.resume(checkpoint) if checkpoint and checkpoint.exists() else []
+    resumed_from, epochs = len(done), trainer.settings["epochs"]
+    with TrainingProgress(epochs, resumed_from, shows) as shown:
+        for epoch in range(resumed_from + 1, epochs + 1):
+            stats = trainer.epoch(epoch, shown)
+            if validate is not None:
+                found = evaluate(trainer.model, validate, loss=loss)
+                stats = dataclasses.replace(
+                    stats, validation_loss=found.loss, validation_accuracy=found.accuracy
+                )
+            done.append(stats)
+            if checkpoint:
+                trainer.save(checkpoint, done)
+            shown.epoch(stats)
+            if on_epoch:
+                on_epoch(stats)
     return History(tuple(done), resumed_from)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from tvm import relax, te, topi
 
 from hwopt.compiler.lower.call import Call, Converter, Order, Spec, Tensor
-from hwopt.compiler.lower.movement import flipped, permuted
+from hwopt.compiler.lower.movement import permuted
 from hwopt.compiler.lower.padding import padded
+from hwopt.compiler.lower.rearrangement import flipped
 
 op = relax.op
 FIRST: dict[int, Order] = {n: tuple(range(n + 2)) for n in (1, 2, 3)}

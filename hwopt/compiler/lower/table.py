@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwopt.compiler.lower import (
     attention,
+    batch_norms,
     comparisons,
     convolutions,
     elementwise,
@@ -16,6 +17,7 @@ from hwopt.compiler.lower import (
     pools,
     products,
     quotients,
+    rearrangement,
     recurrent,
     reductions,
     resize,
@@ -32,6 +34,7 @@ CONVERTERS: dict[str, Converter] = {
     **functions.CONVERTERS,
     **quotients.CONVERTERS,
     **movement.CONVERTERS,
+    **rearrangement.CONVERTERS,
     **padding.CONVERTERS,
     **reductions.CONVERTERS,
     **sorting.CONVERTERS,
@@ -40,6 +43,7 @@ CONVERTERS: dict[str, Converter] = {
     **products.CONVERTERS,
     **convolutions.CONVERTERS,
     **normalization.CONVERTERS,
+    **batch_norms.CONVERTERS,
     **attention.CONVERTERS,
     **pools.CONVERTERS,
     **resize.CONVERTERS,
