@@ -17,7 +17,7 @@ _KINDS = {OPTIMIZERS: "optimizer", PASSES: "pass", SAMPLERS: "sampler"}
 def names(group: str) -> list[str]:
     """Return the names that a group has, without loading anything.
 
-    >>> "sgd" in names(OPTIMIZERS), "prune-channels" in names(PASSES)
+    >>> "sgd" in names(OPTIMIZERS), "guided" in names(SAMPLERS)
     (True, True)
     """
     return sorted({entry.name for entry in _entry_points(group)})

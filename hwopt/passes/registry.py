@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import re
 import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwopt import plugins
+from hwopt import passes, plugins
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.passes.base import Pass
 from hwopt.passes.text import parse_options, split_pipeline
@@ -22,14 +24,14 @@ def names() -> list[str]:
     >>> "prune-channels" in names()
     True
     """
-    return sorted({*plugins.names(plugins.PASSES), *_FROM_FILES})
+    return sorted({*_own(), *plugins.names(plugins.PASSES), *_FROM_FILES})
 
 
 def source(name: str) -> str:
     """Return where a pass comes from: its distribution, or its file."""
     if name in _FROM_FILES:
         return str(sys.modules[_FROM_FILES[name].__module__].__file__)
-    return plugins.package(plugins.PASSES, name)
+    return "hwopt" if name in _own() else plugins.package(plugins.PASSES, name)
 
 
 def load(name: str) -> type[Pass]:
@@ -40,6 +42,9 @@ def load(name: str) -> type[Pass]:
     """
     if name in _FROM_FILES:
         return _FROM_FILES[name]
+    if name in _own():
+        own: type[Pass] = getattr(passes, _own()[name])
+        return own
     if name not in plugins.names(plugins.PASSES):
         raise unknown_name("pass", name, names())
     found = plugins.load(plugins.PASSES, name)
@@ -80,7 +85,7 @@ def load_file(file: str | Path) -> list[str]:
     }
     if not found:
         raise HwoptError(f"the plugin {path} defines no subclass of hwopt.passes.Pass with a name")
-    taken = set(plugins.names(plugins.PASSES))
+    taken = {*_own(), *plugins.names(plugins.PASSES)}
     taken |= {name for name, one in _FROM_FILES.items() if one.__module__ != module_name}
     for name in sorted(found.keys() & taken):
         raise HwoptError(f"the plugin {path} calls a pass {name!r}, which is there: rename it")
@@ -88,7 +93,7 @@ def load_file(file: str | Path) -> list[str]:
     return sorted(found)
 
 
-def parse(passes: str | Pass | Sequence[Pass | str]) -> list[Pass]:
+def parse(given: str | Pass | Sequence[Pass | str]) -> list[Pass]:
     """Return passes given as text, as one pass or as a list.
 
     Raises:
@@ -97,8 +102,14 @@ def parse(passes: str | Pass | Sequence[Pass | str]) -> list[Pass]:
     >>> [str(p) for p in parse("eliminate-dead-code,prune-channels{ratio=0.25}")]
     ['eliminate-dead-code', 'prune-channels{ratio=0.25}']
     """
-    if isinstance(passes, str):
-        return [parse_options(load(name), options) for name, options in split_pipeline(passes)]
-    if isinstance(passes, Pass):
-        return [passes]
-    return [instance for entry in passes for instance in parse(entry)]
+    if isinstance(given, str):
+        return [parse_options(load(name), options) for name, options in split_pipeline(given)]
+    if isinstance(given, Pass):
+        return [given]
+    return [instance for entry in given for instance in parse(entry)]
+
+
+@functools.cache
+def _own() -> dict[str, str]:
+    """Return the classes of the passes of this room, by the names of the passes."""
+    return {re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower(): name for name in passes.OWN}
