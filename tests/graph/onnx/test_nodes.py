@@ -1,4 +1,4 @@
-"""ONNX's own tests of its operators; compiled, too: ``python -m benchmarks.onnx_nodes``."""
+"""ONNX's own tests of its operators; compiled, too: ``python -m benchmarks onnx_nodes``."""
 
 from collections import Counter
 
