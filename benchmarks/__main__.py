@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from benchmarks.experiment import experiment, experiments
@@ -17,13 +18,12 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments else 2
     name, *rest = arguments
     if name == "--list":
-        chapter = ""
-        for one in experiments().values():
-            if one.chapter != chapter:
-                chapter = one.chapter
-                print(f"\n{chapter}")
-            lines = len(one.records.read())
-            print(f"  {one.name:24} {one.about}" + (f" ({lines} lines)" if lines else ""))
+        try:
+            show()
+            print(end="", flush=True)
+        except BrokenPipeError:  # the reader went away; what is left would be written at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141  # as a shell reports it
         return 0
     try:
         found = experiment(name)
@@ -34,6 +34,17 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def show() -> None:
+    """Print all experiments by chapters, with the number of their lines."""
+    chapter = ""
+    for one in experiments().values():
+        if one.chapter != chapter:
+            chapter = one.chapter
+            print(f"\n{chapter}")
+        lines = len(one.records.read())
+        print(f"  {one.name:24} {one.about}" + (f" ({lines} lines)" if lines else ""))
 
 
 if __name__ == "__main__":

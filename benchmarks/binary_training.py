@@ -67,7 +67,7 @@ class Settings:
             schedule="linear",
             weight_decay=0.0,
             label_smoothing=0.0,
-            augment=self.augment,  # type: ignore[arg-type]
+            augment=self.augment,
         )
 
     def first_phase(self) -> str:
@@ -83,7 +83,7 @@ def images(split: str, settings: Settings) -> Dataset[Any]:
     """Return the images that are trained on, or another split whole."""
     everything = data.load("fashion-mnist")
     if split != "train":
-        return getattr(everything, split)  # type: ignore[no-any-return]
+        return getattr(everything, split)
     return Subset(everything.train, range(settings.images))
 
 

@@ -52,15 +52,18 @@ def fit(graph: hwopt.Graph, arguments: dict[str, Any]) -> tuple[hwopt.Graph, flo
     module = graph.to_torch()
     arguments = {"threads": hwopt.targets.get("host").threads, **arguments}
     train.fit(module, images.train, seed=SEED, **arguments)
-    return graph.with_weights_of(module), train.evaluate(module, images.validation).accuracy
+    accuracy = train.evaluate(module, images.validation).accuracy
+    assert accuracy is not None
+    return graph.with_weights_of(module), accuracy
 
 
 def dense(options: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Train ResNet-8 from random weights and keep its graph in the folder."""
     shape = data.load("fashion-mnist").input_shape
     graph = load_graph("resnet8", input_shape=shape, num_classes=10, seed=SEED)
-    arguments = load_recipe(RECIPE).train.arguments() | options
-    graph, accuracy = fit(graph, arguments)
+    training = load_recipe(RECIPE).train
+    assert training is not None
+    graph, accuracy = fit(graph, training.arguments() | options)
     graph.save(folder)
     return {"validation_accuracy": accuracy}
 
@@ -68,8 +71,9 @@ def dense(options: dict[str, Any], folder: Path) -> dict[str, Any]:
 def pruned(passes: str, folder: Path) -> dict[str, Any]:
     """Prune and fine-tune the graph in the folder; measure it beside the dense one."""
     base = hwopt.Graph.load(folder)
-    arguments = load_recipe(RECIPE).fine_tune.arguments()
-    graph, accuracy = fit(hwopt.apply(base, passes), arguments)
+    fine_tuning = load_recipe(RECIPE).fine_tune
+    assert fine_tuning is not None
+    graph, accuracy = fit(hwopt.apply(base, passes), fine_tuning.arguments())
     with tempfile.TemporaryDirectory() as temporary:
         calls = {}
         for name, variant in (("dense", base), ("pruned", graph)):
@@ -130,8 +134,9 @@ def validation_accuracy(run: dict[str, Any]) -> str:
 
 def keys(_: Namespace) -> Iterator[Key]:
     """Yield all trainings, then the best one of them pruned in every way."""
-    epochs = load_recipe(RECIPE).train.epochs
-    of_training = {"step": "train", "epochs": epochs}
+    training = load_recipe(RECIPE).train
+    assert training is not None
+    of_training = {"step": "train", "epochs": training.epochs}
     trainings = [{**of_training, "options": options, "seed": SEED} for options in TRAININGS]
     yield from trainings
     best = max(map(measured, trainings), key=lambda record: record["validation_accuracy"])

@@ -9,6 +9,7 @@ known from a first turn that is not counted. Figures are medians of five turns.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import statistics
@@ -103,7 +104,7 @@ def measure_all(chosen: Namespace) -> None:
     records = Records("compile_time")
     for name in NETS:
         key = {"model": name, "before": commit}
-        records.run(key, lambda name=name: measure(name, other))
+        records.run(key, functools.partial(measure, name, other))
 
 
 EXPERIMENTS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -87,7 +88,7 @@ class Experiment:
             if isinstance(key, list):
                 self.records.run_all(key, self.run)
             else:
-                self.records.run(key, lambda key=key: self.run(**key))  # type: ignore[misc]
+                self.records.run(key, functools.partial(self.run, **key))
 
 
 def experiment(name: str) -> Experiment | None:

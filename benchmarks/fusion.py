@@ -31,7 +31,7 @@ SEEDS = (0, 1, 2)
 #: Share of the equal layers fused: compression ratios of these are 1 to 3.3.
 RATIOS = (0.0, 0.25, 0.5, 0.6, 0.7)
 ROUNDS = 4
-TRAINING = {"batch_size": 64, "label_smoothing": 0.0, "augment": "flip"}
+TRAINING: dict[str, Any] = {"batch_size": 64, "label_smoothing": 0.0, "augment": "flip"}
 TRAINING |= {"threads": TRAINING_THREADS, "progress": False}
 
 

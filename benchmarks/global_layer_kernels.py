@@ -65,6 +65,7 @@ def network(kind: str, channels: int) -> nn.Module:
     net = Steps(channels) if kind == KINDS[0] else Layers(channels, constant)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 2)
     return net.eval()

@@ -245,13 +245,13 @@ def create(family: str) -> tuple[nn.Module, Inputs]:
         }
         options = {**sides, "projection_dim": 32}
     if family == "detr":
-        backbone = transformers.ResNetConfig(
-            embedding_size=16,
-            hidden_sizes=[16, 32, 48, 64],
-            depths=[1, 1, 1, 1],
-            out_features=["stage4"],
-        )
-        options = {**options, "backbone_config": backbone}
+        backbone: dict[str, Any] = {
+            "embedding_size": 16,
+            "hidden_sizes": [16, 32, 48, 64],
+            "depths": [1, 1, 1, 1],
+            "out_features": ["stage4"],
+        }
+        options = {**options, "backbone_config": transformers.ResNetConfig(**backbone)}
     config = model_class.config_class(**options)
     config.use_cache = False
     return model_class(config), inputs()

@@ -9,6 +9,7 @@ that the process uses in each of the next hundred milliseconds, in steps of two.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def start(chosen: argparse.Namespace) -> None:
     records = Records("idle_threads")
     for name in RUNTIMES:
         if name not in peers.names() or peers.available(name):
-            records.run({"runtime": name}, lambda name=name: awake(name))
+            records.run({"runtime": name}, functools.partial(awake, name))
 
 
 EXPERIMENTS = (

@@ -90,7 +90,7 @@ def disturbed(seed: int, **_: Any) -> dict:
             ended = process.poll() is not None
             if not ended:
                 os.killpg(process.pid, signal.SIGKILL)
-            _, errors = process.communicate()
+            errors = process.communicate()[1]
             steps = [line for line in errors.splitlines() if line.startswith("> ")]
             kills.append({"after": round(wait, 1), "in": steps[-1][2:] if steps else "start"})
             if ended:

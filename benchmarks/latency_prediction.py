@@ -53,7 +53,8 @@ def drawn(graph: hwopt.Graph, multiple: int) -> list[hwopt.Graph]:
     pruning = PruneChannels(ratio=0.0, multiple=multiple)
     ranking = pruning.rank(graph, Context())
     groups = ranking.named_groups()
-    random, found = np.random.default_rng(SEED), {}
+    random = np.random.default_rng(SEED)
+    found: dict[str, hwopt.Graph] = {}
     while len(found) < NETWORKS:
         ratios = tuple((name, float(random.uniform(0, 0.95))) for name in groups)
         narrow = dataclasses.replace(pruning, ratios=ratios).prune(ranking, Context()).graph

@@ -10,6 +10,7 @@ precision, 8-bit floats, 4-bit numbers, maps) are counted apart.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import warnings
@@ -204,8 +205,9 @@ def start(chosen: Namespace) -> None:
         for name in cases():
             if chosen.names and name not in chosen.names:
                 continue
-            key = {"operator": name, "compiled": not chosen.no_compile}
-            pool.submit(records.run, key, lambda k=key: measured(k["operator"], k["compiled"]))
+            compiled = not chosen.no_compile
+            key = {"operator": name, "compiled": compiled}
+            pool.submit(records.run, key, functools.partial(measured, name, compiled))
 
 
 #: Its section is part of ``docs/coverage.md``: see ``benchmarks.operator_samples``.

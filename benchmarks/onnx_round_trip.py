@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 import hwopt
+from benchmarks import architectures
 from benchmarks.experiment import Experiment, Key
 from benchmarks.records import measured_on
 from hwopt import models
 from hwopt.errors import HwoptError
 from hwopt.report import markdown
-from tests import architectures
 
 EXPORTERS = ("dynamo", "torchscript")
 TOLERANCE = 1e-4

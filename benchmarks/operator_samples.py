@@ -10,6 +10,7 @@ already for an operator and a dtype is not run again; ``--most 0`` takes all sam
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from argparse import ArgumentParser, Namespace
@@ -284,7 +285,7 @@ def start(chosen: Namespace) -> None:
             for name, op in known.items():
                 if getattr(torch, dtype) in op.dtypes and name in (chosen.names or [name]):
                     unit = {"operator": name, "dtype": dtype, "most": chosen.most}
-                    pool.submit(records.run, unit, lambda unit=unit: measured(**unit))
+                    pool.submit(records.run, unit, functools.partial(measured, **unit))
 
 
 EXPERIMENTS = (

@@ -73,7 +73,7 @@ def run(net: str, method: str, rate: float, seed: int, part: str, **_: Any) -> d
     training, held_out, test = split()
     torch.manual_seed(seed)
     model = models.create("resnet8", input_shape=SHAPE, num_classes=10, **NETS[net])
-    options = {"schedule": "constant", "label_smoothing": 0.0} | METHODS[method]
+    options: dict[str, Any] = {"schedule": "constant", "label_smoothing": 0.0} | METHODS[method]
     try:
         history = train.fit(
             model,

@@ -9,6 +9,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,8 +95,7 @@ class Program:
         yield from passed(graphs[0], inputs, unequal)
         models = [("compile", graphs[0]), ("rewritten", Rewritten(network))]
         for station, model in models[: compiled * (1 + rewritten)]:
-            run = functools.partial(compile_and_run, model, inputs)
-            yield found(station, lambda run=run: unequal(run(), expected))
+            yield found(station, functools.partial(_compiled, model, inputs, expected))
 
     def smaller(self) -> Iterator[Program]:
         """Yield programs with one step less: what read it reads what it read."""
@@ -167,6 +167,11 @@ def _trained(graph: Graph, network: Network, inputs: tuple[Tensor, ...]) -> str:
     return unequal(results(graph.to_torch().train(), inputs), results(theirs, inputs))
 
 
+def _compiled(model: Any, inputs: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> str:
+    """Compare what a compiled model or graph returns."""
+    return unequal(compile_and_run(model, inputs), expected)
+
+
 def unequal(results: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> str:
     """Return how results differ, or nothing."""
     for number, (one, other) in enumerate(zip(results, expected, strict=True)):
@@ -225,8 +230,11 @@ def _anything(r: random.Random, seed: int) -> Program:
 
 
 def _classifier(r: random.Random, seed: int) -> Program:
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    dims: tuple[int, ...]
     if r.random() < 0.7:
-        shape: tuple[int, ...] = (2, r.randint(1, 4), r.randint(5, 10), r.randint(5, 10))
+        shape = (2, r.randint(1, 4), r.randint(5, 10), r.randint(5, 10))
         names, dims = _OF_IMAGES, (2, 3)
     else:
         shape = (2, r.randint(2, 9), 2 * r.randint(2, 6))

@@ -21,10 +21,10 @@ IMAGES = 40_000
 PRUNING = "prune-channels{ratio=0.5}"
 EXPERT_WIDTH = 48
 TRAINING: dict[str, Any] = {"augment": "flip", "threads": TRAINING_THREADS, "progress": False}
-SMALL = {"epochs": 6, "learning_rate": 0.2}
-SMALL_AFTER = {"epochs": 4, "learning_rate": 0.1}
-EXPERT = {"epochs": 7, "learning_rate": 0.1, "bfloat16": True}
-ROUTING = {"epochs": 6, "learning_rate": 0.02}
+SMALL: dict[str, Any] = {"epochs": 6, "learning_rate": 0.2}
+SMALL_AFTER: dict[str, Any] = {"epochs": 4, "learning_rate": 0.1}
+EXPERT: dict[str, Any] = {"epochs": 7, "learning_rate": 0.1, "bfloat16": True}
+ROUTING: dict[str, Any] = {"epochs": 6, "learning_rate": 0.02}
 ROUTERS = ("learned", "entropy", "doubt")
 #: What a line of results depends on.
 BUDGET = {

@@ -77,11 +77,12 @@ def run(pair: str, method: str, seed: int, **_: Any) -> dict[str, Any]:
     """Train a student, and test it."""
     known = teacher(pair, seed).to_torch()
     student = untrained(PAIRS[pair][1], seed).to_torch()
-    terms = {
+    by_method: dict[str, list[train.Term]] = {
         "none": [],
         "distillation": [train.SelfDistillation(known, "kl", 0.9)],
         "DiSK": [Scaffolding(known, EPOCHS["student"])],
-    }[method]
+    }
+    terms = by_method[method]
     train.fit(student, images(), epochs=EPOCHS["student"], seed=seed, terms=terms, **TRAINING)
     test = data.load("fashion-mnist").test
     return {

@@ -40,8 +40,8 @@ NEAR = 0.5
 LEAST = 0.925
 FOLDER = Path("runs") / "search_front"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "front.png"
-TRAINING = {"learning_rate": 0.2, "label_smoothing": 0.1, "augment": "flip"}
-FINE_TUNE = {**TRAINING, "epochs": 6, "learning_rate": 0.1, "weight_decay": 1e-4}
+TRAINING: dict[str, Any] = {"learning_rate": 0.2, "label_smoothing": 0.1, "augment": "flip"}
+FINE_TUNE: dict[str, Any] = {**TRAINING, "epochs": 6, "learning_rate": 0.1, "weight_decay": 1e-4}
 RECIPE: dict[str, Any] = {
     "model": "resnet8",
     "data": "fashion-mnist",

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from argparse import Namespace
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def search(cluster: RayWorkers, workers: int, folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as home:
         os.environ["HWOPT_HOME"] = home
         results = Study(recipe, folder, workers=cluster, report=report).run()
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for (start, phase), (end, _) in itertools.pairwise(began):
         seconds[phase] += end - start
     points = [[trial.accuracy, trial.ratio] for trial in results.trials]

@@ -65,7 +65,8 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
         f"percent, mean ± standard deviation over seeds {SEEDS[0]} to {SEEDS[-1]}; a suggestion "
         "that was measured before costs nothing."
     )
-    rows, lines = [], {}
+    rows = []
+    lines: dict[str, dict[float, float]] = {}
     for sampler in SAMPLERS:
         found = [one["shares"] for one in runs if one["sampler"] == sampler]
         if not found:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,9 @@ def medians_ms(
     runs: int,
 ) -> dict[str, float]:
     """Return the median latencies of artefacts, and of the graph in every installed peer."""
-    calls = {name: functools.partial(artifact, *inputs) for name, artifact in artifacts.items()}
+    calls: dict[str, Callable[[], Any]] = {
+        name: functools.partial(artifact, *inputs) for name, artifact in artifacts.items()
+    }
     with tempfile.TemporaryDirectory() as folder:
         for peer in filter(peers.available, FLOAT32):
             calls[peer] = peers.make(peer, graph, inputs, threads, Path(folder) / peer)

@@ -38,7 +38,7 @@ def run(outputs: int, inputs: int, pixels: int, used_threads: int) -> dict[str, 
     torch.manual_seed(0)
     torch.set_num_threads(used_threads)
     side = int(pixels**0.5)
-    layer = nn.Linear(inputs, outputs, bias=False)
+    layer: nn.Module = nn.Linear(inputs, outputs, bias=False)
     if pixels > 1:
         layer = nn.Conv2d(inputs, outputs, 1, bias=False)
     shape = (1, inputs, side, side) if pixels > 1 else (1, inputs)

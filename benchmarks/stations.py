@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -113,7 +114,7 @@ def passed(graph: Graph, inputs: Inputs, unequal: Unequal) -> Iterator[Finding]:
         return "" if shapes == [one.shape for one in expected] else f"other shapes: {shapes}"
 
     for text in (*EXACT, *INEXACT, *WITH_DATA):
-        yield found(text.partition("{")[0], lambda text=text: run(text, text in EXACT))
+        yield found(text.partition("{")[0], functools.partial(run, text, text in EXACT))
 
 
 def compile_and_run(model: Any, inputs: Inputs) -> Inputs:

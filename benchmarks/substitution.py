@@ -52,8 +52,8 @@ VARIANTS: dict[str, dict[str, str]] = {
         "substitute-spatial-interpolation",
     },
 }
-FIRST = {"epochs": 4, "learning_rate": 0.1}
-SECOND = {"epochs": 4, "learning_rate": 0.1}
+FIRST: dict[str, Any] = {"epochs": 4, "learning_rate": 0.1}
+SECOND: dict[str, Any] = {"epochs": 4, "learning_rate": 0.1}
 TRAINING: dict[str, Any] = {"label_smoothing": 0.0, "augment": "flip", "threads": TRAINING_THREADS}
 SHARE = 0.5
 #: What a line of results depends on.

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import hwopt
+from benchmarks.architectures import ARCHITECTURES, CLASSES, example
 from hwopt.graph import Graph
 from hwopt.passes import Context
-from tests.architectures import ARCHITECTURES, CLASSES, example
 from tests.networks import max_difference, randomize
 
 #: What a ratio of one half leaves of tiny groups is more than half of the MACs.

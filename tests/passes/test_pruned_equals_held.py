@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwopt
+from benchmarks.architectures import ARCHITECTURES, example
 from hwopt.passes import Context, parse
-from tests.architectures import ARCHITECTURES, example
 from tests.networks import IMAGE, IMAGE_NETWORKS, make, max_difference, randomize
 from tests.passes.held import held
 from tests.passes.random_graphs import SIZE, blocks, build

@@ -10,7 +10,7 @@ CLASSES = 5
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, width: int, heads: int, *, fused: bool):
+    def __init__(self, width: int, heads: int, *, fused: bool) -> None:
         super().__init__()
         self.heads, self.fused = heads, fused
         self.qkv = nn.Linear(width, 3 * width)
@@ -29,7 +29,7 @@ class SelfAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    def __init__(self, width: int, heads: int, *, fused: bool):
+    def __init__(self, width: int, heads: int, *, fused: bool) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads, fused=fused)
@@ -43,7 +43,7 @@ class TransformerBlock(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    def __init__(self, *, fused: bool = True):
+    def __init__(self, *, fused: bool = True) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 24, 4, 4)
         self.token = nn.Parameter(torch.randn(1, 1, 24))
@@ -58,7 +58,7 @@ class VisionTransformer(nn.Module):
 
 
 class Mixer(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 16, 4, 4)
         self.norm1, self.norm2 = nn.LayerNorm(16), nn.LayerNorm(16)
@@ -74,7 +74,7 @@ class Mixer(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.embedding, self.positions = nn.Embedding(50, 16), nn.Embedding(12, 16)
         self.layer = nn.TransformerEncoderLayer(16, 2, 40, batch_first=True, norm_first=True)
@@ -88,7 +88,7 @@ class TextTransformer(nn.Module):
 class WindowAttention(nn.Module):
     """Attention within windows of a rolled image; an MLP computes what positions add (Swin v2)."""
 
-    def __init__(self, width: int, heads: int, side: int):
+    def __init__(self, width: int, heads: int, side: int) -> None:
         super().__init__()
         self.heads, self.side = heads, side
         self.qkv = nn.Linear(width, 3 * width)
@@ -116,7 +116,7 @@ class WindowAttention(nn.Module):
 class ShiftedWindows(nn.Module):
     """Two blocks as in Swin, with names as in RegNet."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 16, 2, 2)
         for i in range(2):
@@ -127,7 +127,8 @@ class ShiftedWindows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).permute(0, 2, 3, 1)
         for i in range(2):
-            attention, mlp = self.get_submodule(f"block-{i}")
+            part = self.get_submodule(f"block-{i}")
+            attention, mlp = part.get_submodule("0"), part.get_submodule("1")
             x = x + attention(functional.layer_norm(x, (x.shape[-1],)))
             x = x + mlp(functional.layer_norm(x, (x.shape[-1],)))
         return self.fc(self.norm(x).mean((1, 2)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.token_architectures import (
+from benchmarks.token_architectures import (
     CLASSES,
     Mixer,
     ShiftedWindows,
@@ -17,19 +17,21 @@ from tests.token_architectures import (
 IMAGE = (3, 16, 16)
 
 
-def block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1):
+def block(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
+) -> nn.Module:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-def head(channels: int):
+def head(channels: int) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
 
 
 class Chain(nn.Module):
     """Blocks one after the other, then global pooling and a linear layer."""
 
-    def __init__(self, channels: int, *blocks: nn.Module):
+    def __init__(self, channels: int, *blocks: nn.Module) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*blocks)
         self.head = head(channels)
@@ -38,7 +40,7 @@ class Chain(nn.Module):
         return self.head(self.blocks(x))
 
 
-def vgg():
+def vgg() -> nn.Module:
     features = nn.Sequential(
         block(3, 16), nn.MaxPool2d(2), block(16, 24), nn.MaxPool2d(2), nn.Flatten()
     )
@@ -47,14 +49,14 @@ def vgg():
 
 
 class Bottleneck(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, groups: int = 1):
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.reduce = block(inputs, outputs // 2, 1)
         self.conv = block(outputs // 2, outputs // 2, 3, stride, groups)
         self.expand = nn.Sequential(
             nn.Conv2d(outputs // 2, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
         )
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
             self.shortcut = nn.Conv2d(inputs, outputs, 1, stride)
 
@@ -62,17 +64,17 @@ class Bottleneck(nn.Module):
         return torch.relu(self.expand(self.conv(self.reduce(x))) + self.shortcut(x))
 
 
-def resnet():
+def resnet() -> nn.Module:
     return Chain(32, block(3, 16), Bottleneck(16, 16), Bottleneck(16, 32, 2), Bottleneck(32, 32))
 
 
-def resnext():
+def resnext() -> nn.Module:
     blocks = (Bottleneck(16, 16, groups=4), Bottleneck(16, 32, 2, groups=4))
     return Chain(32, block(3, 16), *blocks)
 
 
 class PreActivation(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
@@ -85,7 +87,7 @@ class PreActivation(nn.Module):
         return shortcut + self.conv2(torch.relu(self.norm2(self.conv1(active))))
 
 
-def preactivation_resnet():
+def preactivation_resnet() -> nn.Module:
     stem = nn.Conv2d(3, 16, 3, padding=1)
     return Chain(24, stem, PreActivation(16, 16, 1), PreActivation(16, 24, 2), nn.BatchNorm2d(24))
 
@@ -93,7 +95,7 @@ def preactivation_resnet():
 class PaddedShortcut(nn.Module):
     """The shortcut without parameters of the first residual networks."""
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = block(inputs, outputs, 3, 2), block(outputs, outputs)
         self.added = outputs - inputs
@@ -104,12 +106,12 @@ class PaddedShortcut(nn.Module):
         return torch.relu(self.conv2(self.conv1(x)) + shortcut)
 
 
-def padded_resnet():
+def padded_resnet() -> nn.Module:
     return Chain(28, block(3, 12), PaddedShortcut(12, 20), PaddedShortcut(20, 28))
 
 
 class DenseLayer(nn.Module):
-    def __init__(self, inputs: int, growth: int):
+    def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(inputs)
         self.conv = nn.Conv2d(inputs, growth, 3, padding=1, bias=False)
@@ -118,14 +120,14 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.conv(torch.relu(self.norm(x)))], 1)
 
 
-def densenet():
+def densenet() -> nn.Module:
     dense = [DenseLayer(16 + 8 * i, 8) for i in range(3)]
     transition = nn.Sequential(nn.BatchNorm2d(40), nn.ReLU(), nn.Conv2d(40, 20, 1))
     return Chain(28, block(3, 16), *dense, transition, nn.AvgPool2d(2), DenseLayer(20, 8))
 
 
 class Inception(nn.Module):
-    def __init__(self, inputs: int):
+    def __init__(self, inputs: int) -> None:
         super().__init__()
         self.one = block(inputs, 8, 1)
         self.three = nn.Sequential(block(inputs, 6, 1), block(6, 8))
@@ -136,12 +138,12 @@ class Inception(nn.Module):
         return torch.cat([self.one(x), self.three(x), self.five(x), self.pool(x)], 1)
 
 
-def googlenet():
+def googlenet() -> nn.Module:
     return Chain(28, block(3, 12), Inception(12), nn.MaxPool2d(2), Inception(28))
 
 
 class SqueezeExcite(nn.Module):
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.down, self.up = nn.Linear(channels, channels // 4), nn.Linear(channels // 4, channels)
 
@@ -151,7 +153,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int, *, squeeze: bool = False):
+    def __init__(self, inputs: int, outputs: int, stride: int, *, squeeze: bool = False) -> None:
         super().__init__()
         wide = inputs * 4
         self.expand = block(inputs, wide, 1)
@@ -165,18 +167,18 @@ class InvertedResidual(nn.Module):
         return x + y if self.adds else y
 
 
-def mobilenet_v2():
+def mobilenet_v2() -> nn.Module:
     blocks = (InvertedResidual(8, 8, 1), InvertedResidual(8, 12, 2), InvertedResidual(12, 12, 1))
     return Chain(24, block(3, 8), *blocks, block(12, 24, 1))
 
 
-def efficientnet():
+def efficientnet() -> nn.Module:
     blocks = [InvertedResidual(8, 8, 1, squeeze=True), InvertedResidual(8, 12, 2, squeeze=True)]
     return Chain(24, block(3, 8), *blocks, block(12, 24, 1))
 
 
 class ShuffleUnit(nn.Module):
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
         depthwise = nn.Sequential(
@@ -192,12 +194,12 @@ class ShuffleUnit(nn.Module):
         return x.transpose(1, 2).contiguous().view(batch, channels, height, width)
 
 
-def shufflenet_v2():
+def shufflenet_v2() -> nn.Module:
     return Chain(32, block(3, 16), ShuffleUnit(16), block(16, 32, 3, 2), ShuffleUnit(32))
 
 
 class UNet(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.down1, self.down2, self.middle = block(3, 8), block(8, 16), block(16, 24)
         self.up2 = nn.ConvTranspose2d(24, 16, 2, 2)
@@ -216,7 +218,7 @@ class UNet(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
         self.norm = nn.LayerNorm(width)
@@ -230,14 +232,14 @@ class ConvNeXtBlock(nn.Module):
         return x + (self.gamma * self.mlp(y)).permute(0, 3, 1, 2)
 
 
-def convnext():
+def convnext() -> nn.Module:
     return Chain(20, nn.Conv2d(3, 12, 2, 2), ConvNeXtBlock(12), block(12, 20), ConvNeXtBlock(20))
 
 
 class Reshapes(nn.Module):
     """A CNN with functional reshapes, grouped norms and splits of unequal size."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 12, 3, padding=1)
         self.norm = nn.GroupNorm(3, 12)
