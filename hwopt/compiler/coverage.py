@@ -82,7 +82,7 @@ def coverage(graph: Graph, target: Target) -> list[OperatorCoverage]:
     for node in graph.nodes():
         row = rows.setdefault(node.op, OperatorCoverage(node.op))
         row.nodes += 1
-        row.macs += operators.get(node.op).macs(graph, node)
+        row.macs += operators.get(node.op).macs(graph.spec, node)
         if node.name in stops:
             row.stops += 1
             row.note(stops[node.name].replace(f"{node.name} ({node.op}) ", ""))

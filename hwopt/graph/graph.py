@@ -112,7 +112,7 @@ class Graph(Structure):
 
     def macs(self) -> int:
         """Return the multiply-accumulates of one forward pass for a batch of one."""
-        return sum(operators.get(n.op).macs(self, n) for n in self.nodes())
+        return sum(operators.get(n.op).macs(self.spec, n) for n in self.nodes())
 
     def num_parameters(self) -> int:
         """Return the number of trainable and frozen values; a shared parameter counts once.

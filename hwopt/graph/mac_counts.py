@@ -3,70 +3,70 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from hwopt.graph.types import Node
+from hwopt.graph.types import Node, Operands, TensorSpec
 
-if TYPE_CHECKING:
-    from hwopt.graph.graph import Graph
+Specification = Callable[[Operands], TensorSpec]
+"""From a value or a parameter to its shape and dtype."""
 
 
-def none(graph: Graph, node: Node) -> int:
+def none(spec: Specification, node: Node) -> int:
     """No multiply-accumulates: elementwise, pooling, data movement."""
     return 0
 
 
-def convolution(graph: Graph, node: Node) -> int:
+def convolution(spec: Specification, node: Node) -> int:
     """Output elements x kernel elements of one output channel."""
-    weight = graph.spec(node.operands["weight"]).at()
+    weight = spec(node.operands["weight"]).at()
     return node.output.elements() * math.prod(weight[1:])
 
 
-def transposed_convolution(graph: Graph, node: Node) -> int:
+def transposed_convolution(spec: Specification, node: Node) -> int:
     """Input elements x kernel elements of one input channel."""
-    weight = graph.spec(node.operands["weight"]).at()
-    return graph.spec(node.operands["input"]).elements() * math.prod(weight[1:])
+    weight = spec(node.operands["weight"]).at()
+    return spec(node.operands["input"]).elements() * math.prod(weight[1:])
 
 
-def linear(graph: Graph, node: Node) -> int:
+def linear(spec: Specification, node: Node) -> int:
     """Output elements x input features."""
-    return node.output.elements() * graph.spec(node.operands["weight"]).at()[-1]
+    return node.output.elements() * spec(node.operands["weight"]).at()[-1]
 
 
-def recurrent(graph: Graph, node: Node) -> int:
+def recurrent(spec: Specification, node: Node) -> int:
     """Steps x rows x the weights of a cell."""
-    steps, rows, _ = graph.spec(node.operands["input"]).at()
+    steps, rows, _ = spec(node.operands["input"]).at()
     roles = ("input_weight", "hidden_weight", "projection")
     weights = (node.operands[role] for role in roles if role in node.operands)
-    return steps * rows * sum(graph.spec(weight).elements() for weight in weights)
+    return steps * rows * sum(spec(weight).elements() for weight in weights)
 
 
-def advection_diffusion(graph: Graph, node: Node) -> int:
+def advection_diffusion(spec: Specification, node: Node) -> int:
     """Products of the step: previous, sums and differences of neighbours, divergence, source."""
     products = 7 if "source" in node.operands else 6
     return products * node.output.elements()
 
 
-def interpolate_anchors(graph: Graph, node: Node) -> int:
+def interpolate_anchors(spec: Specification, node: Node) -> int:
     """Two for the interpolation and two for the mix; none where all pixels are anchors."""
     return 4 * node.output.elements() if node.attributes["stride"] > 1 else 0
 
 
-def matmul(graph: Graph, node: Node) -> int:
+def matmul(spec: Specification, node: Node) -> int:
     """Output elements x the length of the contracted dimension."""
-    return node.output.elements() * graph.spec(node.operands["self"]).at()[-1]
+    return node.output.elements() * spec(node.operands["self"]).at()[-1]
 
 
-def sum_with_matmul(graph: Graph, node: Node) -> int:
+def sum_with_matmul(spec: Specification, node: Node) -> int:
     """As ``matmul``, of the two operands that come after what is added."""
     _, (_, first), *_ = node.flat_operands()
-    return node.output.elements() * graph.spec(first).at()[-1]
+    return node.output.elements() * spec(first).at()[-1]
 
 
-def attention(graph: Graph, node: Node) -> int:
+def attention(spec: Specification, node: Node) -> int:
     """The two products: query with key, and the weights with value."""
-    query = graph.spec(node.operands["query"]).at()
-    key = graph.spec(node.operands["key"]).at()
-    value = graph.spec(node.operands["value"]).at()
+    query = spec(node.operands["query"]).at()
+    key = spec(node.operands["key"]).at()
+    value = spec(node.operands["value"]).at()
     scores = math.prod(query[:-1]) * key[-2]
     return scores * (query[-1] + value[-1])

@@ -13,7 +13,7 @@ from hwopt.graph import operators
 from hwopt.graph.types import Batch, Node, Operand, Parameter, Value
 
 if TYPE_CHECKING:
-    from hwopt.graph.graph import Graph
+    from hwopt.graph.structure import Structure
 
 
 class Operation(nn.Module):
@@ -56,7 +56,7 @@ class GraphModule(nn.Module):
     It takes the graph's inputs in order and returns one tensor, or a tuple for several outputs.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Structure) -> None:
         super().__init__()
         # All names are private: the model's own may be ``inputs`` or ``outputs``.
         self._inputs = graph.inputs
@@ -126,7 +126,7 @@ class GraphModule(nn.Module):
             module = module.get_submodule(part)
         return module, leaf
 
-    def _place(self, name: str, tensor: torch.Tensor, graph: Graph) -> None:
+    def _place(self, name: str, tensor: torch.Tensor, graph: Structure) -> None:
         owner, leaf = self._owner(name)
         if graph.is_buffer(name):
             owner.register_buffer(leaf, tensor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -22,10 +22,7 @@ from hwopt.graph import (
 from hwopt.graph.operator_table import MAC_COUNTS, NAMED
 from hwopt.graph.types import Node, Operands
 
-if TYPE_CHECKING:
-    from hwopt.graph.graph import Graph
-
-MacCount = Callable[["Graph", Node], int]
+MacCount = Callable[[mac_counts.Specification, Node], int]
 
 
 @dataclass(frozen=True)

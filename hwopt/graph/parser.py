@@ -14,7 +14,7 @@ from hwopt.graph.shapes import infer_shapes
 from hwopt.graph.types import Batch, Dimension, Operand, Operands, Parameter, TensorSpec, Value
 
 if TYPE_CHECKING:
-    from hwopt.graph.graph import Graph
+    from hwopt.graph.structure import Structure
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<value>%[\w.-]+(?:\#\d+)?)|(?P<parameter>@[\w.-]+)|(?P<string>"(?:\\.|[^"\\])*")
@@ -34,7 +34,7 @@ _RETURN = re.compile(r"return (.*)")
 _OUTPUT = re.compile(rf"({_NAME})=([%@][\w.-]+(?:#\d+)?)")
 
 
-def parse(graph: Graph, text: str, parameters: Mapping[str, torch.Tensor]) -> None:
+def parse(graph: Structure, text: str, parameters: Mapping[str, torch.Tensor]) -> None:
     """Put what ``text`` describes into an empty graph.
 
     Raises:
@@ -54,7 +54,7 @@ def parse(graph: Graph, text: str, parameters: Mapping[str, torch.Tensor]) -> No
     graph.check_states()
 
 
-def _line(graph: Graph, line: str, parameters: Mapping[str, torch.Tensor]) -> None:
+def _line(graph: Structure, line: str, parameters: Mapping[str, torch.Tensor]) -> None:
     if declaration := _DECLARATION.fullmatch(line):
         kind, name, spec = declaration[1], declaration[2], parse_spec(declaration[3])
         if kind == "input":

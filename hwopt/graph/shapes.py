@@ -13,13 +13,13 @@ from hwopt.graph.module import Operation
 from hwopt.graph.types import Batch, Dimension, Node, Operand, Parameter, TensorSpec, Value
 
 if TYPE_CHECKING:
-    from hwopt.graph.graph import Graph
+    from hwopt.graph.structure import Structure
 
 #: A dimension that is a multiple of the batch size shows itself by two batch sizes.
 _PROBES = (2, 3)
 
 
-def infer_shapes(graph: Graph) -> None:
+def infer_shapes(graph: Structure) -> None:
     """Set the outputs of every node.
 
     Raises:
@@ -34,7 +34,7 @@ def infer_shapes(graph: Graph) -> None:
             graph.replace_node(node.replace(outputs=outputs))
 
 
-def _run(graph: Graph, batch: int) -> dict[str, list[torch.Tensor]]:
+def _run(graph: Structure, batch: int) -> dict[str, list[torch.Tensor]]:
     """Return the outputs of every node as tensors without storage."""
     results: dict[str, list[torch.Tensor]] = {}
     with FakeTensorMode(), torch.no_grad():
@@ -59,7 +59,7 @@ def _run(graph: Graph, batch: int) -> dict[str, list[torch.Tensor]]:
     return results
 
 
-def _call(graph: Graph, node: Node, operands: dict[str, Any], batch: int) -> list[torch.Tensor]:
+def _call(graph: Structure, node: Node, operands: dict[str, Any], batch: int) -> list[torch.Tensor]:
     try:
         result = Operation(node).eval()(operands, batch)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -74,7 +74,7 @@ def _call(graph: Graph, node: Node, operands: dict[str, Any], batch: int) -> lis
     return results
 
 
-def _describe(graph: Graph, operand: Operand) -> str:
+def _describe(graph: Structure, operand: Operand) -> str:
     if isinstance(operand, Parameter) or graph.producer(operand).outputs:
         return str(graph.spec(operand))
     return str(operand)

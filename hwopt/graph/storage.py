@@ -21,14 +21,14 @@ from hwopt.graph.shapes import infer_shapes
 from hwopt.graph.types import Batch, Operands, Parameter, TensorSpec, Value
 
 if TYPE_CHECKING:
-    from hwopt.graph.graph import Graph
+    from hwopt.graph.structure import Structure
 
 GRAPH_FILE = "graph.json"
 WEIGHTS_FILE = "weights.safetensors"
 _SCHEMA = 4
 
 
-def save(graph: Graph, folder: Path) -> None:
+def save(graph: Structure, folder: Path) -> None:
     """Write both files, the weights first.
 
     The graph's file has the hash of its weights, and its own: what a process killed in between
@@ -52,7 +52,7 @@ def save(graph: Graph, folder: Path) -> None:
     write_sealed_json(folder / GRAPH_FILE, {**document, "weights_sha256": weights})
 
 
-def load(graph: Graph, folder: Path) -> None:
+def load(graph: Structure, folder: Path) -> None:
     """Read both files into an empty graph.
 
     Raises:
@@ -85,7 +85,7 @@ def load(graph: Graph, folder: Path) -> None:
         raise HwoptError(f"{folder / GRAPH_FILE} is damaged: {error!r}") from error
 
 
-def _to_json(graph: Graph, packing: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _to_json(graph: Structure, packing: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "schema": _SCHEMA,
         "name": graph.name,
@@ -119,7 +119,9 @@ def _to_json(graph: Graph, packing: dict[str, dict[str, Any]]) -> dict[str, Any]
     }
 
 
-def _from_json(graph: Graph, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+def _from_json(
+    graph: Structure, document: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> None:
     graph.name = document["name"]
     graph.history = tuple(document["history"])
     for entry in document["inputs"]:

@@ -8,10 +8,10 @@ from hwopt.graph import operators
 from hwopt.graph.types import Batch, Node, Operands, Parameter
 
 if TYPE_CHECKING:
-    from hwopt.graph.graph import Graph
+    from hwopt.graph.structure import Structure
 
 
-def to_text(graph: Graph) -> str:
+def to_text(graph: Structure) -> str:
     """Return the graph as text: inputs, parameters, nodes with their shapes, outputs."""
     lines = [f"input {name}: {spec}" for name, spec in graph.inputs.items()]
     for name in graph.parameters:
