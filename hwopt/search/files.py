@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 RECIPE_FILE = "recipe.json"
-#: Dimensions, what every choice does by itself, and the unchanged network.
+#: Dimensions, what every choice does by itself, and the baseline.
 SPACE_FILE = "space.json"
 STUDY_FILE = "study.json"
 TRIALS_FILE = "trials.db"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LADDER = 8
 #: Random points among the candidates of every step: the front's neighbours are not all there is.
 _RANDOM = 64
-#: A budget needs some room below the unchanged network, and above the fastest one.
+#: A budget needs some room below the baseline, and above the fastest one.
 _ROOM = 0.02
 #: Gauss-Hermite: expected improvements of a normal distribution, to rounding of what they are for.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
@@ -43,7 +43,7 @@ class GuidedSampler(BaseSampler):
     Args:
         space: what is chosen from.
         table: for every dimension of the space its values in their order, as widths: ``channels``
-            counts down, ``latency`` is a share of the unchanged network's.
+            counts down, ``latency`` is a share of the baseline's.
         worst: the corner of the hypervolume; latency as a share.
         seed: of the points at random.
         ladder: trials of the ladder.

@@ -1,4 +1,4 @@
-"""The unchanged network in other runtimes: how accurate it is there, and how fast beside ours."""
+"""The baseline in other runtimes: how accurate it is there, and how fast beside ours."""
 
 from __future__ import annotations
 

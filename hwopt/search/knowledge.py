@@ -56,7 +56,7 @@ class Knowledge:
 
         Args:
             space: of the network.
-            base: the unchanged network, trained.
+            base: the baseline, trained.
             models: for some dimensions, networks of their other values, not trained: of these the
                 latency is known before, and the loss taken for that of the unchanged one.
 

@@ -36,7 +36,7 @@ class PreparedStudy:
     """What :class:`hwopt.search.baseline_tasks.PrepareSpace` has found.
 
     Attributes:
-        baseline: the figures of the unchanged network.
+        baseline: the figures of the baseline.
         data: what it was trained on, in words.
         notes: what the reader of the study must be told.
         space: what is chosen from.

@@ -30,7 +30,7 @@ class Prior(NamedTuple):
     Attributes:
         space: what is left.
         table: for every dimension its values in their order, as widths. ``channels`` counts down to
-            1; ``latency`` is the share of the unchanged network's; ``importance`` is what the mean
+            1; ``latency`` is the share of the baseline's; ``importance`` is what the mean
             loss gains by the choice before any training, less than 0 where it is worse (our reading
             of a score at initialisation).
         refused: a sentence for every choice that a pass refuses.

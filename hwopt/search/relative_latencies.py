@@ -1,4 +1,4 @@
-"""Latencies of candidates beside the unchanged network."""
+"""Latencies of candidates beside the baseline."""
 
 from __future__ import annotations
 

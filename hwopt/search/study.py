@@ -98,7 +98,7 @@ class Study:
 
     def _prepare(self) -> PreparedStudy:
         """Train the network and find the space, in a process of its own."""
-        self._report(None, "preparing: the unchanged network, and what every choice does by itself")
+        self._report(None, "preparing: the baseline, and what every choice does by itself")
         outcome = self._tasks.prepare()
         if outcome.reason:
             raise HwoptError(f"the study could not be prepared: {outcome.reason}")
