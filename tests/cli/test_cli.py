@@ -204,6 +204,9 @@ def test_dry_runs_compute_nothing(tmp_path):
     result = hwopt("optimize", *flags, "--dry-run", folder=tmp_path)
     assert json.loads(result.stdout)["variants"]["half"]["passes"] == "prune-channels"
     assert not list(tmp_path.iterdir())
+    # What is printed is a recipe.
+    (tmp_path / "printed.json").write_text(result.stdout)
+    assert hwopt("optimize", tmp_path / "printed.json", "--dry-run").stdout == result.stdout
 
 
 def test_passes_before_compiling_know_the_target_and_say_what_they_did():

@@ -60,6 +60,7 @@ def test_the_job_ends_with_every_figure(finished):
         ratio = facts["latency"]["median_ms"] / facts["peers"]["torch"]["latency"]["median_ms"]
         assert facts["peers"]["torch"]["ratio"] == ratio
     assert any("8 to 4 channels" in note for note in half["notes"])
+    assert make_recipe(results["recipe"]) == make_recipe(RECIPE)  # it can be run again
     artifact = hwopt.load(folder / "artifacts" / "half")
     assert artifact.manifest.passes[0] == "prune-channels"
     assert artifact.manifest.macs == half["macs"]

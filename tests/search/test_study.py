@@ -64,6 +64,7 @@ def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
         assert interval.low_ms <= interval.median_ms <= interval.high_ms
         assert trial.macs <= document.baseline.macs
         assert trial.memory_bytes > 0 and set(trial.seconds) == {"passes", "train", "measure"}
+    assert make_search(document.recipe) == make_search(of_three())  # it can be run again
     size = document.baseline.bytes
     points = {t.number: Point(t.accuracy, t.ratio, (t.bytes / size,)) for t in trials}
     assert list(document.on_front) == front(points)
