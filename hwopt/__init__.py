@@ -31,29 +31,29 @@ if TYPE_CHECKING:
     from hwopt.passes import apply as apply
     from hwopt.prediction.predictor import predict as predict
     from hwopt.targets import Target as Target
-
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    {
-        "Artifact": "hwopt.compiler",
-        "Context": "hwopt.passes",
-        "Graph": "hwopt.graph",
-        "HwoptError": "hwopt.errors",
-        "Latency": "hwopt.compiler",
-        "Target": "hwopt.targets",
-        "apply": "hwopt.passes",
-        "compile": "hwopt.compiler",
-        "data": "hwopt.data",
-        "export_c": "hwopt.compiler.export_c",
-        "import_model": "hwopt.graph",
-        "load": "hwopt.compiler",
-        "models": "hwopt.models",
-        "optim": "hwopt.optim",
-        "optimize": "hwopt.job",
-        "passes": "hwopt.passes",
-        "predict": "hwopt.prediction.predictor",
-        "search": "hwopt.search",
-        "targets": "hwopt.targets",
-        "train": "hwopt.train",
-    },
-)
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(
+        __name__,
+        {
+            "Artifact": "hwopt.compiler",
+            "Context": "hwopt.passes",
+            "Graph": "hwopt.graph",
+            "HwoptError": "hwopt.errors",
+            "Latency": "hwopt.compiler",
+            "Target": "hwopt.targets",
+            "apply": "hwopt.passes",
+            "compile": "hwopt.compiler",
+            "data": "hwopt.data",
+            "export_c": "hwopt.compiler.export_c",
+            "import_model": "hwopt.graph",
+            "load": "hwopt.compiler",
+            "models": "hwopt.models",
+            "optim": "hwopt.optim",
+            "optimize": "hwopt.job",
+            "passes": "hwopt.passes",
+            "predict": "hwopt.prediction.predictor",
+            "search": "hwopt.search",
+            "targets": "hwopt.targets",
+            "train": "hwopt.train",
+        },
+    )

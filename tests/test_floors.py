@@ -35,7 +35,7 @@ def executed(tree):
     """Yield all nodes of a file but those for type checking only."""
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            continue
+            child = ast.Module(child.orelse, [])
         yield child
         yield from executed(child)
 

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from hwopt.job.results import JobResults as JobResults
     from hwopt.job.run_job import optimize as optimize
     from hwopt.job.workspace import start_fresh as start_fresh
-
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    {
-        "Job": "hwopt.job.job",
-        "JobResults": "hwopt.job.results",
-        "Recipe": "hwopt.job.recipe",
-        "Training": "hwopt.job.recipe",
-        "Variant": "hwopt.job.recipe",
-        "changed_recipe": "hwopt.job.read_recipe",
-        "load_recipe": "hwopt.job.read_recipe",
-        "make_recipe": "hwopt.job.read_recipe",
-        "optimize": "hwopt.job.run_job",
-        "start_fresh": "hwopt.job.workspace",
-    },
-)
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(
+        __name__,
+        {
+            "Job": "hwopt.job.job",
+            "JobResults": "hwopt.job.results",
+            "Recipe": "hwopt.job.recipe",
+            "Training": "hwopt.job.recipe",
+            "Variant": "hwopt.job.recipe",
+            "changed_recipe": "hwopt.job.read_recipe",
+            "load_recipe": "hwopt.job.read_recipe",
+            "make_recipe": "hwopt.job.read_recipe",
+            "optimize": "hwopt.job.run_job",
+            "start_fresh": "hwopt.job.workspace",
+        },
+    )

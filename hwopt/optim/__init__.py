@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from hwopt.optim.cumulative_l1 import L1Clipping as L1Clipping
     from hwopt.optim.variance_reduced import VarianceReduced as VarianceReduced
     from hwopt.optim.vcsg import VCSG as VCSG
-
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    {
-        "ALIG": "hwopt.optim.alig",
-        "ALIGPlus": "hwopt.optim.alig_plus",
-        "BORAT": "hwopt.optim.borat",
-        "Behaviour": "hwopt.optim.behaviour",
-        "CumulativeL1": "hwopt.optim.cumulative_l1",
-        "L1Clipping": "hwopt.optim.cumulative_l1",
-        "VCSG": "hwopt.optim.vcsg",
-        "VarianceReduced": "hwopt.optim.variance_reduced",
-    },
-)
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(
+        __name__,
+        {
+            "ALIG": "hwopt.optim.alig",
+            "ALIGPlus": "hwopt.optim.alig_plus",
+            "BORAT": "hwopt.optim.borat",
+            "Behaviour": "hwopt.optim.behaviour",
+            "CumulativeL1": "hwopt.optim.cumulative_l1",
+            "L1Clipping": "hwopt.optim.cumulative_l1",
+            "VCSG": "hwopt.optim.vcsg",
+            "VarianceReduced": "hwopt.optim.variance_reduced",
+        },
+    )

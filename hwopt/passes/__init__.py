@@ -13,6 +13,27 @@ from typing import TYPE_CHECKING
 
 from hwopt import lazy
 
+#: The passes of this room, by their classes: ``PruneChannels`` is ``prune-channels`` in text.
+OWN = {
+    "Abstain": "hwopt.passes.abstain",
+    "Binarize": "hwopt.passes.binarize",
+    "Condense": "hwopt.passes.condense",
+    "EliminateDeadCode": "hwopt.passes.eliminate_dead_code",
+    "EnforceIsometry": "hwopt.passes.enforce_isometry",
+    "FoldAffine": "hwopt.passes.fold_affine",
+    "FoldBatchNorm": "hwopt.passes.fold_batch_norm",
+    "FoldConstants": "hwopt.passes.fold_constants",
+    "FreezeBinary": "hwopt.passes.freeze_binary",
+    "FuseLayers": "hwopt.passes.fuse_layers",
+    "PruneChannels": "hwopt.passes.prune_channels",
+    "PruneWeights": "hwopt.passes.prune_weights",
+    "ReestimateBatchNorm": "hwopt.passes.reestimate_batch_norm",
+    "Route": "hwopt.passes.route",
+    "ShareCodebook": "hwopt.passes.share_codebook",
+    "SubstituteGlobalLayer": "hwopt.passes.substitute_global_layer",
+    "SubstituteSpatialInterpolation": "hwopt.passes.substitute_spatial_interpolation",
+}
+
 if TYPE_CHECKING:
     from hwopt.passes.abstain import Abstain as Abstain
     from hwopt.passes.base import BATCH_SIZE as BATCH_SIZE
@@ -43,41 +64,20 @@ if TYPE_CHECKING:
     from hwopt.passes.substitute_spatial_interpolation import (
         SubstituteSpatialInterpolation as SubstituteSpatialInterpolation,
     )
-
-#: The passes of this room, by their classes: ``PruneChannels`` is ``prune-channels`` in text.
-OWN = {
-    "Abstain": "hwopt.passes.abstain",
-    "Binarize": "hwopt.passes.binarize",
-    "Condense": "hwopt.passes.condense",
-    "EliminateDeadCode": "hwopt.passes.eliminate_dead_code",
-    "EnforceIsometry": "hwopt.passes.enforce_isometry",
-    "FoldAffine": "hwopt.passes.fold_affine",
-    "FoldBatchNorm": "hwopt.passes.fold_batch_norm",
-    "FoldConstants": "hwopt.passes.fold_constants",
-    "FreezeBinary": "hwopt.passes.freeze_binary",
-    "FuseLayers": "hwopt.passes.fuse_layers",
-    "PruneChannels": "hwopt.passes.prune_channels",
-    "PruneWeights": "hwopt.passes.prune_weights",
-    "ReestimateBatchNorm": "hwopt.passes.reestimate_batch_norm",
-    "Route": "hwopt.passes.route",
-    "ShareCodebook": "hwopt.passes.share_codebook",
-    "SubstituteGlobalLayer": "hwopt.passes.substitute_global_layer",
-    "SubstituteSpatialInterpolation": "hwopt.passes.substitute_spatial_interpolation",
-}
-
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    {
-        **OWN,
-        "BATCH_SIZE": "hwopt.passes.base",
-        "Context": "hwopt.passes.base",
-        "Note": "hwopt.passes.base",
-        "Pass": "hwopt.passes.base",
-        "PassError": "hwopt.passes.runner",
-        "PassResult": "hwopt.passes.base",
-        "apply": "hwopt.passes.runner",
-        "load_file": "hwopt.passes.registry",
-        "names": "hwopt.passes.registry",
-        "parse": "hwopt.passes.registry",
-    },
-)
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(
+        __name__,
+        {
+            **OWN,
+            "BATCH_SIZE": "hwopt.passes.base",
+            "Context": "hwopt.passes.base",
+            "Note": "hwopt.passes.base",
+            "Pass": "hwopt.passes.base",
+            "PassError": "hwopt.passes.runner",
+            "PassResult": "hwopt.passes.base",
+            "apply": "hwopt.passes.runner",
+            "load_file": "hwopt.passes.registry",
+            "names": "hwopt.passes.registry",
+            "parse": "hwopt.passes.registry",
+        },
+    )

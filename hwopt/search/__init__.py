@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from hwopt.search.results import StudyResults as StudyResults
     from hwopt.search.run_search import run as run
     from hwopt.search.study import Study as Study
-
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    {
-        "SearchRecipe": "hwopt.search.recipe",
-        "Study": "hwopt.search.study",
-        "StudyResults": "hwopt.search.results",
-        "load_search": "hwopt.search.recipe",
-        "make_search": "hwopt.search.recipe",
-        "pick": "hwopt.search.choose",
-        "run": "hwopt.search.run_search",
-    },
-)
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(
+        __name__,
+        {
+            "SearchRecipe": "hwopt.search.recipe",
+            "Study": "hwopt.search.study",
+            "StudyResults": "hwopt.search.results",
+            "load_search": "hwopt.search.recipe",
+            "make_search": "hwopt.search.recipe",
+            "pick": "hwopt.search.choose",
+            "run": "hwopt.search.run_search",
+        },
+    )

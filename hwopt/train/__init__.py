@@ -33,31 +33,31 @@ if TYPE_CHECKING:
     from hwopt.train.rounds import fit_in_rounds as fit_in_rounds
     from hwopt.train.rounds import remove_rounds as remove_rounds
     from hwopt.train.terms import Term as Term
-
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    {
-        "Alignment": "hwopt.train.alignment",
-        "BinaryPull": "hwopt.train.binary",
-        "BlockDistillation": "hwopt.train.block_distillation",
-        "Bop": "hwopt.train.binary_baselines",
-        "ChannelSlices": "hwopt.train.channel_slices",
-        "Constrained": "hwopt.train.constrained",
-        "EpochStats": "hwopt.train.history",
-        "Evaluation": "hwopt.train.evaluation",
-        "History": "hwopt.train.history",
-        "L1Penalty": "hwopt.train.penalties",
-        "SelfDistillation": "hwopt.train.distillation",
-        "StraightThrough": "hwopt.train.binary_baselines",
-        "TanhAnnealing": "hwopt.train.binary_baselines",
-        "Term": "hwopt.train.terms",
-        "evaluate": "hwopt.train.evaluation",
-        "fit": "hwopt.train.loop",
-        "fit_in_rounds": "hwopt.train.rounds",
-        "flip": "hwopt.train.augment",
-        "remove_rounds": "hwopt.train.rounds",
-        "shift": "hwopt.train.augment",
-        "shift_and_flip": "hwopt.train.augment",
-        "substituted_places": "hwopt.train.block_distillation",
-    },
-)
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(
+        __name__,
+        {
+            "Alignment": "hwopt.train.alignment",
+            "BinaryPull": "hwopt.train.binary",
+            "BlockDistillation": "hwopt.train.block_distillation",
+            "Bop": "hwopt.train.binary_baselines",
+            "ChannelSlices": "hwopt.train.channel_slices",
+            "Constrained": "hwopt.train.constrained",
+            "EpochStats": "hwopt.train.history",
+            "Evaluation": "hwopt.train.evaluation",
+            "History": "hwopt.train.history",
+            "L1Penalty": "hwopt.train.penalties",
+            "SelfDistillation": "hwopt.train.distillation",
+            "StraightThrough": "hwopt.train.binary_baselines",
+            "TanhAnnealing": "hwopt.train.binary_baselines",
+            "Term": "hwopt.train.terms",
+            "evaluate": "hwopt.train.evaluation",
+            "fit": "hwopt.train.loop",
+            "fit_in_rounds": "hwopt.train.rounds",
+            "flip": "hwopt.train.augment",
+            "remove_rounds": "hwopt.train.rounds",
+            "shift": "hwopt.train.augment",
+            "shift_and_flip": "hwopt.train.augment",
+            "substituted_places": "hwopt.train.block_distillation",
+        },
+    )

@@ -23,8 +23,8 @@ class Align(VariantKey):
 
     def term(self, beginning: Beginning) -> Term:
         """Return the alignment of masked weights."""
-        from hwopt.train import Align as Term
+        from hwopt.train import Alignment
 
         assert beginning.base is not None
         masks, references = dict(beginning.graph.masks), dict(beginning.base.parameters)
-        return Term(masks, references, **self.model_dump())
+        return Alignment(masks, references, **self.model_dump())
