@@ -89,12 +89,14 @@ class VariantSteps:
         variant: from the recipe.
 
     Attributes:
+        base: the network before the passes, as soon as steps are asked for.
         training: after the passes; None if there is none.
     """
 
     def __init__(self, variants: Variants, name: str, variant: Variant) -> None:
         self.trainer, self.made = variants.trainer, variants.made
         self.name, self.variant = name, variant
+        self.base: Graph | None = None
         fine_tune = self.trainer.recipe.fine_tune
         self.training = fine_tune if variant.changes and variant.fine_tune else None
 
