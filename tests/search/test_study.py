@@ -19,11 +19,9 @@ from hwopt.search.candidate import Candidate
 from hwopt.search.choose import copy_artifact, pick
 from hwopt.search.files import STUDY_FILE, TRIALS_FILE, candidate_file
 from hwopt.search.front import Point, front
-from hwopt.search.guided import distributions
 from hwopt.search.plan import StudyPlan
 from hwopt.search.recipe import make_search, write_search
 from hwopt.search.results import Trial
-from hwopt.search.samplers import make_sampler
 from hwopt.search.setting import Setting
 from hwopt.search.space import Space
 from hwopt.search.tasks import Tasks
@@ -249,20 +247,6 @@ def test_a_short_training_is_judged_by_what_others_gained_after_theirs(prepared)
     for trial in others:
         assert trial.state == "stopped"
         assert "0.99 asked for; no trial has gained more than" in trial.reason
-
-
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
-def test_samplers_of_optuna_take_limits_and_suggest_all_of_a_point(sampler):
-    space = Space((), {"a": (1.0, 0.5, 0.25), "b": (1.0, 0.5)})
-    worst = Point(0.5, 1.0)
-    found = optuna.create_study(directions=["maximize", "minimize"])
-    for number in range(14):
-        found.sampler = make_sampler(sampler, space, {}, worst, 2**32 + number)
-        trial = found.ask(distributions(space))
-        share = trial.params["a"] * trial.params["b"]
-        trial.set_constraint("share", share / 0.6 - 1)
-        found.tell(trial, [0.5 + share / 2, share])
-    assert {tuple(t.params) for t in found.trials} == {("a", "b")}
 
 
 def test_of_routes_nothing_is_known_before(prepared):
