@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def like(given: Any, arrays: list[Any]) -> Any:
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
-def as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
+def _as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
     """Return a tensor as an array.
 
     Raises:
@@ -41,3 +42,29 @@ def as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
             kind = "a tensor without numbers (device meta)"
         message = f"input {spec.name!r} must be a numpy array or a torch tensor, not {kind}"
         raise HwoptError(message) from None
+
+
+def as_arrays(specs: Sequence[TensorDescription], inputs: Sequence[Any]) -> list[np.ndarray]:
+    """Return inputs as numpy arrays.
+
+    Raises:
+        HwoptError: if their number is wrong, or one is neither array nor tensor.
+    """
+    if len(inputs) != len(specs):
+        wanted = ", ".join(spec.name for spec in specs)
+        raise HwoptError(f"the model takes {len(specs)} inputs ({wanted}), not {len(inputs)}")
+    return [
+        value if isinstance(value, np.ndarray) else _as_numpy(spec, value)
+        for spec, value in zip(specs, inputs, strict=True)
+    ]
+
+
+def random_arrays(specs: Sequence[TensorDescription], seed: int) -> tuple[np.ndarray, ...]:
+    """Return arrays that fit: standard normal floats, zeros and ones for other dtypes."""
+    generator = np.random.default_rng(seed)
+    return tuple(
+        generator.standard_normal(spec.shape).astype(spec.dtype)
+        if np.issubdtype(np.dtype(spec.dtype), np.floating)
+        else generator.integers(0, 2, spec.shape).astype(spec.dtype)
+        for spec in specs
+    )

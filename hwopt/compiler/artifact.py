@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from hwopt.compiler.arrays import as_numpy, like, misfit
+from hwopt.compiler.arrays import as_arrays, like, misfit, random_arrays
 from hwopt.compiler.data_latency import DataLatency, measure_over
 from hwopt.compiler.grouping import predict
 from hwopt.compiler.latency import Latency, measure
@@ -194,24 +194,11 @@ class Artifact:
 
     def random_inputs(self, seed: int = 0) -> tuple[np.ndarray, ...]:
         """Return inputs that fit: standard normal floats, zeros and ones for other dtypes."""
-        generator = np.random.default_rng(seed)
-        return tuple(
-            generator.standard_normal(spec.shape).astype(spec.dtype)
-            if np.issubdtype(np.dtype(spec.dtype), np.floating)
-            else generator.integers(0, 2, spec.shape).astype(spec.dtype)
-            for spec in self.manifest.inputs
-        )
+        return random_arrays(self.manifest.inputs, seed)
 
     def _as_arrays(self, inputs: Sequence[Any]) -> list[np.ndarray]:
         """Return the inputs as numpy arrays; their number is right then."""
-        specs = self.manifest.inputs
-        if len(inputs) != len(specs):
-            wanted = ", ".join(spec.name for spec in specs)
-            raise HwoptError(f"the model takes {len(specs)} inputs ({wanted}), not {len(inputs)}")
-        return [
-            value if isinstance(value, np.ndarray) else as_numpy(spec, value)
-            for spec, value in zip(specs, inputs, strict=True)
-        ]
+        return as_arrays(self.manifest.inputs, inputs)
 
     def set_inputs(self, inputs: Sequence[Any]) -> None:
         """Copy the inputs to where the kernels read them.
