@@ -28,7 +28,7 @@ def like(given: Any, arrays: list[Any]) -> Any:
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
-def _as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
+def as_numpy(spec: TensorDescription, value: Any) -> np.ndarray:
     """Return a tensor as an array.
 
     Raises:
@@ -54,7 +54,7 @@ def as_arrays(specs: Sequence[TensorDescription], inputs: Sequence[Any]) -> list
         wanted = ", ".join(spec.name for spec in specs)
         raise HwoptError(f"the model takes {len(specs)} inputs ({wanted}), not {len(inputs)}")
     return [
-        value if isinstance(value, np.ndarray) else _as_numpy(spec, value)
+        value if isinstance(value, np.ndarray) else as_numpy(spec, value)
         for spec, value in zip(specs, inputs, strict=True)
     ]
 
