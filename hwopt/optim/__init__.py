@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hwopt.optim.alig import ALIG as ALIG
     from hwopt.optim.alig_plus import ALIGPlus as ALIGPlus
     from hwopt.optim.behaviour import Behaviour as Behaviour
+    from hwopt.optim.behaviour import TrainingFacts as TrainingFacts
     from hwopt.optim.borat import BORAT as BORAT
     from hwopt.optim.cumulative_l1 import CumulativeL1 as CumulativeL1
     from hwopt.optim.cumulative_l1 import L1Clipping as L1Clipping
@@ -28,6 +29,7 @@ else:
             "Behaviour": "hwopt.optim.behaviour",
             "CumulativeL1": "hwopt.optim.cumulative_l1",
             "L1Clipping": "hwopt.optim.cumulative_l1",
+            "TrainingFacts": "hwopt.optim.behaviour",
             "VCSG": "hwopt.optim.vcsg",
             "VarianceReduced": "hwopt.optim.variance_reduced",
         },

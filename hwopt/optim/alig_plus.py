@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hwopt.errors import HwoptError
 from hwopt.optim.base import LossOptimizer, squared_norm
-from hwopt.optim.behaviour import Closure
+from hwopt.optim.behaviour import Closure, TrainingFacts
 
 #: The loss of a sample that was not seen yet.
 _UNSEEN = 1e6
@@ -82,17 +82,11 @@ class ALIGPlus(LossOptimizer):
         )
 
     @classmethod
-    def training_arguments(
-        cls,
-        model: nn.Module,
-        learning_rate: float,
-        weight_decay: float,
-        samples: int,
-        epochs: int,
-    ) -> Mapping[str, Any]:
+    def training_arguments(cls, training: TrainingFacts) -> Mapping[str, Any]:
         """Return what it knows of its training; see :class:`hwopt.optim.behaviour.Behaviour`."""
-        counts = {"num_samples": samples, "num_epochs": epochs}
-        return {"max_lr": learning_rate, "weight_decay": weight_decay, **counts}
+        counts = {"num_samples": training.samples, "num_epochs": training.epochs}
+        rates = {"max_lr": training.learning_rate, "weight_decay": training.weight_decay}
+        return {**rates, **counts}
 
     def step(  # type: ignore[override]
         self, closure: Closure | None = None, indices: Tensor | None = None

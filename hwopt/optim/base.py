@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from hwopt.errors import HwoptError
-from hwopt.optim.behaviour import Behaviour, Closure
+from hwopt.optim.behaviour import Behaviour, Closure, TrainingFacts
 
 
 class LossOptimizer(Behaviour, Optimizer):
@@ -61,16 +61,9 @@ class LossOptimizer(Behaviour, Optimizer):
         return type(self).__name__
 
     @classmethod
-    def training_arguments(
-        cls,
-        model: nn.Module,
-        learning_rate: float,
-        weight_decay: float,
-        samples: int,
-        epochs: int,
-    ) -> Mapping[str, Any]:
+    def training_arguments(cls, training: TrainingFacts) -> Mapping[str, Any]:
         """Return the largest step size; see :class:`hwopt.optim.behaviour.Behaviour`."""
-        return {"max_lr": learning_rate}
+        return {"max_lr": training.learning_rate}
 
     def _evaluate(self, closure: Closure | None) -> Tensor:
         """Return what the closure does: a loss, or one of every sample."""

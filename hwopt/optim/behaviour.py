@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,6 +11,25 @@ from torch.optim import Optimizer
 
 Closure = Callable[[], Tensor]
 """Clears the gradients, computes the loss and its gradients, and returns the loss."""
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What an optimizer may know of the training that it is for.
+
+    Attributes:
+        model: that is trained.
+        learning_rate: the highest one of the schedule.
+        weight_decay: of the training.
+        samples: of the training set.
+        epochs: of the training.
+    """
+
+    model: nn.Module
+    learning_rate: float
+    weight_decay: float
+    samples: int
+    epochs: int
 
 
 class Behaviour:
@@ -35,23 +55,9 @@ class Behaviour:
     in_one_process: ClassVar[bool] = False
 
     @classmethod
-    def training_arguments(
-        cls,
-        model: nn.Module,
-        learning_rate: float,
-        weight_decay: float,
-        samples: int,
-        epochs: int,
-    ) -> Mapping[str, Any]:
-        """Return the arguments that a training gives, beside the parameters; the rate comes first.
-
-        Args:
-            model: that is trained.
-            learning_rate: the highest one of the schedule.
-            weight_decay: of the training.
-            samples, epochs: of the training.
-        """
-        return {"lr": learning_rate}
+    def training_arguments(cls, training: TrainingFacts) -> Mapping[str, Any]:
+        """Return the arguments that a training gives, beside the parameters; the rate comes first."""
+        return {"lr": training.learning_rate}
 
     @property
     def steps_per_update(self) -> int:

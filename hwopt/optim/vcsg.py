@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from hwopt.errors import HwoptError
 from hwopt.optim.base import squared_norm
-from hwopt.optim.behaviour import Closure
+from hwopt.optim.behaviour import Closure, TrainingFacts
 from hwopt.optim.variance_reduced import VarianceReduced
 
 #: Snapshots at the beginning that take all samples, before the variance is trusted.
@@ -68,17 +68,11 @@ class VCSG(VarianceReduced):
         self.param_groups[0].update(snapshots=0, batch_size=num_samples)
 
     @classmethod
-    def training_arguments(
-        cls,
-        model: nn.Module,
-        learning_rate: float,
-        weight_decay: float,
-        samples: int,
-        epochs: int,
-    ) -> Mapping[str, Any]:
+    def training_arguments(cls, training: TrainingFacts) -> Mapping[str, Any]:
         """Return the smoothness of a first step; see :class:`hwopt.optim.behaviour.Behaviour`."""
-        smoothness = cls.smoothness_for(learning_rate, samples)
-        return {"smoothness": smoothness, "num_samples": samples, "buffers": model.buffers()}
+        samples, buffers = training.samples, training.model.buffers()
+        smoothness = cls.smoothness_for(training.learning_rate, samples)
+        return {"smoothness": smoothness, "num_samples": samples, "buffers": buffers}
 
     def batches(self, size: int, steps: int) -> tuple[int, int]:
         """Return the size that it chose, whatever is asked for; a pass over its own samples."""

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from hwopt import plugins
 from hwopt.errors import HwoptError, unknown_name
-from hwopt.optim.behaviour import Behaviour, behaviour
+from hwopt.optim.behaviour import Behaviour, TrainingFacts, behaviour
 
 #: Options of torch's own: sgd has Nesterov's momentum.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -64,7 +64,8 @@ def build(
         return optimizer(parameters, learning_rate)
     kind, chosen = _kind(optimizer), dict(options or {})
     asks = kind if issubclass(kind, Behaviour) else Behaviour
-    given = asks.training_arguments(model, learning_rate, weight_decay, samples, epochs)
+    training = TrainingFacts(model, learning_rate, weight_decay, samples, epochs)
+    given = asks.training_arguments(training)
     groups: list[Any] = parameters
     if asks is Behaviour:
         groups = _by_decay(parameters, weight_decay)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
-from hwopt.optim import Behaviour
+from hwopt.optim import Behaviour, TrainingFacts
 
 
 class SignDescent(Behaviour, torch.optim.Optimizer):
@@ -24,16 +23,10 @@ class SignDescent(Behaviour, torch.optim.Optimizer):
         self.steps, self.begun = steps, 0
 
     @classmethod
-    def training_arguments(
-        cls,
-        model: nn.Module,
-        learning_rate: float,
-        weight_decay: float,
-        samples: int,
-        epochs: int,
-    ) -> Mapping[str, Any]:
+    def training_arguments(cls, training: TrainingFacts) -> Mapping[str, Any]:
         """Return a smaller rate than that of plain descent, and the length of the training."""
-        return {"lr": learning_rate / 10, "steps": epochs * max(1, samples // 128)}
+        steps = training.epochs * max(1, training.samples // 128)
+        return {"lr": training.learning_rate / 10, "steps": steps}
 
     def step(self, closure: Any = None) -> Any:  # type: ignore[override]
         """Take a step and return the loss before it."""
