@@ -56,7 +56,7 @@ class Behaviour:
 
     @classmethod
     def training_arguments(cls, training: TrainingFacts) -> Mapping[str, Any]:
-        """Return the arguments that a training gives, beside the parameters; the rate comes first."""
+        """Return the arguments that a training gives beside the parameters, the rate first."""
         return {"lr": training.learning_rate}
 
     @property
