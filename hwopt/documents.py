@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
 from hwopt.errors import HwoptError
 from hwopt.files import read_json, write_json
@@ -45,6 +45,23 @@ class Document(Part):
     made_by: ClassVar[str]
 
     schema_version: int
+    _folder: Path | None = PrivateAttr(default=None)
+
+    def in_folder(self, folder: Path) -> Self:
+        """Return this document, which lies in a folder with what it speaks of."""
+        self._folder = folder
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The folder that it lies in.
+
+        Raises:
+            HwoptError: if it is of none.
+        """
+        if self._folder is None:
+            raise HwoptError(f"these results lie in no folder: run `{self.made_by}`, or read them")
+        return self._folder
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from hwopt.compiler.latency import Latency
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.documents import Document, Figure, Part, TargetFacts
-from hwopt.errors import HwoptError, unknown_name
+from hwopt.errors import unknown_name
 from hwopt.files import RESULTS_FILE
 from hwopt.job.table import markdown_table
 
@@ -115,7 +115,6 @@ class JobResults(Document):
     baseline: str
     notes: tuple[str, ...] = ()
     variants: dict[str, VariantFacts]
-    _folder: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def of(cls, folder: Path) -> JobResults:
@@ -125,11 +124,6 @@ class JobResults(Document):
             HwoptError: if there are none, or they are damaged or of another version.
         """
         return cls.read(folder / RESULTS_FILE).in_folder(folder)
-
-    def in_folder(self, folder: Path) -> JobResults:
-        """Return these results, which lie in a folder with the artefacts."""
-        self._folder = folder
-        return self
 
     @property
     def best(self) -> str:
@@ -152,9 +146,7 @@ class JobResults(Document):
 
         if name not in self.variants:
             raise unknown_name("variant", name, self.variants)
-        if self._folder is None:
-            raise HwoptError("these results are of no folder: read them with JobResults.of(folder)")
-        return load(self._folder / "artifacts" / name, target=target)
+        return load(self.folder / "artifacts" / name, target=target)
 
     def table(self) -> str:
         """Return the table as Markdown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from hwopt.compiler.latency import Interval
 from hwopt.compiler.manifest import KernelDescription
@@ -169,7 +169,6 @@ class StudyResults(Document):
     hypervolume: tuple[tuple[int, float], ...]
     contributions: tuple[Contribution, ...] = ()
     peers: tuple[BaselinePeer, ...] = ()
-    _folder: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def of(cls, folder: Path) -> StudyResults:
@@ -182,11 +181,6 @@ class StudyResults(Document):
         if not path.exists():
             raise HwoptError(f"{folder} holds no study: it has no {STUDY_FILE}")
         return cls.read(path).in_folder(folder)
-
-    def in_folder(self, folder: Path) -> StudyResults:
-        """Return these results, which lie in a folder with the artefacts."""
-        self._folder = folder
-        return self
 
     @property
     def measured(self) -> list[Trial]:
@@ -226,11 +220,7 @@ class StudyResults(Document):
             compiled = [trial.number for trial in self.trials if trial.artifact is not None]
             shown = ", ".join(map(str, compiled)) or "none"
             raise HwoptError(f"trial {number} has no artefact: compiled are {shown}")
-        if self._folder is None:
-            raise HwoptError(
-                "these results are of no folder: read them with StudyResults.of(folder)"
-            )
-        return load(self._folder / str(self.trials[number].artifact), target=target)
+        return load(self.folder / str(self.trials[number].artifact), target=target)
 
     def table(self) -> str:
         """Return the front as Markdown, the baseline below."""
