@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -30,9 +31,15 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _home_of_its_own(tmp_path_factory):
-    """Tests, and the processes they start, neither read nor change what the user has tuned."""
+    """Tests, and the processes they start, neither read nor change what the user has tuned.
+
+    Tests that run side by side share what they have compiled: kernels are known by their content.
+    """
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HWOPT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("HWOPT_HOME", str(session / "home"))
         yield
 
 

@@ -37,6 +37,14 @@ def make_net():
 """
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A small artefact, which readers have as ``my.artifact``."""
+    model, folder = models.create("resnet8", width=4), tmp_path_factory.mktemp("docs") / "artifact"
+    hwopt.compile(model, torch.zeros(1, 3, 32, 32), kernel_trials=0, output=folder)
+    return folder
+
+
 @dataclass(frozen=True)
 class Block:
     """A block of a page."""
@@ -83,7 +91,7 @@ def write(block: Block) -> None:
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Of every kernel a few candidates: it takes seconds, and nothing depends on which is chosen.
-    monkeypatch.setattr(tuner, "TEMPLATE_TRIALS", 2)
+    monkeypatch.setattr(tuner, "TEMPLATE_TRIALS", 1)
     monkeypatch.setattr(tuner, "SEARCH_TRIALS", 0)
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
@@ -102,12 +110,11 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if runs(page, "sh")], ids=lambda page: page.name
 )
-def test_the_shell_commands_of_a_page_run(page, tmp_path, monkeypatch):
+def test_the_shell_commands_of_a_page_run(page, compiled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my_package").mkdir()
     Path("my_package", "my_module.py").write_text(NETWORKS)
-    model = models.create("resnet8", width=4)
-    hwopt.compile(model, torch.zeros(1, 3, 32, 32), kernel_trials=0, output="my.artifact")
+    Path("my.artifact").symlink_to(compiled)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
     for block in blocks(page, "sh"):

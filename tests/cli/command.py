@@ -17,7 +17,10 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 #: They start no threads while they are imported: only such a process may be forked.
-_IMPORTED = ["hwopt.cli.main", "hwopt.job", "hwopt.report", "torch._dynamo", "tvm.relax"]
+_IMPORTED = [
+    *("hwopt.cli.main", "hwopt.cli.model", "hwopt.compiler.pipeline", "hwopt.job.job"),
+    *("hwopt.report.study_page", "hwopt.search.evaluate", "torch._dynamo", "tvm.relax"),
+]
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
 
 

@@ -138,7 +138,7 @@ def test_a_model_that_cannot_be_exported_names_the_line():
                 return x
             return -x
 
-    with pytest.raises(HwoptError, match=r"test_import.py:\d+ \(if x.sum\(\) > 0") as error:
+    with pytest.raises(HwoptError, match=r"test_import_sources.py:\d+ \(if x.sum\(\) > 0") as error:
         hwopt.import_model(Branches(), torch.randn(2, 3))
     assert "\n" not in str(error.value)
 

@@ -151,9 +151,9 @@ def test_killed_at_random_moments_it_resumes_and_ends_with_the_same_figures(fini
     command = [sys.executable, "-m", "hwopt.cli.main", "optimize", recipe, "--output", folder]
     moments = random.Random(0)
     kills = 0
-    while kills < 4:
+    while kills < 3:
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        time.sleep(moments.uniform(4.0, 12.0))
+        time.sleep(moments.uniform(4.0, 9.0))
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)
