@@ -14,15 +14,17 @@ help: ## Show this help
 demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIST
 	$(VENV)/bin/hwopt optimize recipes/demo.yaml
 
-# Two tests share the cores: threads of torch that wait must not keep one busy.
+# Tests share the cores: threads of torch that wait must not keep one busy. Three, for some only wait.
+SIDE_BY_SIDE := OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
-test: $(DEVICES) ## Run all tests: two at a time, then alone those that compare times
-	OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 -m "not alone"
+test: $(DEVICES) ## Run all tests: three at a time, then alone those that compare times
+	$(SIDE_BY_SIDE) --durations=40 -m "not alone"
 	$(PYTHON) -m pytest -m alone
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## Run the tests that are not marked slow
-	$(PYTHON) -m pytest -m "not slow"
+	$(SIDE_BY_SIDE) -m "not slow and not alone"
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style and types

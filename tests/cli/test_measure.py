@@ -22,7 +22,7 @@ def test_a_table_is_made_shipped_and_asked(tmp_path, monkeypatch):
     empty = f"the latency table of {target.name} is empty: see `hwopt targets measure --help`"
     assert refused("predict", *model, *here).endswith(empty)
     made = hwopt(
-        *("targets", "measure", *model, *here, "--levels", 2, "--kernel-trials", 2),
+        *("targets", "measure", *model, *here, "--levels", 2, "--kernel-trials", 1),
         *("--output", tmp_path / "table.json"),
     )
     assert made.returncode == 0, made.stderr

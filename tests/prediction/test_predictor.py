@@ -132,7 +132,7 @@ def test_a_table_is_made_resumed_and_predicts(tmp_path, monkeypatch, target):
     network = hwopt.import_model(model, torch.zeros(1, 1, 12, 12))
     told = []
     measure_table(
-        network, target, levels=2, kernel_trials=2, report=lambda *done: told.append(done)
+        network, target, levels=2, kernel_trials=1, report=lambda *done: told.append(done)
     )
     assert told[0] == (0, 3) and told[-1] == (3, 3)
     table = LatencyTable(target)
@@ -147,7 +147,7 @@ def test_a_table_is_made_resumed_and_predicts(tmp_path, monkeypatch, target):
         raise AssertionError("measured again")
 
     monkeypatch.setattr(GraphLatency, "_measure", measured)
-    measure_table(network, target, levels=2, kernel_trials=2)
+    measure_table(network, target, levels=2, kernel_trials=1)
     assert (own_folder(target) / MEMORY).exists()
     prediction = Predictor(table)(network)
     assert 0.5 < prediction.measured <= 1
