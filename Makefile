@@ -14,11 +14,11 @@ help: ## Show this help
 demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIST
 	$(VENV)/bin/hwopt optimize recipes/demo.yaml
 
-# Tests share the cores: threads of torch that wait must not keep one busy. Three, for some only wait.
-SIDE_BY_SIDE := OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Tests share the cores: threads of torch that wait must not keep one busy.
+SIDE_BY_SIDE := OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
-test: $(DEVICES) ## Run all tests: three at a time, then alone those that compare times
+test: $(DEVICES) ## Run all tests: two at a time, then alone those that compare times
 	$(SIDE_BY_SIDE) --durations=40 -m "not alone"
 	$(PYTHON) -m pytest -m alone
 

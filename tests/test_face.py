@@ -31,6 +31,7 @@ def test_everything_is_there_and_completes():
         hwopt.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_before_it_is_used():
     heavy = "{'torch', 'tvm', 'numpy', 'pydantic', 'optuna'}"
     python(f"import sys, hwopt; dir(hwopt); assert not {heavy} & set(sys.modules)")

@@ -49,6 +49,7 @@ def test_a_pass_that_measures_conforms():
     assert check_pass(text, {"wide": graph}) == ["wide: modified"]
 
 
+@pytest.mark.slow
 def test_a_pass_on_binary_layers_conforms():
     text = "binarize{smallest=1,keep_first=false,keep_last=false}"
     graphs = {name: hwopt.apply(graph, text) for name, graph in example_graphs().items()}
@@ -56,6 +57,7 @@ def test_a_pass_on_binary_layers_conforms():
     assert any(line.endswith(": modified") for line in lines)
 
 
+@pytest.mark.slow
 def test_routing_conforms():
     # No gradient goes through the decision: a learned router has a training of its own.
     lines = []
@@ -105,6 +107,7 @@ class CutsTheGradient(Pass):
         return PassResult(result, modified=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "message"),
     [

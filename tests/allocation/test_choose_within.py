@@ -15,6 +15,7 @@ def ladder(steps):
     return {"a": [Width(n, n / steps, n / steps) for n in range(steps, 0, -1)]}
 
 
+@pytest.mark.slow
 @given(st.floats(0.0, 0.6), st.floats(0.05, 1.0), st.integers(2, 200))
 def test_a_reachable_share_is_reached(fixed, part, steps):
     """A part of the time that does not depend on widths is what predictions do not know."""

@@ -50,6 +50,7 @@ def trained(graph, digits, term, epochs=6, **options):
     return module, history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.7, 0.35])
 def test_training_ends_inside_the_budget_and_learns_on(graph, digits, latency, share):
     term = LatencyBudget(graph, latency, 6, share=share, widths=8)
@@ -67,6 +68,7 @@ def test_training_ends_inside_the_budget_and_learns_on(graph, digits, latency, s
     assert narrow.accuracy > train.evaluate(graph.to_torch(), digits.test).accuracy - 0.1
 
 
+@pytest.mark.slow
 def test_a_latency_that_is_inside_already_costs_nothing(graph, digits, latency):
     plain = graph.to_torch()
     train.fit(plain, digits, epochs=4, **TRAINING)
@@ -77,6 +79,7 @@ def test_a_latency_that_is_inside_already_costs_nothing(graph, digits, latency):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reached_ends_as_fast_as_it_can(graph, digits, latency):
     term = LatencyBudget(graph, latency, 4, share=0.01, widths=4)
     trained(graph, digits, term, epochs=4)
@@ -87,6 +90,7 @@ def test_what_cannot_be_reached_ends_as_fast_as_it_can(graph, digits, latency):
     assert widths == {2, 4, 8}  # a quarter of 8, 16 and 32, the least that four widths offer
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_bit_for_bit(graph, digits, latency, tmp_path):
     def once(checkpoint, on_epoch):
         term = LatencyBudget(graph, latency, 6, share=0.5, widths=8)
@@ -130,6 +134,7 @@ def test_channels_that_a_group_norm_counts_stay(digits):
     assert small.macs() <= 0.7 * graph.macs()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["ds_cnn", "mobilenet_v1_025", "mobilenet_v2", "resnet18", "autoencoder"]
 )
@@ -153,6 +158,7 @@ def test_what_is_planned_is_what_condense_removes(name):
     assert (small.macs(), small.num_parameters()) == (planned.macs(), planned.num_parameters())
 
 
+@pytest.mark.slow
 def test_noise_removes_nothing_from_what_is_inside(graph, digits):
     noise = iter(range(10**6))
     term = LatencyBudget(

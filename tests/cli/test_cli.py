@@ -70,6 +70,7 @@ def test_every_command_and_option_has_help(words, command):
     assert silent == []
 
 
+@pytest.mark.slow
 def test_run_and_bench(artifact, tmp_path):
     x = np.random.default_rng(0).standard_normal((1, 1, 16, 16)).astype("float32")
     np.save(tmp_path / "x.npy", x)
@@ -81,6 +82,7 @@ def test_run_and_bench(artifact, tmp_path):
     assert next(iter(json.loads(result.stdout).values()))["runs"] == 20
 
 
+@pytest.mark.slow
 def test_bench_profiles_the_kernels(artifact):
     printed = hwopt("bench", artifact, "--runs", 20, "--profile").stdout
     assert "of compute" in printed and "above the machine's limit" in printed
@@ -89,6 +91,7 @@ def test_bench_profiles_the_kernels(artifact):
     assert all(kernel["us"] > 0 for kernel in entry["kernels"])
 
 
+@pytest.mark.slow
 def test_bench_over_the_images_of_a_data_set(tmp_path):
     artifact = tmp_path / "digits.artifact"
     hwopt(
@@ -129,6 +132,7 @@ def test_passes(tmp_path):
     assert document["macs"][0] == document["macs"][1] and len(document["notes"]) == 7
 
 
+@pytest.mark.slow
 def test_passes_that_need_data(tmp_path):
     text = "prune-weights{ratio=0.9,criterion=snip},prune-channels{criterion=taylor,multiple=0}"
     options = ("--input-shape", "1x28x28", "--data", "digits", "--json")
@@ -163,6 +167,7 @@ def test_doctor():
     assert states["threads"]["well"] and states["compiling for it"]["well"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -206,6 +211,7 @@ def test_a_model_that_cannot_be_exported_names_the_line(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["mine.py"]
 
 
+@pytest.mark.slow
 def test_a_board_is_added_probed_and_used(tmp_path, monkeypatch):
     monkeypatch.setenv("HWOPT_HOME", str(tmp_path / "home"))
     with farm() as one:

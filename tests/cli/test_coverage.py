@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
 from tests.cli.command import hwopt
@@ -27,6 +28,7 @@ def _file(folder, *ops: str):
     return path
 
 
+@pytest.mark.slow
 def test_the_table_of_a_model_of_the_zoo():
     done = hwopt("coverage", "resnet8")
     assert done.returncode == 0

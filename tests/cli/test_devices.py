@@ -75,6 +75,7 @@ def listening_on(process):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -94,6 +95,7 @@ def test_help_says_what_a_user_needs(command, words):
         assert word in " ".join(shown.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_tracker_and_a_board_stay_on_loopback_and_end_with_ctrl_c():
     port = free_port()
     with (
@@ -113,6 +115,7 @@ def test_a_tracker_and_a_board_stay_on_loopback_and_end_with_ctrl_c():
             assert "Traceback" not in said and "whoever reaches" not in said
 
 
+@pytest.mark.slow
 def test_a_tracker_without_boards_says_what_to_do():
     port = free_port()
     with started("track", "--port", port):
@@ -122,6 +125,7 @@ def test_a_tracker_without_boards_says_what_to_do():
         assert "knows no boards: start `hwopt devices serve` on one" in shown.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [("track",), ("serve", "--tracker", "127.0.0.1:9", "--key", "k")]
 )

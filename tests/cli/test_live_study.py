@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from hwopt.cli.live_study import live_study, seconds_left, summary
 from tests.report.studies import make_study
 
@@ -46,6 +48,7 @@ def shown_by(code):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", found.decode())  # colours and moves
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_front_and_the_time_that_is_left():
     text = shown_by(SHOW)
     study = make_study()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from tests.cli.command import hwopt, refused
 from tests.devices import needs
@@ -31,6 +32,7 @@ def test_passes_before_compiling_know_the_target_and_say_what_they_did():
     assert all("prune-channels: changed" in result.stderr for result in results)
 
 
+@pytest.mark.slow
 def test_optimize_from_flags_and_report(tmp_path):
     flags = ("--model", "resnet8", "--model-option", "width=4", "--data", "digits")
     options = (
@@ -56,6 +58,7 @@ def test_optimize_from_flags_and_report(tmp_path):
     assert result.stdout.startswith("| variant |")
 
 
+@pytest.mark.slow
 def test_threads_and_batch_of_a_compiled_model(tmp_path):
     options = ("--model-option", "width=4", "--input-shape", "1x16x16", "--classes", 3)
     chosen = (
@@ -76,6 +79,7 @@ def test_threads_and_batch_of_a_compiled_model(tmp_path):
     assert document["target"]["threads"] == document["latency"]["threads"] == 1
 
 
+@pytest.mark.slow
 def test_an_onnx_file_with_free_sizes_and_a_constant(tmp_path):
     from onnx import helper
 
@@ -108,6 +112,7 @@ def test_an_onnx_file_with_free_sizes_and_a_constant(tmp_path):
     assert "is no .onnx file" in refused("compile", "resnet8", "--dim", "n=3")
 
 
+@pytest.mark.slow
 def test_export(tmp_path):
     small = ("resnet8", "--model-option", "width=4", "--input-shape", "1x16x16")
     exported = hwopt("export", *small, "--c", "--output", tmp_path / "c", "--name", "net")
@@ -117,6 +122,7 @@ def test_export(tmp_path):
     assert "is not replaced" in refused("export", *small, "--c", "--output", tmp_path)
 
 
+@pytest.mark.slow
 @needs("an emulated AArch64")  # for its compiler
 def test_a_device_out_of_reach_is_compiled_for(tmp_path):
     small = ("resnet8", "--model-option", "width=4", "--input-shape", "1x16x16")

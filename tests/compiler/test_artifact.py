@@ -42,6 +42,7 @@ def copy(artifact, tmp_path):
     return Path(shutil.copytree(artifact.path, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", IMAGE_NETWORKS)
 @pytest.mark.parametrize("passes", ["", "prune-channels"])
 def test_the_artefact_computes_what_torch_computes(network, passes):
@@ -266,6 +267,7 @@ def small_disk_is_possible() -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not small_disk_is_possible(), reason="needs a mount namespace of its own")
 def test_a_full_disk_leaves_nothing_half_written(artifact, tmp_path):
     """A real file system of 32 KiB: the library does not fit."""

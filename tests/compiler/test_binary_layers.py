@@ -60,6 +60,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_binary_layers_compute_what_torch_does(name, tmp_path):
     torch.manual_seed(0)
@@ -128,6 +129,7 @@ def test_layers_hand_signs_on_where_numbers_have_no_other_reader(tmp_path):
     assert words_handed_on(artifact) == [(1, 5, 8, 1), (1, 3, 8, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [lambda: Chain(20, 8, 33, 4), lambda: Chain(20, 8, 64, 4, slope=-0.25)],
@@ -186,6 +188,7 @@ BETWEEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BETWEEN)
 def test_what_stands_between_two_layers(name, tmp_path):
     between, shape, images, hands_on = BETWEEN[name]

@@ -45,6 +45,7 @@ def scores(model, x):
         return model.small(model.stem(x))[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_artefact_equals_the_model_on_both_ways(routed, batch):
     graph = hwopt.import_model(routed, torch.randn(1, 1, 16, 16))
@@ -126,6 +127,7 @@ def test_both_sides_read_what_the_router_reads(batch):
     np.testing.assert_allclose(artifact.predict(x), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_many_inputs_are_answered_in_groups(routed, batch, share):

@@ -71,22 +71,26 @@ def check(graph, x):
     assert torch.allclose(found.double(), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pipeline", ["", "prune-channels{ratio=0.5}", "binarize,freeze-binary"])
 def test_threads_compute_what_torch_does(pipeline):
     check(*resnet8(pipeline))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernels_of_every_kind(name):
     check(*kernel_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [Step, Interpolate])
 def test_own_operators(model):
     x = torch.randn(1, 8, 9, 7)
     check(imported(model, x), x)
 
 
+@pytest.mark.slow
 def test_every_size_of_blocks_computes_the_same():
     graph, x = kernel_of("register-tile")
     model, functions = built(graph, x)

@@ -66,6 +66,7 @@ class Words(nn.Module):
         return torch.softmax(self.head(nn.functional.gelu(x)), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "shape"),
     [
@@ -140,6 +141,7 @@ def test_outputs_of_every_kind(tmp_path):
         assert np.allclose(array, one.numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 @needs("an emulated Cortex-M")
 @pytest.mark.parametrize(
     ("name", "shape", "classes"), [("ds_cnn", (1, 49, 10), 12), ("resnet8", (1, 28, 28), 10)]

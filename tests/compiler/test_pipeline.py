@@ -100,6 +100,7 @@ def compare(module, result, inputs):
         np.testing.assert_allclose(one, other.numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_compiled_equals_torch(name):
     torch.manual_seed(0)
@@ -150,6 +151,7 @@ def test_convolutions_take_a_template_and_reports_say_so():
     assert convolutions == {"template:register-tile"}
 
 
+@pytest.mark.slow
 def test_a_full_database_measures_nothing(own_folder):
     inputs = (torch.randn(1, 3, 8, 8),)
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
@@ -230,6 +232,7 @@ class Residual1x1(nn.Module):
         return torch.relu(self.pointwise(x) + torch.relu(self.depthwise(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("create", "channels", "merged"),
     [
@@ -263,6 +266,7 @@ ACTIVATIONS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda kind: kind.__name__)
 def test_activations_are_part_of_the_convolution_before_them(activation):
     torch.manual_seed(0)

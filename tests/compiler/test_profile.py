@@ -17,6 +17,7 @@ def artifact(tmp_path_factory):
     return hwopt.compile(graph, kernel_trials=0, output=tmp_path_factory.mktemp("profile") / "a")
 
 
+@pytest.mark.slow
 def test_every_kernel_is_timed_in_the_running_model(artifact):
     kernels = profile(artifact, Peak(100.0, 1000.0, ((10**9, 10.0),)), runs=5)
     known = {kernel.name for kernel in artifact.manifest.kernels}

@@ -27,6 +27,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target_name", "model"), CASES)
 def test_kernels_did_not_change(target_name, model, golden, tmp_path):
     target = dataclasses.replace(targets.get(target_name), **MACHINE)

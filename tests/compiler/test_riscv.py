@@ -55,6 +55,7 @@ def check(graph, x, folder):
     assert torch.allclose(found.double(), expected.flatten(), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_with_vector_instructions(tmp_path):
     x = torch.randn(1, 1, 28, 28)
     graph = imported(lambda: models.create("resnet8", num_classes=10, input_shape=(1, 28, 28)), x)
@@ -64,6 +65,7 @@ def test_a_network_with_vector_instructions(tmp_path):
     assert listing.count("vfmacc") > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_schedules_of_every_template(tmp_path, name):
     graph, x = kernel(name)

@@ -89,6 +89,7 @@ class Among(nn.Module):
         return self.last(torch.relu(self.other(mixed) + z))
 
 
+@pytest.mark.slow
 def test_among_convolutions_they_read_channels_last_and_take_what_follows_along():
     torch.manual_seed(0)
     artifact = check(Among(), torch.randn(2, 8, 9, 7))

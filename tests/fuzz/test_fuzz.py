@@ -33,6 +33,7 @@ def test_smaller_networks_run():
     assert all(len(one.steps) <= len(program.steps) for one in smaller)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_found_and_made_small(monkeypatch, tmp_path):
     """Networks of which one station says something else wherever there is a norm."""
     run = random_networks.compile_and_run

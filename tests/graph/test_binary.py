@@ -60,6 +60,7 @@ def test_values_and_gradients_are_those_of_the_definition(name):
         assert torch.allclose(one.grad, other.grad, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_torch_accepts_the_operators(name):
     operator, _, *shapes, rest = CASES[name]

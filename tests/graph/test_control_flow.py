@@ -60,6 +60,7 @@ def test_a_branch_of_numbers_and_a_nested_one():
     _same(Model(), torch.full((2, 4), 3.0))
 
 
+@pytest.mark.slow
 def test_a_loop_over_rows():
     class Model(Two):
         def forward(self, x: Tensor) -> Tensor:
@@ -73,6 +74,7 @@ def test_a_loop_over_rows():
     _same(Model(), torch.randn(3, 4))
 
 
+@pytest.mark.slow
 def test_a_scan_carries_and_collects():
     class Model(Two):
         def forward(self, x: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:

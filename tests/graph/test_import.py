@@ -19,6 +19,7 @@ from tests.networks import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", IMAGE_NETWORKS)
 @pytest.mark.parametrize("batch", [1, 5])
 def test_the_graph_computes_what_the_model_computes_at_any_batch_size(network, batch):

@@ -43,6 +43,7 @@ def model(request):
     return All(*KINDS[request.param]).eval()
 
 
+@pytest.mark.slow
 def test_every_output_is_torchs(model):
     x = torch.randn(4, 7, 6)
     graph = hwopt.import_model(model, x)
@@ -50,6 +51,7 @@ def test_every_output_is_torchs(model):
     assert len(graph.nodes("recurrent")) == len(list(model.layers.all_weights))
 
 
+@pytest.mark.slow
 def test_text_and_files_hold_it(model, tmp_path):
     x = torch.randn(4, 7, 6)
     graph = hwopt.import_model(model, x)

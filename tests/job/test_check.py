@@ -35,6 +35,7 @@ def samples():
     return TensorDataset(torch.randn(SAMPLES, 1, 12, 12), torch.zeros(SAMPLES))
 
 
+@pytest.mark.slow
 def test_a_few_turned_signs_are_counted(artifact, samples):
     result = check(artifact, binary(0), samples, SAMPLES)
     assert result["samples"] == SAMPLES

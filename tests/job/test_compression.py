@@ -45,6 +45,7 @@ def finished(tmp_path_factory):
     return folder, Job(make_recipe(RECIPE), folder, bars=False).run().to_json()
 
 
+@pytest.mark.slow
 def test_a_penalty_leaves_zeros_that_a_variant_keeps(finished):
     folder, results = finished
     base = Graph.load(folder / "graphs" / "train")
@@ -131,6 +132,7 @@ def test_bad_recipes_are_refused(changes, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "message"),
     [

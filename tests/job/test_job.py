@@ -46,6 +46,7 @@ def finished(tmp_path_factory):
     return folder, results.to_json(), steps
 
 
+@pytest.mark.slow
 def test_the_job_ends_with_every_figure(finished):
     folder, results, _ = finished
     dense, half = results["variants"]["dense"], results["variants"]["half"]
@@ -77,6 +78,7 @@ def test_a_finished_job_computes_nothing_again(finished):
     assert all(reused for _, reused in steps) and not any(reused for _, reused in first)
 
 
+@pytest.mark.slow
 def test_a_changed_value_repeats_only_what_depends_on_it(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder)
@@ -93,6 +95,7 @@ def test_a_changed_value_repeats_only_what_depends_on_it(finished, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_trains_nothing_again(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder)
@@ -118,6 +121,7 @@ def test_training_starts_from_the_pruned_weights_and_the_graphs_are_kept(finishe
     assert not list((folder / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_without_fine_tuning_the_graph_before_it_is_compiled(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder)
@@ -133,6 +137,7 @@ def test_nan_in_training_is_one_clear_sentence(tmp_path):
     assert not (tmp_path / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_an_artefact_that_differs_from_torch_is_never_measured(tmp_path, monkeypatch):
     job = Job(make_recipe(RECIPE), tmp_path, bars=False)
     monkeypatch.setattr("hwopt.job.check.TOLERANCE", -1.0)
@@ -190,6 +195,7 @@ def test_photos_become_as_large_as_the_model_takes_them(tmp_path):
     assert job.trained()[0].inputs["input"].at() == (1, 3, 16, 16)
 
 
+@pytest.mark.slow
 def test_passes_get_training_batches_and_latency_on_the_target(finished, tmp_path):
     job = Job(make_recipe({**RECIPE, "train": None}), tmp_path / "run")
     context = job.context()

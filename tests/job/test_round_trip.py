@@ -132,6 +132,7 @@ def steps_of(tmp_path_factory):
     return steps
 
 
+@pytest.mark.slow
 @settings(
     max_examples=200,
     deadline=None,

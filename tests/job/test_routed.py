@@ -46,6 +46,7 @@ def finished(tmp_path_factory):
     return folder, Job(make_recipe(RECIPE), folder, bars=False).run().to_json()
 
 
+@pytest.mark.slow
 def test_the_wished_coverage_is_near_on_the_test_set(finished):
     _, results = finished
     assert results["variants"]["routed"]["easy"] == pytest.approx(0.6, abs=0.2)
@@ -86,6 +87,7 @@ def test_the_artefact_says_what_made_it(finished):
     assert "route{width=16}" in made_by
 
 
+@pytest.mark.slow
 def test_again_nothing_is_computed(finished):
     folder, results = finished
     steps = []
@@ -94,6 +96,7 @@ def test_again_nothing_is_computed(finished):
     assert all(reused for _, reused in steps)
 
 
+@pytest.mark.slow
 def test_a_wish_that_nothing_fulfils_names_the_variant(finished):
     folder, _ = finished
     early = {"cut": "stages.1", "router": "entropy", "mean_ms": 1e-6}

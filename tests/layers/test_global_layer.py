@@ -42,6 +42,7 @@ def test_the_first_step_begins_at_the_start_and_before_it_at_the_input():
     assert torch.allclose(without(x, start), layer.norm(expected - 0.4 * x / 1.8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("diffusivity", [None, 0.0, 1.0])
 @pytest.mark.parametrize("spacing", [1, 2])
 def test_no_velocity_explodes_and_the_compiled_layer_agrees(diffusivity, spacing):

@@ -12,6 +12,7 @@ from hwopt.models import libraries
 from hwopt.models.source import load_graph, source_kind
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_is_compiled():
     graph = load_graph("timm:test_byobnet", num_classes=7, input_shape=(3, 64, 64))
     assert str(graph.inputs["x"]) == "f32[N, 3, 64, 64]"

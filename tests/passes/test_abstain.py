@@ -31,6 +31,7 @@ def of(module, samples):
         return inputs, module(inputs), labels.numpy()
 
 
+@pytest.mark.slow
 def test_from_training_to_an_artefact_that_abstains(classifier, digits):
     _, logits, labels = of(classifier.to_torch().eval(), digits.validation)
     chosen = choose_threshold([logits.softmax(1).numpy()], labels, error=0.05)

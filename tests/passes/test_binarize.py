@@ -134,6 +134,7 @@ class Perceptron(nn.Sequential):
         super().__init__(*layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [Residual, Perceptron])
 def test_trained_frozen_saved_loaded_and_compiled(network, tmp_path):
     torch.manual_seed(0)

@@ -23,6 +23,7 @@ def empty_channels(graph, generator, axis):
     return graph
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", IMAGE_NETWORKS)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_networks_stay_what_they_are(network, axis):

@@ -35,6 +35,7 @@ def test_signals_pass_again_after_pruning():
     assert not repaired.parameter("0.weight")[~sparse.masks["0.weight"]].any()
 
 
+@pytest.mark.slow
 def test_the_whole_linear_network_keeps_lengths_again():
     torch.manual_seed(0)
     layers = [orthogonal(64, 64) for _ in range(5)]

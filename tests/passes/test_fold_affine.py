@@ -54,6 +54,7 @@ STEP = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.lists(STEP, min_size=1, max_size=9))
 def test_the_function_stays(steps):

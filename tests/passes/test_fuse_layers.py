@@ -113,6 +113,7 @@ def test_a_mean_of_unlike_layers_keeps_the_norm_if_asked(graph):
     assert mix == pytest.approx(1, abs=0.06)
 
 
+@pytest.mark.slow
 def test_files_and_libraries_hold_a_shared_weight_once(graph, tmp_path):
     torch.manual_seed(0)
     wide = hwopt.import_model(Deep(blocks=6, width=32), torch.randn(1, *X))

@@ -13,6 +13,7 @@ from tests.networks import IMAGE, SqueezeExcite, make, max_difference
 PLUGIN = Path(__file__).parents[1] / "plugin"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed_plugin")
 def test_an_installed_pass_is_discovered_listed_applied_and_compiled():
     assert "replace-activation" in passes.names()

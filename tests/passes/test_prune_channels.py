@@ -24,6 +24,7 @@ def channels(graph, name):
     return graph.parameter(f"{name}.weight").shape[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", IMAGE_NETWORKS)
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.9])
 def test_pruned_networks_run_train_and_fold(network, ratio):

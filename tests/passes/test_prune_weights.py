@@ -220,6 +220,7 @@ def test_bad_input_is_one_sentence_and_changes_nothing(graph, text, message):
     assert hwopt.graph.fingerprint.fingerprint(graph) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [

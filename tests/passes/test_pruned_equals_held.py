@@ -27,6 +27,7 @@ def difference(graph, options, inputs, border=True):
     return max_difference(got, expected) / max(1.0, expected.abs().max().item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", IMAGE_NETWORKS)
 @pytest.mark.parametrize("parts", PARTS)
 def test_networks(network, parts):
@@ -41,6 +42,7 @@ def test_without_the_border_what_is_added_is_the_mean_over_positions(network):
     assert difference(graph, "constants=bias", torch.randn(3, *IMAGE), border=False) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("parts", PARTS)
 def test_architectures(name, parts):

@@ -113,6 +113,7 @@ def test_the_learned_router_reads_neither_the_expert_nor_the_label(small, large)
     assert not any(name.startswith("expert.") for name in before)
 
 
+@pytest.mark.slow
 def test_an_artefact_takes_the_same_way(small, large):
     routed = Route(router="learned").joined(small, large, passes.Context()).graph
     x = images(64)
@@ -126,6 +127,7 @@ def test_an_artefact_takes_the_same_way(small, large):
     assert macs > 0.9 * large.macs()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["route{cut=stages.0.relu2}", "route{expert=EXPERT}"])
 def test_two_machines_give_what_one_does(text, small, folder):
     routed = hwopt.apply(small, text.replace("EXPERT", str(folder)))

@@ -18,6 +18,7 @@ def _left(graph: hwopt.Graph, passes: str = PRUNED) -> tuple[hwopt.Graph, float]
     return pruned, pruned.macs() / graph.macs()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "bidirectional"), [(nn.LSTM, True), (nn.GRU, False), (nn.RNN, True)]
 )
@@ -126,6 +127,7 @@ class Turned(nn.Module):
         return self.head(self.after(x + self.o(y.transpose(1, 2).flatten(2))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", ["narrow", "whole"])
 def test_grouped_and_turned_queries(parts):
     x = torch.randn(2, 6, 5)

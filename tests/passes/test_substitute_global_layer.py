@@ -54,6 +54,7 @@ def test_the_first_block_of_every_stage_stays(resnet):
     assert not any(name.startswith(("stages.0.1.conv", "stages.2.2")) for name in result.parameters)
 
 
+@pytest.mark.slow
 def test_stages_of_inverted_residual_blocks_begin_with_one_without_a_shortcut(mobilenet):
     _, notes = substituted(mobilenet)
     assert notes["stages.3.global_layer"].message.endswith("stages.3.1, stages.3.2, stages.3.3")
@@ -120,6 +121,7 @@ class Dense(torch.nn.Module):
         return self.last(torch.cat(features, 1)).mean((2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nested", [False, True])
 def test_of_dense_layers_as_many_stay_as_have_the_channels_of_the_others(nested):
     torch.manual_seed(0)
@@ -153,6 +155,7 @@ def test_bad_options(options, message, resnet):
         substituted(resnet, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["", "{keep=0,start=block,diffusivity=constant,steps=2}"])
 def test_trains_saves_prunes_and_compiles(options, tmp_path):
     torch.manual_seed(0)

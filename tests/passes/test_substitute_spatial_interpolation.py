@@ -51,6 +51,7 @@ def network(graph):
     return graph.to_torch().eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (5, 4)])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_anchors_are_what_the_path_makes_of_the_sampled_input(block, size, share):
@@ -133,6 +134,7 @@ def test_golden_text_of_a_block(golden):
     golden("substitute_spatial_interpolation.txt", "\n".join(texts) + "\n")
 
 
+@pytest.mark.slow
 def test_what_stays_is_said_with_its_reason():
     class Fixed(nn.Module):
         def __init__(self):
@@ -172,6 +174,7 @@ def test_a_path_without_a_convolution_at_its_beginning_needs_the_other_mode():
     assert substituted(graph)[0].macs() < graph.macs()
 
 
+@pytest.mark.slow
 def test_candidates_are_the_blocks():
     model = models.create("resnet20", input_shape=(1, 12, 12), width=4)
     graph = hwopt.import_model(model, torch.zeros(1, 1, 12, 12))
@@ -186,6 +189,7 @@ def test_bad_option(block):
         substituted(hwopt.import_model(block, torch.zeros(1, 6, 8, 8)), "{stride=1}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["lowres", "strided"])
 def test_trains_saves_prunes_and_compiles(mode, tmp_path):
     torch.manual_seed(0)

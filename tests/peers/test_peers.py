@@ -46,6 +46,7 @@ def difference(name, network, folder):
     return np.abs(torch.as_tensor(output).numpy() - expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_float32_peers_agree_with_torch(name, network, tmp_path):
     if not peers.available(name):
@@ -53,6 +54,7 @@ def test_float32_peers_agree_with_torch(name, network, tmp_path):
     assert difference(name, network, tmp_path) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnxruntime-int8", "openvino-int8", "openvino-bf16"])
 def test_other_precisions_differ_but_not_much(name, network, tmp_path):
     assert 0 < difference(name, network, tmp_path) < 0.1 * np.abs(network[2]).max()

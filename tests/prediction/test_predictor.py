@@ -57,6 +57,7 @@ def test_a_kernel_that_was_measured_takes_what_was_measured(table):
     assert found.us == us and found.measured
 
 
+@pytest.mark.slow
 def test_a_foreign_kind_is_known_to_be_unsure(table):
     predict = KernelPredictor(table.kernels)
     assert predict(KernelShape("sort", (1000, 4000))).spread > 0.5

@@ -61,6 +61,7 @@ def assert_tells(browser, trial):
     assert box["x"] >= 0 and box["x"] + box["width"] <= width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1000, 360])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_renders_without_a_complaint_or_a_request(browser, page, study, width, scheme):
@@ -150,6 +151,7 @@ def test_less_accurate_trials_can_be_left_out(browser, page, study):
     assert below in browser.one("#front-note").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1000, 360])
 def test_the_time_line_has_trials_side_by_side(browser, page, study, width):
     browser.open(page, width)

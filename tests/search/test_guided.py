@@ -63,6 +63,7 @@ def guided(table):
     return searched(lambda n: GuidedSampler(SPACE, table, WORST, seed=0), 20)
 
 
+@pytest.mark.slow
 def test_twenty_trials_find_nearly_all_and_more_than_sixty_at_random(guided, best):
     others = [
         reached(searched(lambda n, seed=seed: optuna.samplers.RandomSampler(100 * seed + n), 60))
@@ -72,6 +73,7 @@ def test_twenty_trials_find_nearly_all_and_more_than_sixty_at_random(guided, bes
     assert reached(guided) >= max(others)
 
 
+@pytest.mark.slow
 def test_a_third_objective_is_traded_too(table):
     """Size goes another way than latency."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -107,6 +109,7 @@ def test_no_point_is_suggested_twice_until_all_were(table, ladder):
     assert len({tuple(trial.params.values()) for trial in study.trials}) == small.size
 
 
+@pytest.mark.slow
 def test_the_same_seed_suggests_the_same(guided, table):
     again = searched(lambda n: GuidedSampler(SPACE, table, WORST, seed=0), 20)
     assert [t.params for t in again.trials] == [t.params for t in guided.trials]

@@ -41,6 +41,7 @@ def known(graph, space, shares):
     return prior(space, lambda text: hwopt.apply(graph, text), shares, loss)
 
 
+@pytest.mark.slow
 def test_every_choice_is_applied_by_itself_and_latencies_are_asked_for_together(graph):
     space = Space.of(graph, ["prune-channels{multiple=4}"], Context(), levels=4)
     shares = Shares(graph)

@@ -101,6 +101,7 @@ def test_signs_are_read_and_written_exactly(data):
     assert template.macs(func) == sums.size * weight[..., 0].size
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_products_are_exact(data):
@@ -127,6 +128,7 @@ INSTRUCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSTRUCTIONS)
 def test_whole_vectors_are_counted(name):
     """Built for processors that need not be the one here."""

@@ -70,12 +70,14 @@ def run_module(board, module):
     assert np.array_equal(y.numpy(), np.arange(1, 17))
 
 
+@pytest.mark.slow
 def test_code_runs_there(target):
     board = boards.request(target)
     assert board.use_threads(1) == 1
     run_there(board, target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "message"), [(CRASH, "was lost"), (HANG, "took too long")])
 def test_a_kernel_that_breaks_its_session_leaves_the_board(one, target, tmp_path, source, message):
     board = boards.request(target, seconds=3)
@@ -146,6 +148,7 @@ def measured(folder):
     return {(r["kernel"], r["template"], json.dumps(r["config"])) for r in records}
 
 
+@pytest.mark.slow
 def test_a_board_killed_while_tuning_leaves_its_candidates_to_the_others(tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 1)).eval()
@@ -189,6 +192,7 @@ def test_a_board_killed_while_tuning_leaves_its_candidates_to_the_others(tmp_pat
         boards.release()
 
 
+@pytest.mark.slow
 def test_tuning_without_a_board_ends_with_a_sentence(one, tmp_path, monkeypatch):
     target = one.target("none")
     monkeypatch.setattr(Measurer.__init__, "__defaults__", (20.0, 60.0, WORKER, 1.0))

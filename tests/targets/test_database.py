@@ -74,6 +74,7 @@ with database.alone():
 """
 
 
+@pytest.mark.slow
 def test_one_process_measures_at_a_time_and_the_next_sees_what_it_found(folder):
     database = open_database(folder)
     with subprocess.Popen(

@@ -29,6 +29,7 @@ def test_candidates_are_timed_and_a_failing_one_costs_only_itself(module):
         assert answer["median_us"] > 0 and answer["runs"] == 3
 
 
+@pytest.mark.slow
 def test_a_hopeless_candidate_is_timed_briefly(module):
     settings = {"repeats": 9, "repeat_ms": 1, "best_us": 1e-6}
     with Measurer(targets.get("host")) as measurer:
@@ -52,6 +53,7 @@ for line in sys.stdin:
 CRASH, HANG = "os.abort()", "time.sleep(60)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("building", "timing", "message"),
     [

@@ -53,6 +53,7 @@ assert "tvm.s_tir.tensor_intrin" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_where_nothing_is_measured_no_intrinsics_are_imported(tmp_path):
     """It takes seconds."""
     subprocess.run([sys.executable, "-c", NOTHING_KNOWN, str(tmp_path)], check=True)

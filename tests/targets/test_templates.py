@@ -82,6 +82,7 @@ def test_many_convolutions(data):
     check_convolution(data, draw_target(data))
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_depthwise_convolution(data):

@@ -67,12 +67,14 @@ def test_without_a_candidate_that_works_the_default_is_taken_and_said(kernel, tm
     assert choice.failures == ("no registers left",) * len(space)
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_known_the_next_time(kernel, tmp_path):
     first, again = (choose(kernel, tmp_path, None) for _ in range(2))
     assert first.candidates_measured > 0 and again.candidates_measured == 0
     assert again.median_us == first.median_us > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"name": "other"}, {"threads": 7}, {"cpu": "another"}])
 def test_what_was_measured_on_one_target_is_not_taken_for_another(
     kernel, tmp_path, monkeypatch, change
@@ -88,6 +90,7 @@ def test_what_was_measured_on_one_target_is_not_taken_for_another(
     assert (choice.median_us, choice.failures) == (None, ())
 
 
+@pytest.mark.slow
 def test_what_was_killed_before_its_finals_has_them_the_next_time(kernel, tmp_path):
     remember(kernel, tmp_path, [3.0, 2.0])
     choose(kernel, tmp_path, 2)

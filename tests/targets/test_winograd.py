@@ -50,6 +50,7 @@ def check_winograd(data, target):
     assert template.macs(func) == expected.size * 9 * inputs
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_winograd_convolution(data):

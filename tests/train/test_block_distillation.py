@@ -26,6 +26,7 @@ def images():
     return TensorDataset(x, torch.arange(64) % 10)
 
 
+@pytest.mark.slow
 def test_places_are_where_substituted_parts_are_read(base):
     layered = hwopt.apply(base, "substitute-global-layer")
     assert substituted_places(layered, base) == [
@@ -63,6 +64,7 @@ def test_the_original_has_no_distance_to_itself(base, images):
     term.finish()
 
 
+@pytest.mark.slow
 def test_substituted_parts_come_nearer_without_labels(base, images):
     graph = hwopt.apply(base, "substitute-global-layer")
     term = BlockDistillation(base.to_torch(), substituted_places(graph, base), share=1.0)

@@ -86,6 +86,7 @@ def measured(constraint, model):
     return constraint.value(model, inputs, model(inputs), targets).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "constraint",
     [EntropyFloor(0.5), InputGradient(0.15), Sharpness(0.07, 0.5)],

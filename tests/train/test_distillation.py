@@ -149,6 +149,7 @@ def test_without_a_share_it_is_plain_training_bit_for_bit(graph):
         assert torch.equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["cosine", "frobenius"])
 def test_a_strong_alignment_leads_back_to_the_reference(graph, form):
     pruned = hwopt.apply(graph, "prune-weights{ratio=0.5}")

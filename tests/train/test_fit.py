@@ -25,6 +25,7 @@ from hwopt.train.constraints import EntropyFloor
 from tests.train.small_trainings import blobs, equal, quiet_fit, small_model
 
 
+@pytest.mark.slow
 def test_learns_digits() -> None:
     digits = data.load("digits")
     torch.manual_seed(0)
@@ -129,6 +130,7 @@ save_file(model.state_dict(), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_killed_processes_end_with_the_same_weights(tmp_path: Path) -> None:
     def start(checkpoint: str, result: str) -> subprocess.Popen:
         paths = [checkpoint, str(tmp_path / result)]

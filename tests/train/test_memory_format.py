@@ -24,6 +24,7 @@ print("trained")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_training_ends(threads):
     """In channels-last order it crashes, or never ends, on processors with AVX2."""

@@ -23,6 +23,7 @@ attention = nn.functional.scaled_dot_product_attention
 FLOAT_MASK = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [
@@ -68,6 +69,7 @@ def test_compiled_equals_torch(function):
     assert max_difference(artifact(x), function(x)) <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"stride": 2}, {"dilation": 2}, {"groups": 2, "padding": 1}])
 def test_transposed_convolutions_among_convolutions(options):
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from tests.networks import max_difference
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("steps", [1, 3, 40])
 def test_compiled_equals_torch(name, steps):
@@ -21,6 +22,7 @@ def test_compiled_equals_torch(name, steps):
     assert max_difference(hwopt.compile(model, x, kernel_trials=0)(x), model(x)) <= 1e-5
 
 
+@pytest.mark.slow
 def test_kernels_are_equal_to_float64():
     model = All(nn.LSTM, {"num_layers": 2, "bidirectional": True}).eval()
     x = torch.randn(100, 1, 6)
@@ -30,6 +32,7 @@ def test_kernels_are_equal_to_float64():
         np.testing.assert_allclose(got, wanted.detach(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_steps_make_no_more_kernels():
     counts = []
     for steps in (5, 500):
@@ -40,6 +43,7 @@ def test_more_steps_make_no_more_kernels():
     assert counts[0] == counts[1]
 
 
+@pytest.mark.slow
 def test_a_convolution_before_a_recurrent_layer():
     """The text recognisers of many packages: images become columns, columns a sequence."""
 

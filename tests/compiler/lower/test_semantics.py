@@ -17,6 +17,7 @@ ODD = torch.tensor([[NAN, 1.0, INF, -2.0, 0.0, -INF, 0.5, -0.0]])
 IMAGE = torch.arange(15.0).reshape(1, 1, 3, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [
@@ -50,6 +51,7 @@ def test_whole_numbers_are_promoted_as_torch_does(function, x):
     check(function, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [
@@ -88,6 +90,7 @@ def test_an_image_of_bytes():
     check(Scaled(), torch.randint(0, 256, (1, 3, 4, 4), dtype=torch.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [
@@ -126,6 +129,7 @@ def test_every_argument_counts(function):
     check(function, IMAGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [
@@ -181,6 +185,7 @@ def test_empty_tensors(function):
 ROWS = torch.tensor([0, 2, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [

@@ -94,6 +94,7 @@ def test_a_condition_on_a_constant_leaves_one_branch(tmp_path):
         hwopt.import_model(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_recurrent_layers_with_states(tmp_path, kind, direction):
@@ -222,6 +223,7 @@ def test_only_files_have_constants_and_sizes():
         hwopt.import_model(torch.nn.ReLU(), torch.zeros(1, 2), dims={"n": 2})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Pow", "Less", "Equal", "Max", "Mod"])
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("constant", [np.float32(2), np.array([[3]], "float32"), numbers(4) + 3])

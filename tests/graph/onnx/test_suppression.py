@@ -34,6 +34,7 @@ def _file(folder, limits: dict[str, float], centered: bool = False):
     return write(folder / "n.onnx", [node], shapes, {"rows": "int64"}, weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize(
     "limits",

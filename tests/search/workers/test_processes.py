@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from hwopt.search.workers.nursery import nursery
 from hwopt.search.workers.processes import Processes, Task
@@ -44,6 +45,7 @@ def children():
     return {process.pid for process in psutil.Process().children(recursive=True)}
 
 
+@pytest.mark.slow
 def test_each_way_of_ending_is_a_reason_of_its_own():
     nursery(calls.__name__)  # which stays
     before = children()
@@ -68,6 +70,7 @@ def test_a_task_finds_this_folder_and_environment(tmp_path, monkeypatch):
     assert outcome.result == {"folder": str(tmp_path), "home": "elsewhere"}
 
 
+@pytest.mark.slow
 def test_what_a_task_started_ends_with_it(tmp_path):
     started = tmp_path / "started"
     (outcome,) = Processes().run([task("start_another", started=str(started))], SECONDS)
