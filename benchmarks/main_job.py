@@ -7,7 +7,6 @@ The recipe is that of ``make demo``; a line holds the table of one seed.
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +25,9 @@ def run(seed: int, **_: Any) -> dict:
     """Run the job of one seed and return its figures."""
     recipe = changed_recipe(load_recipe(RECIPE), seed=seed)
     folder = Path("runs") / f"main-job-{seed}"
-    results = Job(recipe, folder, bars=False).run()
-    seconds = {
-        step: json.loads((folder / "steps" / f"{step}.json").read_text())["result"]["seconds"]
-        for step in ("train", "pruned.fine-tune")
-    }
+    job = Job(recipe, folder, bars=False)
+    results = job.run()
+    seconds = {step: job.work.seconds(step) for step in ("train", "pruned.fine-tune")}
     return {"seconds": seconds, "data": results.data, "variants": results.to_json()["variants"]}
 
 

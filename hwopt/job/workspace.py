@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,19 @@ class Workspace:
                 return stored["result"], key
         self._report(name, False)
         record.unlink(missing_ok=True)  # what it stands for is overwritten now
+        start = time.perf_counter()
         result = compute()
-        write_json(record, {"key": key, "result": result})
+        seconds = round(time.perf_counter() - start, 1)
+        write_json(record, {"key": key, "result": result, "seconds": seconds})
         return json.loads(json.dumps(result)), key
 
     def path(self, *parts: str) -> Path:
         """Return a path in the folder."""
         return self.folder.joinpath(*parts)
+
+    def seconds(self, name: str) -> float:
+        """Return how long the last run of a step took, since it was last killed."""
+        return float(read_json(self.path(STEPS, f"{name}.json"))["seconds"])
 
     def _read(self, record: Path) -> dict[str, Any]:
         try:

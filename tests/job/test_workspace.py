@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from hwopt.errors import HwoptError
@@ -16,6 +18,13 @@ def test_a_step_runs_once_and_again_only_if_what_it_depends_on_changes(tmp_path)
     first, second, third = step([1]), step([1]), step([2])
     assert first == second != third
     assert calls == [[1], [2]] and reports == [False, True, False]
+
+
+def test_a_record_says_how_long_the_step_took(tmp_path):
+    work = Workspace(tmp_path)
+    for _ in range(2):  # the second time it is read
+        work.step("s", 1, lambda: time.sleep(0.2))
+        assert 0.2 <= work.seconds("s") < 2
 
 
 def test_a_failed_step_leaves_no_record(tmp_path):
