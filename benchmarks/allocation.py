@@ -85,8 +85,8 @@ def run(method: str, share: float, seed: int, **_: Any) -> dict[str, Any]:
     module = graph.to_torch()
     train.fit(module, images.train_full, seed=seed, **fine_tuning(FINE_TUNE))
     return {
-        "dense_accuracy": train.evaluate(base.to_torch(), images.test).accuracy,
-        "accuracy": train.evaluate(module, images.test).accuracy,
+        "dense_accuracy": train.evaluate(base.to_torch(), images.test).quality,
+        "accuracy": train.evaluate(module, images.test).quality,
         "latency": latency,
         "macs": graph.macs() / base.macs(),
         "widths": {n: graph.parameter(n).shape[0] for n in passes.layers.weights(graph)},

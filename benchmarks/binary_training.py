@@ -132,7 +132,7 @@ def run(method: str, seed: int, settings: dict[str, Any], split: str = "test") -
         graph = trained(graph, training, Variant(binary=binary), seed, chosen)
         assert all(bool((graph.parameter(w).abs() == 1).all()) for w in binary_weights(graph))
         graph = hwopt.apply(graph, "freeze-binary")
-    return {"accuracy": train.evaluate(graph.to_torch(), images(split, chosen)).accuracy}
+    return {"accuracy": train.evaluate(graph.to_torch(), images(split, chosen)).quality}
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:

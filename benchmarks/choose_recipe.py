@@ -52,7 +52,7 @@ def fit(graph: hwopt.Graph, arguments: dict[str, Any]) -> tuple[hwopt.Graph, flo
     module = graph.to_torch()
     arguments = {"threads": hwopt.targets.get("host").threads, **arguments}
     train.fit(module, images.train, seed=SEED, **arguments)
-    accuracy = train.evaluate(module, images.validation).accuracy
+    accuracy = train.evaluate(module, images.validation).quality
     assert accuracy is not None
     return graph.with_weights_of(module), accuracy
 

@@ -92,7 +92,7 @@ def run(ratio: float, seed: int) -> dict[str, Any]:
         constants = (artifact.path / "constants.bin").stat().st_size
     layers = [node.parameter("weight") for node in graph.nodes("conv2d")][1:]
     return {
-        "accuracy": train.evaluate(graph.to_torch(), test).accuracy,
+        "accuracy": train.evaluate(graph.to_torch(), test).quality,
         "layers": len(layers),
         "unique": len(set(layers)),
         "parameters": graph.num_parameters(),

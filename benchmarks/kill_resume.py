@@ -27,7 +27,7 @@ from benchmarks.experiment import Experiment, Key
 from benchmarks.records import measured_on
 
 KILLS = 10
-SAME = ("accuracy", "parameters", "macs", "notes", "passes")
+SAME = ("quality", "parameters", "macs", "notes", "passes")
 RECIPE = {
     "model": "resnet8",
     "data": "digits",

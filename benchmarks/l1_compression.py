@@ -46,7 +46,7 @@ def run(net: str, images: str, strength: float, seed: int) -> dict[str, Any]:
     module = graph.to_torch()
     train.fit(module, training, terms=[L1Penalty(strength)], **options)
     sparse = graph.with_weights_of(module)
-    figures = {"accuracy": train.evaluate(module, test).accuracy}
+    figures = {"accuracy": train.evaluate(module, test).quality}
     text = "prune-weights{criterion=zero},condense" if strength else ""
     masked = hwopt.apply(sparse, text)
     module = masked.to_torch()
@@ -56,8 +56,8 @@ def run(net: str, images: str, strength: float, seed: int) -> dict[str, Any]:
     coded = hwopt.apply(final, "share-codebook{bits=5}")
     return {
         **figures,
-        "debiased": train.evaluate(module, test).accuracy,
-        "coded": train.evaluate(coded.to_torch(), test).accuracy,
+        "debiased": train.evaluate(module, test).quality,
+        "coded": train.evaluate(coded.to_torch(), test).quality,
         "weights": sum(t.numel() for t in graph.parameters.values() if t.dim() > 1),
         "nonzeros": sum(int(t.count_nonzero()) for t in final.parameters.values() if t.dim() > 1),
         "dense_bytes": stored(graph),

@@ -89,8 +89,8 @@ def run(method: str, share: float, seed: int, **_: Any) -> dict[str, Any]:
     dense_ms, small_ms = GraphLatency(targets.get("host", threads=1))([graph, small])
     test = data.load("fashion-mnist").test
     return {
-        "dense_accuracy": train.evaluate(graph.to_torch(), test).accuracy,
-        "accuracy": train.evaluate(small.to_torch(), test).accuracy,
+        "dense_accuracy": train.evaluate(graph.to_torch(), test).quality,
+        "accuracy": train.evaluate(small.to_torch(), test).quality,
         "latency": small_ms / dense_ms,
         "macs": small.macs() / graph.macs(),
         **more,

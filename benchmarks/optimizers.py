@@ -89,7 +89,7 @@ def run(net: str, method: str, rate: float, seed: int, part: str, **_: Any) -> d
         if "the loss became" not in str(error):
             raise
         return {"accuracy": None}
-    accuracy = train.evaluate(model, held_out if part == "held out" else test).accuracy
+    accuracy = train.evaluate(model, held_out if part == "held out" else test).quality
     return {"accuracy": accuracy, "training_loss": history.epochs[-1].loss}
 
 

@@ -86,8 +86,8 @@ def run(pair: str, method: str, seed: int, **_: Any) -> dict[str, Any]:
     train.fit(student, images(), epochs=EPOCHS["student"], seed=seed, terms=terms, **TRAINING)
     test = data.load("fashion-mnist").test
     return {
-        "accuracy": train.evaluate(student, test).accuracy,
-        "teacher": train.evaluate(known, test).accuracy,
+        "accuracy": train.evaluate(student, test).quality,
+        "teacher": train.evaluate(known, test).quality,
     }
 
 

@@ -25,6 +25,7 @@ from benchmarks.records import kept_graph, measured_on
 from hwopt import data, peers, train
 from hwopt.compiler import Latency, measure
 from hwopt.documents import TargetFacts
+from hwopt.job.results import MetricFacts
 from hwopt.report import markdown
 from hwopt.report.plots import png
 from hwopt.report.study_plots import front_plot
@@ -32,6 +33,7 @@ from hwopt.search.in_peers import CALIBRATION, calibration
 from hwopt.search.recipe import make_search
 from hwopt.search.results import Baseline, BaselinePeer, StudyResults, Trial
 from hwopt.search.study import Study
+from hwopt.tasks import Classification
 
 TRIALS, SEED, THREADS, RUNS = 20, 0, 1, 1000
 #: Points below the dense network that still count as as good.
@@ -54,7 +56,7 @@ RECIPE: dict[str, Any] = {
         "space": ["prune-channels{multiple=8}"],
         "levels": 4,
         "trials": TRIALS,
-        "limits": {"accuracy": LEAST},
+        "limits": {"quality": LEAST},
         "first_epochs": [1],
         "workers": 2,
     },
@@ -108,7 +110,7 @@ def in_peer(
     peer: str, graph: hwopt.Graph, folder: Path
 ) -> tuple[Callable[[], Any], tuple[np.ndarray, ...]]:
     """Return a peer's call and its inputs."""
-    ranges = calibration(data.load("fashion-mnist"))
+    ranges = calibration(data.load("fashion-mnist"), Classification(), ["input"])
     inputs = tuple(array.copy() for array in ranges[0])
     return peers.make(peer, graph, inputs, THREADS, folder, ranges), inputs
 
@@ -117,10 +119,10 @@ def run(**_: Any) -> dict[str, Any]:
     """Measure everything in one run; test what peers make."""
     study = StudyResults.of(FOLDER)
     test = data.load("fashion-mnist").test
-    accuracies = {"hwopt, dense": study.baseline.test_accuracy}
+    accuracies = {"hwopt, dense": study.baseline.test_quality}
     artifacts = {"hwopt, dense": hwopt.load(FOLDER / "artifacts" / "dense")}
     for trial in study.front:
-        accuracies[f"hwopt, trial {trial.number}"] = trial.test_accuracy
+        accuracies[f"hwopt, trial {trial.number}"] = trial.test_quality
         artifacts[f"hwopt, trial {trial.number}"] = study.artifact(trial.number)
     calls: dict[str, Any] = {
         name: one.call(*one.random_inputs()) for name, one in artifacts.items()
@@ -132,7 +134,7 @@ def run(**_: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         for number, (name, (peer, graph)) in enumerate(graphs.items()):
             calls[name], inputs = in_peer(peer, graph, Path(scratch) / str(number))
-            accuracies[name] = peers.accuracy(calls[name], inputs, test)
+            accuracies[name] = peers.quality(calls[name], inputs, test, Classification())
         latencies = measure(calls, threads=THREADS, runs=RUNS)
     entries = {
         name: {"accuracy": accuracies[name], "latency": latencies[name].to_json()} for name in calls
@@ -199,7 +201,7 @@ def picture(run: dict[str, Any]) -> Any:
     """Draw a run as the front of a study is drawn."""
     entries = {
         name: {
-            "accuracy": one["accuracy"],
+            "quality": one["accuracy"],
             "latency": Latency(**one["latency"]).interval(),
         }
         for name, one in run["entries"].items()
@@ -220,6 +222,7 @@ def picture(run: dict[str, Any]) -> Any:
         target=TargetFacts(name="host", cpu="", isa=""),
         threads=THREADS,
         data="",
+        metric=MetricFacts.of(Classification().metric),
         space={},
         baseline=Baseline(**entries["hwopt, dense"]),
         trials=trials,

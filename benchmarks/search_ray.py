@@ -64,7 +64,7 @@ def search(cluster: RayWorkers, workers: int, folder: Path) -> dict[str, Any]:
     seconds: defaultdict[str, float] = defaultdict(float)
     for (start, phase), (end, _) in itertools.pairwise(began):
         seconds[phase] += end - start
-    points = [[trial.accuracy, trial.ratio] for trial in results.trials]
+    points = [[trial.quality, trial.ratio] for trial in results.trials]
     return {"seconds": dict(seconds), "points": points, "front": list(results.on_front)}
 
 

@@ -37,7 +37,7 @@ def run(sampler: str, seed: int, trials: int = TRIALS, **_: Any) -> dict[str, An
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     known, before, choices = table(), prior_table(), space()
     dense = known[tuple(choices.unchanged.values())]
-    worst = Point(dense.accuracy - WORST_LOSS, 1.0)
+    worst = Point(dense.gain - WORST_LOSS, 1.0)
     whole = hypervolume(known, worst)
     study = optuna.create_study(directions=["maximize", "minimize"])
     found: dict[tuple[Any, ...], Point] = {}

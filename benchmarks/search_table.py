@@ -82,7 +82,7 @@ def trained(point: int, **_: Any) -> dict[str, Any]:
     graph = hwopt.apply(dense(), space().text(points()[point]))
     tuned = fitted(graph, TUNED)
     held_out = data.load("fashion-mnist").validation
-    return {"accuracy": train.evaluate(tuned.to_torch(), held_out).accuracy}
+    return {"accuracy": train.evaluate(tuned.to_torch(), held_out).quality}
 
 
 def latency() -> GraphLatency:

@@ -68,8 +68,8 @@ def run(objective: str, ratio: float, seed: int) -> dict[str, Any]:
         **TRAINING,
     )
     return {
-        "dense_accuracy": train.evaluate(base.to_torch(), test).accuracy,
-        "accuracy": train.evaluate(graph.to_torch(), test).accuracy,
+        "dense_accuracy": train.evaluate(base.to_torch(), test).quality,
+        "accuracy": train.evaluate(graph.to_torch(), test).quality,
     }
 
 

@@ -39,7 +39,7 @@ def fit(graph: hwopt.Graph, net: str, images: str, seed: int) -> tuple[hwopt.Gra
     training, test = lenets.load(images)
     module = graph.to_torch()
     train.fit(module, training, **lenets.options(net, images, seed))
-    accuracy = train.evaluate(module, test).accuracy
+    accuracy = train.evaluate(module, test).quality
     assert accuracy is not None
     return graph.with_weights_of(module), accuracy
 

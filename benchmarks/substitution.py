@@ -106,7 +106,7 @@ def run(net: str, variant: str, seed: int, **_: Any) -> dict[str, Any]:
         terms.append(train.BlockDistillation(base.to_torch(), places, SHARE))
     train.fit(module, training, seed=seed, terms=terms, progress=False, **SECOND, **TRAINING)
     return {
-        "accuracy": train.evaluate(module, test).accuracy,
+        "accuracy": train.evaluate(module, test).quality,
         "parameters": graph.num_parameters(),
         "macs": graph.macs(),
     }

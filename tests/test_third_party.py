@@ -34,7 +34,7 @@ def test_a_search_with_an_optimizer_and_a_sampler_of_others(installed_plugin, tm
     assert result.returncode == 0, result.stderr
     study = StudyResults.of(tmp_path / "run")
     assert [trial.state for trial in study.trials] == ["measured"] * 2
-    assert study.baseline.accuracy > 0.3  # it learns
+    assert study.baseline.quality > 0.3  # it learns
     assert study.trials[0].macs == min(trial.macs for trial in study.trials)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["search"]["sampler"]
 

@@ -41,10 +41,10 @@ def list_passes(plugins: tuple[Path, ...], as_json: bool) -> None:
 def show(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     """Show the options of the pass NAME, their defaults, and what it does."""
     options.load_plugins(plugins)
+    from hwopt.option_text import format_value
     from hwopt.passes import registry
-    from hwopt.passes.text import format_value, parse_options
 
-    instance = parse_options(registry.load(name), "")
+    instance = registry.load(name)()
     if as_json:
         options.print_json({"name": name, "options": instance.options()})
         return

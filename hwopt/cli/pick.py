@@ -29,39 +29,42 @@ class Milliseconds(click.ParamType):
 
 @click.command("pick")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--latency", type=Milliseconds(), help="The most accurate one that is no slower.")
-@click.option("--accuracy", type=click.FloatRange(0, 1), help="The fastest one no less accurate.")
+@click.option("--latency", type=Milliseconds(), help="The best one that is no slower.")
+@click.option("--quality", type=float, help="The fastest one no worse, by the task's metric.")
 @click.option("--output", type=click.Path(path_type=Path), help="Copy its artefact there.")
 @options.json_option
 def command(
     folder: Path,
     latency: float | None,
-    accuracy: float | None,
+    quality: float | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Choose a model from the front of the study in FOLDER, by its latency or its accuracy.
+    """Choose a model from the front of the study in FOLDER, by its latency or its quality.
 
-    Accuracy is that on the validation split, by which everything was chosen.
+    Quality is that on the validation split, by which everything was chosen: an accuracy of 0.91 is
+    91 %.
 
     \b
     hwopt pick runs/search --latency 0.2ms --output fast.artifact
-    hwopt pick runs/search --accuracy 0.91
+    hwopt pick runs/search --quality 0.91
     """
     from hwopt.search.choose import copy_artifact, pick
+    from hwopt.search.results import StudyResults
     from hwopt.search.table import changes
 
-    if (latency is None) == (accuracy is None):
-        raise HwoptError("give either --latency or --accuracy")
-    trial = pick(folder, latency_ms=latency, accuracy=accuracy)
+    if (latency is None) == (quality is None):
+        raise HwoptError("give either --latency or --quality")
+    trial = pick(folder, latency_ms=latency, quality=quality)
     if output is not None:
         copy_artifact(folder, trial, output)
     if as_json:
         options.print_json(trial.to_json())
         return
     where = output or folder / str(trial.artifact)
-    tested = trial.test_accuracy
-    test = f" ({100 * tested:.2f} % on the test set)" if tested is not None else ""
-    click.echo(f"{where}: {100 * (trial.accuracy or 0.0):.2f} %{test}, {trial.median_ms:.3f} ms")
+    metric = StudyResults.of(folder).metric.metric
+    tested = trial.test_quality
+    test = f" ({metric.show(tested)} on the test set)" if tested is not None else ""
+    click.echo(f"{where}: {metric.show(trial.quality)}{test}, {trial.median_ms:.3f} ms")
     click.echo(f"changes: {changes(trial)}")
     click.echo(f"again: {trial.command}")

@@ -1,4 +1,4 @@
-"""``hwopt search``: the trade-off of accuracy and latency."""
+"""``hwopt search``: the trade-off of quality and latency."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Search for the models that trade accuracy for latency best: RECIPE has a part `search`.
+    """Search for the models that trade quality for latency best: RECIPE has a part `search`.
 
     Candidates are suggested, trained and measured on the target, until the front of the best ones
     is compiled. Everything is recorded: the same command run again goes on where it stopped. See
@@ -58,7 +58,7 @@ def command(
 
     \b
     hwopt search recipes/search.yaml
-    hwopt pick runs/search --accuracy 0.91
+    hwopt pick runs/search --quality 0.91
     """
     options.load_plugins(plugins)
     chosen = _changed(recipe, flags)
@@ -131,15 +131,17 @@ def _evaluate(
     as_json: bool,
 ) -> None:
     """Train and measure one candidate, by the steps of a study."""
+    from hwopt import tasks
     from hwopt.search.evaluate import evaluate
 
     found = evaluate(recipe, passes, folder, plugins, fresh)
     if as_json:
         options.print_json(found)
         return
+    metric = tasks.find(recipe.task).metric
     click.echo(
-        f"{100 * found['accuracy']:.2f} % on the validation split, "
-        f"{100 * found['test_accuracy']:.2f} % on the test set, "
+        f"{metric.show(found['quality'])} on the validation split, "
+        f"{metric.show(found['test_quality'])} on the test set, "
         f"{found['latency']['median_ms']:.3f} ms, {found['ratio']:.3f} of the network before"
     )
     click.echo(f"artefact: {folder / found['artifact']}", err=True)

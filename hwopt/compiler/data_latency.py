@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwopt.compiler.latency import Latency, distribution, times_ms
-from hwopt.errors import HwoptError
+from hwopt.errors import HwoptError, check_same_names
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -61,12 +61,12 @@ class InTurns:
     """A call whose every run takes the next input; :func:`hwopt.compiler.measure` times it.
 
     Attributes:
-        artifact: with one input.
-        turns: inputs, without an end.
+        artifact: to run.
+        turns: its inputs in order, without an end.
     """
 
     artifact: Artifact
-    turns: Iterator[np.ndarray]
+    turns: Iterator[tuple[np.ndarray, ...]]
 
     @property
     def emulated(self) -> bool:
@@ -75,11 +75,11 @@ class InTurns:
 
     def __call__(self) -> object:
         """Run the model with the next input."""
-        return self.artifact(next(self.turns))
+        return self.artifact(*next(self.turns))
 
     def times_ms(self, runs: int) -> list[float]:
         """Return how long each of so many calls takes, in milliseconds."""
-        return [times_ms(self.artifact.call(next(self.turns)), 1)[0] for _ in range(runs)]
+        return [times_ms(self.artifact.call(*next(self.turns)), 1)[0] for _ in range(runs)]
 
 
 def measure_over(
@@ -91,9 +91,10 @@ def measure_over(
     """Time one call for every batch of a data set, one after the other.
 
     Args:
-        artifact: with one input.
-        data: its items are pairs of an input (without the dimension of the batch) and anything
-            else, or inputs; tensors or arrays. What does not fill a batch at the end is left out.
+        artifact: to run.
+        data: its items are pairs of inputs (without the dimension of the batch) and anything else,
+            or inputs; tensors or arrays, several in a tuple or a dictionary by their names. What
+            does not fill a batch at the end is left out.
         runs: the most calls; None is all that there are.
         warmup: calls before, with the first batches.
 
@@ -104,10 +105,10 @@ def measure_over(
     if not batches:
         raise HwoptError("the data has not enough inputs for one call of the model")
     for batch in itertools.islice(itertools.cycle(batches), warmup):
-        artifact(batch)
+        artifact(*batch)
     times, asked = [], []
     for batch in batches:
-        times += times_ms(artifact.call(batch), 1)
+        times += times_ms(artifact.call(*batch), 1)
         asked.append(artifact.asked)
     hard_rows = [np.zeros(1, bool) if rows is None else rows for rows in asked]
     is_hard = np.array([rows.any() for rows in hard_rows])
@@ -127,7 +128,9 @@ def measure_over(
     )
 
 
-def _batches(artifact: Artifact, data: Sequence[Any] | Dataset[Any]) -> Iterator[np.ndarray]:
+def _batches(
+    artifact: Artifact, data: Sequence[Any] | Dataset[Any]
+) -> Iterator[tuple[np.ndarray, ...]]:
     if not hasattr(data, "__getitem__"):
         raise HwoptError(
             f"benchmark takes inputs or a torch data set, not {type(data).__name__}: of a hwopt "
@@ -135,6 +138,16 @@ def _batches(artifact: Artifact, data: Sequence[Any] | Dataset[Any]) -> Iterator
         )
     rows = artifact.manifest.inputs[0].shape[0]
     items = (data[place] for place in range(len(data)))  # type: ignore[arg-type]
-    inputs = (np.asarray(one[0] if isinstance(one, tuple | list) else one) for one in items)
+    inputs = (_in_order(artifact, one) for one in items)
     while len(batch := list(itertools.islice(inputs, rows))) == rows:
-        yield np.stack(batch)
+        yield tuple(np.stack(part) for part in zip(*batch, strict=True))
+
+
+def _in_order(artifact: Artifact, item: Any) -> list[np.ndarray]:
+    """Return the inputs of an item in the order of the artefact's."""
+    given = item[0] if isinstance(item, tuple | list) else item
+    names = [spec.name for spec in artifact.manifest.inputs]
+    if isinstance(given, dict):
+        check_same_names("input", given, names)
+        given = [given[name] for name in names]
+    return [np.asarray(one) for one in (given if isinstance(given, tuple | list) else [given])]

@@ -1,10 +1,12 @@
-"""What a data set is to hwopt: three splits of torch data sets and their description."""
+"""What a data set is to hwopt: splits of torch data sets and their description."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
+from hwopt.data.batches import Batch, as_batch, batch, leaves
 from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
@@ -16,10 +18,10 @@ HELD_OUT_EVERY = 12
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """Images and their classes, split for training, choosing and reporting.
+    """Samples, split for training, choosing and reporting.
 
-    Every split is a map-style ``torch.utils.data.Dataset`` whose items are an input, float32 of
-    ``input_shape``, and a label, a whole number below ``num_classes``.
+    Every split is a map-style ``torch.utils.data.Dataset`` whose items are pairs of inputs and
+    targets, or inputs alone; see :func:`hwopt.data.as_batch`.
     """
 
     name: str
@@ -28,13 +30,11 @@ class DataSet:
     validation: Dataset[Any]
     """For choosing: hyperparameters, passes, when to stop."""
     test: Dataset[Any]
-    """For the reported accuracy only."""
+    """For the reported quality only."""
     train_full: Dataset[Any]
     """All training samples, for the last training before the report."""
-    num_classes: int
-    input_shape: tuple[int, ...]
-    """Shape of one input without the batch, such as (channels, height, width)."""
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
+    """Of targets that are classes; empty where they are not."""
     note: str | None = None
     """What the user must be told, such as that another set was loaded instead."""
     mean: tuple[float, ...] | None = None
@@ -43,17 +43,42 @@ class DataSet:
     content: str | None = None
     """A hash of all samples; None if they are made one by one and may be too many to read."""
 
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes targets are of; None where they are none."""
+        return len(self.class_names) or None
+
+    @functools.cached_property
+    def example(self) -> Batch:
+        """The first sample, as a batch of one."""
+        import torch
+
+        return batch(self.train_full, torch.tensor([0]))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the only input without the batch, such as (channels, height, width).
+
+        Raises:
+            HwoptError: if samples have several inputs.
+        """
+        shapes = [tuple(one.shape[1:]) for one in leaves(self.example.inputs)]
+        if len(shapes) != 1:
+            raise HwoptError(f"samples of {self.name} have {len(shapes)} inputs, not one")
+        return shapes[0]
+
     def fingerprint(self) -> list[Any]:
         """Return what tells this set from others: lengths, and the samples where they are known."""
         splits = (self.train, self.validation, self.test, self.train_full)
         lengths = [len(split) for split in splits]  # type: ignore[arg-type]
-        return [self.name, lengths, self.num_classes, list(self.input_shape), self.content]
+        shapes = [list(one.shape[1:]) for one in leaves(self.example.inputs)]
+        return [self.name, lengths, self.num_classes, shapes, self.content]
 
 
 def from_datasets(
     name: str,
     train: Dataset[Any],
-    test: Dataset[Any],
+    test: Dataset[Any] | None = None,
     validation: Dataset[Any] | None = None,
     *,
     class_names: tuple[str, ...] | None = None,
@@ -62,13 +87,15 @@ def from_datasets(
 
     Args:
         name: how reports call it.
-        train: all training samples; items are (float32 tensor, whole number).
-        test: the samples that the reported accuracy is measured on.
+        train: all training samples; see :func:`hwopt.data.as_batch` for what items are.
+        test: the samples that the reported quality is measured on; if None, every twelfth sample of
+            ``train`` is held out for it.
         validation: if None, every twelfth sample of ``train`` is held out for it.
-        class_names: if None, all labels are read and the classes are called "0", "1", ...
+        class_names: if None, and targets are single whole numbers, all of them are read and the
+            classes are called "0", "1", ...; give () where such numbers are no classes.
 
     Raises:
-        HwoptError: if a split is empty or has no length, or its items are no such pairs.
+        HwoptError: if a split is empty or has no length, or its items are no samples.
 
     >>> import torch
     >>> from torch.utils.data import TensorDataset
@@ -76,29 +103,53 @@ def from_datasets(
     >>> data = from_datasets("noise", noise, noise)
     >>> data.num_classes, data.input_shape, len(data.train), len(data.validation)
     (4, (3, 8, 8), 22, 2)
+    >>> unlabelled = from_datasets("noise", TensorDataset(torch.randn(36, 8)))
+    >>> unlabelled.num_classes, len(unlabelled.train), len(unlabelled.test)
+    (None, 31, 3)
     """
     from torch.utils.data import Subset
 
     for split, dataset in (("train", train), ("test", test), ("validation", validation)):
         if dataset is not None:
             _check(name, split, dataset)
+    if test is None:
+        rest, held_out = hold_out(len(train))  # type: ignore[arg-type]
+        train, test = Subset(train, rest), Subset(train, held_out)
     train_full = train
     if validation is None:
         rest, held_out = hold_out(len(train))  # type: ignore[arg-type]
         train, validation = Subset(train, rest), Subset(train, held_out)
-    if class_names is None:
-        count = 1 + max(int(train_full[i][1]) for i in range(len(train_full)))  # type: ignore[arg-type]
-        class_names = tuple(str(label) for label in range(count))
     return DataSet(
         name=name,
         train=train,
         validation=validation,
         test=test,
         train_full=train_full,
-        num_classes=len(class_names),
-        input_shape=tuple(train_full[0][0].shape),
-        class_names=class_names,
+        class_names=_class_names(train_full) if class_names is None else class_names,
     )
+
+
+def _class_names(dataset: Dataset[Any]) -> tuple[str, ...]:
+    """Return names for targets that are single whole numbers, by reading all; none for others."""
+    import torch
+
+    if not _is_class(as_batch(dataset[0]).targets):
+        return ()
+    if isinstance(dataset, torch.utils.data.TensorDataset):
+        largest = int(dataset.tensors[1].max())
+    else:
+        length: int = len(dataset)  # type: ignore[arg-type]
+        largest = max(int(as_batch(dataset[i]).targets) for i in range(length))
+    return tuple(str(label) for label in range(largest + 1))
+
+
+def _is_class(target: Any) -> bool:
+    import numpy as np
+    import torch
+
+    if isinstance(target, torch.Tensor):
+        return target.numel() == 1 and not target.is_floating_point() and target.dtype != torch.bool
+    return isinstance(target, int | np.integer) and not isinstance(target, bool)
 
 
 def hold_out(length: int) -> tuple[list[int], list[int]]:
@@ -109,7 +160,7 @@ def hold_out(length: int) -> tuple[list[int], list[int]]:
 
 
 def _check(name: str, split: str, dataset: Dataset[Any]) -> None:
-    """Refuse a split that cannot be indexed, or whose first item is no input and label."""
+    """Refuse a split that cannot be indexed, or whose first item is no sample."""
     import torch
 
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
@@ -121,10 +172,14 @@ def _check(name: str, split: str, dataset: Dataset[Any]) -> None:
     least = HELD_OUT_EVERY if split == "train" else 1
     if length < least:
         raise HwoptError(f"data set {name}: its {split} split has {length} samples, under {least}")
-    item = dataset[0]
-    pair = isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], torch.Tensor)
-    if not pair or item[0].dtype != torch.float32:
-        raise HwoptError(
-            f"data set {name}: the items of its {split} split must be pairs of a float32 tensor "
-            "and a label"
-        )
+    try:
+        first = batch(dataset, torch.tensor([0]))
+    except HwoptError as error:
+        raise HwoptError(f"data set {name}: its {split} split: {error}") from None
+    for one in leaves(first.inputs):
+        if not isinstance(one, torch.Tensor) or one.dtype == torch.float64:
+            found = one.dtype if isinstance(one, torch.Tensor) else type(one).__name__
+            raise HwoptError(
+                f"data set {name}: the inputs of its {split} split are {found}: tensors that the "
+                "model takes are needed, such as float32"
+            )

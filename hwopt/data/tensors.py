@@ -86,8 +86,6 @@ def image_data_set(
         validation=ImageTensors(*validation, mean, std),
         test=ImageTensors(*test, mean, std),
         train_full=ImageTensors(images, labels, mean, std),
-        num_classes=len(class_names),
-        input_shape=tuple(images.shape[1:]),
         class_names=class_names,
         note=note,
         mean=mean,

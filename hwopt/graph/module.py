@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
+from hwopt.errors import check_same_names
 from hwopt.graph import operators
 from hwopt.graph.types import Batch, Node, Operand, Parameter, Value
 
@@ -53,7 +55,8 @@ class Operation(nn.Module):
 class GraphModule(nn.Module):
     """Runs a graph: ``state_dict`` has the names of the graph's parameters.
 
-    It takes the graph's inputs in order and returns one tensor, or a tuple for several outputs.
+    It takes the graph's inputs in order, also in tuples, or by their names, and returns one tensor,
+    or a tuple for several outputs.
     """
 
     def __init__(self, graph: Structure) -> None:
@@ -83,8 +86,9 @@ class GraphModule(nn.Module):
         """One module a node, in the order of the graph."""
         return self._operations
 
-    def forward(self, *inputs: torch.Tensor) -> Any:
+    def forward(self, *given: Any, **by_name: torch.Tensor) -> Any:
         """Run the nodes in order; a value is dropped after its last reader."""
+        inputs = self._in_order(given, by_name)
         values = {Value(name): tensor for name, tensor in zip(self._inputs, inputs, strict=True)}
         batch = self._batch(inputs)
         left = Counter(self._reads)
@@ -108,6 +112,16 @@ class GraphModule(nn.Module):
                     values[Value(operation._node.name, index)] = output
         results = tuple(read(operand) for operand in self._outputs)
         return results[0] if len(results) == 1 else results
+
+    def _in_order(
+        self, given: tuple[Any, ...], by_name: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        if by_name and not given:
+            check_same_names("input", by_name, self._inputs)
+            return tuple(by_name[name] for name in self._inputs)
+        if all(isinstance(one, torch.Tensor) for one in given):
+            return given
+        return tuple(pytree.tree_leaves(given))
 
     def _batch(self, inputs: tuple[torch.Tensor, ...]) -> int | None:
         for tensor, spec in zip(inputs, self._inputs.values(), strict=True):

@@ -11,6 +11,7 @@ from hwopt.passes.route import Route
 
 if TYPE_CHECKING:
     from hwopt.job.recipe import Common, Recipe, Training, Variant
+    from hwopt.tasks import Task
 
 #: Samples of a data set that is not loaded yet.
 _MANY = 1_000_000
@@ -24,9 +25,10 @@ def check_common(recipe: Common, where: str) -> None:
     Raises:
         HwoptError: with a sentence that begins with ``where``.
     """
+    task = _task(recipe, where)
     for name, training in (("train", recipe.train), ("fine_tune", recipe.fine_tune)):
         if training is not None:
-            check_training(training, [], f"{where}: {name}")
+            check_training(training, [], task, f"{where}: {name}")
     for peer in recipe.peers:
         if peer not in peers.names():
             raise HwoptError(f"{where}: {unknown_name('peer', peer, peers.names())}")
@@ -42,15 +44,17 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         _check_variant(name, variant, recipe, where)
     check_common(recipe, where)
     if recipe.fine_tune is not None:
-        check_training(recipe.fine_tune, list(recipe.variants.values()), f"{where}: fine_tune")
+        variants, task = list(recipe.variants.values()), _task(recipe, where)
+        check_training(recipe.fine_tune, variants, task, f"{where}: fine_tune")
 
 
-def check_training(training: Training, variants: list[Variant], where: str) -> None:
+def check_training(training: Training, variants: list[Variant], task: Task, where: str) -> None:
     """Refuse what ``fit`` would refuse, but only when its turn comes.
 
     Args:
         training: to check.
         variants: that are trained by it.
+        task: that is trained for.
         where: begins the sentence.
 
     Raises:
@@ -81,12 +85,28 @@ def check_training(training: Training, variants: list[Variant], where: str) -> N
         optimizers.check_use(
             built,
             schedule=training.schedule,
-            label_smoothing=training.label_smoothing,
+            task=task.smoothed(training.label_smoothing),
             losses=[name for name in terms if keys[name].changes_loss],
             terms=terms,
         )
     except HwoptError as error:
         raise HwoptError(f"{where}: {error}") from None
+
+
+def _task(recipe: Common, where: str) -> Task:
+    """Return the task of a recipe."""
+    from hwopt import tasks
+
+    try:
+        task = tasks.find(recipe.task)
+    except HwoptError as error:
+        raise HwoptError(f"{where}: {error}") from None
+    if isinstance(task, tasks.Imitation) and recipe.train is not None:
+        raise HwoptError(
+            f"{where}: the model as it is given is what is imitated: leave `train` out, or give "
+            "another task"
+        )
+    return task
 
 
 def _check_variant(name: str, variant: Variant, recipe: Recipe, where: str) -> None:

@@ -19,7 +19,7 @@ def compare(
     They are of means where one of the two has ways for inputs to go: some of its calls are long.
 
     Args:
-        variants: passes, accuracy, sizes, ... by name; ``has_ways`` of a routed one.
+        variants: passes, quality, sizes, ... by name; ``has_ways`` of a routed one.
         latencies: ``Latency.to_json`` of ``NAME`` and of ``NAME/PEER``, all of one run.
         baseline: the variant that ratios refer to.
     """

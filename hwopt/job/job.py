@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwopt import data, peers, targets, train
+from hwopt import data, peers, targets, tasks
 from hwopt.compiler import InTurns, load, measure, record_figures
 from hwopt.compiler import compile as compile_model
 from hwopt.compiler.machines import alone_on, release_boards
@@ -18,11 +18,12 @@ from hwopt.files import RESULTS_FILE
 from hwopt.graph import Graph
 from hwopt.graph.fingerprint import fingerprint
 from hwopt.job import asked_peers
-from hwopt.job.check import check
+from hwopt.job.check import check, one_by_one
 from hwopt.job.compare import compare, routed_notes, sparse_notes
+from hwopt.job.quality import judge, lost
 from hwopt.job.recipe import Recipe, Variant
-from hwopt.job.results import MEASURED, JobResults
-from hwopt.job.steps import GraphStep, Network, do
+from hwopt.job.results import MEASURED, JobResults, MetricFacts
+from hwopt.job.steps import GraphStep, Network, do, own_source
 from hwopt.job.trainer import Trainer
 from hwopt.job.variants import Variants
 from hwopt.job.workspace import Workspace, start_fresh
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from hwopt.data import DataSet
     from hwopt.passes import Context
     from hwopt.targets.progress import Progress
+    from hwopt.tasks import Task
 
 
 class Job:
@@ -68,10 +70,20 @@ class Job:
         self.tuning = tuning
         self.target = targets.get(recipe.target, threads=recipe.threads)
         self.data = data_set or load_data(recipe)
+        self._task = tasks.find(recipe.task)
         self.trainer = Trainer(
-            recipe, self.work, self.data, self.target, tuning, bars, training_threads
+            recipe,
+            self.work,
+            self.data,
+            lambda: self.task,
+            self.target,
+            tuning,
+            bars,
+            training_threads,
         )
         self.variants = Variants(self.trainer)
+        #: By variant, what its quality depends on.
+        self._judged: dict[str, str] = {}
 
     def run(self, fresh: bool = False) -> JobResults:
         """Do what is not done yet, write ``results.json`` and return it.
@@ -97,6 +109,8 @@ class Job:
         beside = asked_peers.measurable(self.recipe, self.target)
         depends_on = [keys, beside, self.recipe.runs, "failures"]
         measured, _ = self.work.step("measure", depends_on, self.measured)
+        for name in variants:
+            variants[name]["worse_by"] = self._worse_by(name)
         table = compare(variants, measured["latencies"], self.recipe.baseline)
         for name, facts in table.items():
             figures = facts.model_dump(mode="json", include=MEASURED)
@@ -108,6 +122,7 @@ class Job:
             target=TargetFacts(name=target.name, cpu=target.cpu, isa=target.isa),
             threads=target.threads,
             data=self.data.name,
+            metric=MetricFacts.of(self._task.metric),
             baseline=self.recipe.baseline,
             notes=(
                 *self.notes(),
@@ -135,6 +150,7 @@ class Job:
         folder = self.work.path("graphs", "base")
         graph = self.imported
         depends_on = [__version__, fingerprint(graph), self.data.fingerprint(), self.recipe.seed]
+        depends_on += [str(self._task), own_source(type(self._task))]
         _, key = self.work.step("import", depends_on, lambda: graph.save(folder), makes=folder)
         self.variants.check(graph, key)
         network = Network(Graph.load(folder), key)
@@ -157,29 +173,37 @@ class Job:
         """
         recipe = self.recipe
         kind = source_kind(recipe.model)
-        shape = None if kind == "file" else self.data.input_shape
+        fed = self._task.feed(self.data.example.inputs)
         graph = load_graph(
             recipe.model,
-            input_shape=recipe.input_shape or shape,
+            **_inputs(recipe, kind, fed),
             num_classes=self.data.num_classes if kind == "zoo" else None,
             options=dict(recipe.model_options),
             seed=recipe.seed,
         )
-        name, spec = next(iter(graph.inputs.items()))
-        if spec.at()[1:] != self.data.input_shape:
-            took, given = (
-                "x".join(map(str, one)) for one in (spec.at()[1:], self.data.input_shape)
-            )
+        took = [(spec.at()[1:], spec.dtype) for spec in graph.inputs.values()]
+        given = [
+            (tuple(one.shape[1:]), str(one.dtype).removeprefix("torch."))
+            for one in data.leaves(fed, graph.inputs)
+        ]
+        if took != given:
             raise HwoptError(
-                f"{recipe.model} takes {took} as {name}, but samples of {recipe.data} are {given}: "
-                "give input_shape, or other data"
+                f"{recipe.model} takes {_shown(took)} as {', '.join(graph.inputs)}, but samples of "
+                f"{recipe.data} are {_shown(given)}: give input_shape, or other data"
             )
         return graph
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What the model is for; to imitate it has the model as a teacher."""
+        return self._task.learned_from(lambda: self.imported.to_torch())
 
     def variant(self, name: str, variant: Variant, base: Network) -> tuple[dict[str, Any], str]:
         """Return the facts of one variant: passes, fine-tuning, compiling, checking."""
         (graph, key), notes = self.variants.make(name, variant, base)
-        accuracy, _ = self.work.step(f"{name}.accuracy", key, lambda: self._accuracy(graph))
+        quality, self._judged[name] = self.work.step(
+            f"{name}.quality", key, lambda: self._quality(name, graph), makes=self._scores(name)
+        )
         compiled, key = self.work.step(
             f"{name}.compile",
             [key, self.target.fingerprint(), self.recipe.kernel_trials],
@@ -190,7 +214,7 @@ class Job:
             f"{name}.check", [key, self.recipe.check_samples], lambda: self._check(name, graph)
         )
         made = {"passes": variant.passes, "notes": notes}
-        return {**made, **accuracy, **compiled, "check": checked}, key
+        return {**made, **quality, **compiled, "check": checked}, key
 
     def compressed(self, name: str, variant: Variant, base: Network) -> tuple[Network, list[str]]:
         """Return a variant of a network before it is compiled, and what its passes said."""
@@ -209,11 +233,27 @@ class Job:
         """Threads of training."""
         return self.trainer.threads
 
-    def _accuracy(self, graph: Graph) -> dict[str, Any]:
+    def _scores(self, name: str) -> Path:
+        """Return where it is kept how good a variant is on every test sample."""
+        return self.work.path("scores", f"{name}.safetensors")
+
+    def _quality(self, name: str, graph: Graph) -> dict[str, Any]:
         with set_threads(targets.threads_here(self.target)):
-            result = train.evaluate(graph.to_torch(), self.data.test)
-            easy = {"easy": coverage_of(graph, self.data.test)} if is_routed(graph) else {}
-        return {"accuracy": result.accuracy, "test_samples": result.samples, **easy}
+            found = judge(graph, self.data.test, self.task, self._scores(name))
+            easy = (
+                {"easy": coverage_of(graph, self.data.test, self.task)} if is_routed(graph) else {}
+            )
+        return {**found, **easy}
+
+    def _worse_by(self, name: str) -> float | None:
+        """Return how much worse a variant is than the baseline at the most, with 95 %."""
+        baseline = self.recipe.baseline
+        if name == baseline:
+            return None
+        files = self._scores(name), self._scores(baseline)
+        depends_on = [self._judged[name], self._judged[baseline]]
+        found, _ = self.work.step(f"{name}.worse_by", depends_on, lambda: lost(self._task, *files))
+        return float(found)
 
     def _compile(self, name: str, graph: Graph) -> dict[str, Any]:
         artifact = compile_model(
@@ -238,7 +278,7 @@ class Job:
     def _check(self, name: str, graph: Graph) -> dict[str, Any]:
         artifact = load(self.work.path("artifacts", name), target=self.target)
         try:
-            return check(artifact, graph, self.data.test, self.recipe.check_samples)
+            return check(artifact, graph, self.data.test, self.task, self.recipe.check_samples)
         except HwoptError as error:
             raise HwoptError(f"variant {name}: {error}") from None
         finally:
@@ -272,14 +312,34 @@ class Job:
 
     def _over_samples(self, artifact: Artifact) -> Callable[[], object]:
         """Return a call with one test sample after the other."""
-        samples, _ = next(data.batches(self.data.test, self.recipe.runs, seed=self.recipe.seed))
-        return InTurns(artifact, itertools.cycle(samples.numpy()[:, None]))
+        drawn = next(data.batches(self.data.test, self.recipe.runs, seed=self.recipe.seed))
+        fed = self.task.feed(drawn.inputs)
+        names = [spec.name for spec in artifact.manifest.inputs]
+        return InTurns(artifact, itertools.cycle(one_by_one(fed, names)))
 
 
 def load_data(recipe: Recipe) -> DataSet:
     """Return the data set of a recipe; images of a folder are resized to what it takes."""
     size = data.image_size((1, *(recipe.input_shape or ())))
     return data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
+
+
+def _inputs(recipe: Recipe, kind: str, fed: Any) -> dict[str, Any]:
+    """Return what a model is imported with: the shape of its input, or examples of several."""
+    if recipe.input_shape:
+        return {"input_shape": recipe.input_shape}
+    if kind == "file":
+        return {}
+    given = data.leaves(fed)
+    if len(given) == 1 and given[0].is_floating_point():
+        return {"input_shape": tuple(given[0].shape[1:])}
+    names = fed if isinstance(fed, dict) else map(str, range(len(given)))
+    return {"inputs": dict(zip(names, given, strict=True))}
+
+
+def _shown(inputs: Iterable[tuple[tuple[int, ...], str]]) -> str:
+    """Return shapes and dtypes for people."""
+    return ", ".join(f"{'x'.join(map(str, shape))} {dtype}" for shape, dtype in inputs)
 
 
 def _masked_share(graph: Graph) -> float:

@@ -111,6 +111,8 @@ class Common(Strict):
         model_options: keyword arguments, for those that are functions.
         input_shape: shape of one input without the batch; by default that of the data.
         data: a data set's name, a folder of images or ``package.module:callable``.
+        task: what the model is for: a name of ``hwopt.tasks``, or ``package.module:Class``, with
+            options in braces.
         data_fallback: use digits, and say so, if fashion-mnist cannot be had.
         train: how to train the model first; None takes its weights as they are.
         fine_tune: how to train a variant after passes that change the function; None does not.
@@ -129,6 +131,7 @@ class Common(Strict):
     model_options: dict[str, int | float | str | bool] = Field(default_factory=dict)
     input_shape: tuple[PositiveInt, ...] | None = None
     data: str
+    task: str = "classification"
     data_fallback: bool = False
     train: Training | None = None
     fine_tune: FineTuning | None = FineTuning()

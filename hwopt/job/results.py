@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,22 +14,44 @@ from hwopt.documents import Document, Figure, Part, TargetFacts
 from hwopt.errors import unknown_name
 from hwopt.files import RESULTS_FILE
 from hwopt.job.table import markdown_table
+from hwopt.tasks import Metric
 
 if TYPE_CHECKING:
     from hwopt.compiler import Artifact
     from hwopt.targets import Target
 
 #: What an artefact's manifest keeps of its line in the table.
-MEASURED = {"accuracy", "test_samples", "check", "latency", "ratio_to_baseline", "peers"}
-#: How much accuracy a variant may lose and still count as as good: half a point.
+MEASURED = {
+    "quality",
+    "low",
+    "high",
+    "test_samples",
+    "check",
+    "latency",
+    "ratio_to_baseline",
+    "peers",
+}
+#: How much a variant may lose and still count as as good: half a point of a share, else half a
+#: per cent.
 NEAR = 0.005
+
+
+def near(metric: Metric, quality: float | None, beside: float | None) -> bool:
+    """Return whether a network is about as good as another one.
+
+    >>> near(Metric("accuracy"), 0.921, 0.925), near(Metric("accuracy"), 0.919, 0.925)
+    (True, False)
+    """
+    if quality is None or beside is None:
+        return False
+    return metric.gain(quality, beside) >= -metric.tolerance(NEAR, beside)
 
 
 class CheckFacts(Part):
     """What the comparison with torch found; see ``hwopt.job.check``."""
 
     samples: int
-    same_label: int
+    same_answer: int | None = None
     max_difference: float
     turned: int | None = None
     tied: int | None = None
@@ -52,7 +75,10 @@ class VariantFacts(Part):
     Attributes:
         passes: that made it, as text.
         notes: what they had to say.
-        accuracy: on the test set; None where there are no classes.
+        quality: on the test set, by the metric of the task; None where it says nothing ...
+        low, high: ... between what it is with 95 % ...
+        worse_by: ... and how much worse than the baseline at the most, with 95 %; negative where it
+            is surely better.
         test_samples: of that set.
         easy: share of them that a router answers itself; None where there is none.
         macs, parameters: of the graph.
@@ -69,7 +95,10 @@ class VariantFacts(Part):
 
     passes: str
     notes: tuple[str, ...] = ()
-    accuracy: Figure = None
+    quality: Figure = None
+    low: Figure = None
+    high: Figure = None
+    worse_by: Figure = None
     test_samples: int
     easy: Figure = None
     macs: int
@@ -90,6 +119,25 @@ class VariantFacts(Part):
         return self.latency.mean_ms if self.has_ways else self.latency.median_ms
 
 
+class MetricFacts(Part):
+    """What the quality is; see :class:`hwopt.tasks.Metric`."""
+
+    name: str
+    higher_is_better: bool
+    is_share: bool
+    ideal: float
+
+    @classmethod
+    def of(cls, metric: Metric) -> MetricFacts:
+        """Return the facts of a metric."""
+        return cls(**dataclasses.asdict(metric))
+
+    @property
+    def metric(self) -> Metric:
+        """The metric itself."""
+        return Metric(**self.model_dump())
+
+
 class JobResults(Document):
     """What a job ends with; see :func:`hwopt.optimize`.
 
@@ -98,20 +146,22 @@ class JobResults(Document):
         recipe: what was done; it can be run again.
         target, threads: what was measured on.
         data: what was trained and tested on, in words.
+        metric: what the quality of variants is.
         baseline: the variant that ratios refer to.
         notes: what the reader must be told.
         variants: by name.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     made_by: ClassVar[str] = "hwopt optimize"
 
-    schema_version: int = 2
+    schema_version: int = 3
     hwopt: str
     recipe: dict[str, Any]
     target: TargetFacts
     threads: int
     data: str
+    metric: MetricFacts
     baseline: str
     notes: tuple[str, ...] = ()
     variants: dict[str, VariantFacts]
@@ -127,10 +177,14 @@ class JobResults(Document):
 
     @property
     def best(self) -> str:
-        """The fastest variant that is about as accurate as the baseline: half a point is lost."""
-        least = (self.variants[self.baseline].accuracy or 0.0) - NEAR
-        good = {n: v for n, v in self.variants.items() if (v.accuracy or 0.0) >= least}
-        return min(good, key=lambda name: good[name].ratio_to_baseline)
+        """The fastest variant that is about as good as the baseline: half a point is lost."""
+        beside = self.variants[self.baseline].quality
+        good = [
+            name
+            for name, facts in self.variants.items()
+            if name == self.baseline or near(self.metric.metric, facts.quality, beside)
+        ]
+        return min(good, key=lambda name: self.variants[name].ratio_to_baseline)
 
     def artifact(self, name: str, target: str | Target | None = None) -> Artifact:
         """Load the artefact of a variant.

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hwopt.files import sha256
 from hwopt.graph import Graph
 from hwopt.job.workspace import CHECKPOINTS, digest
 
 if TYPE_CHECKING:
     from hwopt.job.workspace import Workspace
+
+
+def own_source(kind: type[Any]) -> str | None:
+    """Return the hash of the file that defines a class; hwopt's own change with its version."""
+    if kind.__module__.partition(".")[0] == "hwopt":
+        return None
+    return sha256(Path(inspect.getfile(kind)))
 
 
 class Network(NamedTuple):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def header(results: JobResults) -> list[str]:
     """Return the column titles: one more for every measured peer."""
-    titles = ["variant", "test accuracy", "parameters", "MACs", "bytes on disk"]
+    titles = ["variant", f"test {results.metric.name}", "parameters", "MACs", "bytes on disk"]
     titles += ["median ms (p10–p90)", f"ratio to {results.baseline}"]
     return titles + [f"ratio to {peer}" for peer in measured_peers(results)]
 
@@ -22,7 +22,7 @@ def rows(results: JobResults) -> Iterator[list[str]]:
         latency, mean = facts.latency, "mean " * facts.has_ways
         yield [
             name,
-            "–" if facts.accuracy is None else f"{100 * facts.accuracy:.2f} %",
+            results.metric.metric.show(facts.quality),
             f"{facts.parameters:,}",
             f"{facts.macs / 1e6:.2f} M",
             f"{facts.bytes:,}",

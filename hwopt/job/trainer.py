@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,12 @@ from hwopt.job.workspace import STEPS, Workspace
 from hwopt.targets import threads_here
 
 if TYPE_CHECKING:
-    import torch
     from torch.utils.data import Dataset
 
     from hwopt.data import DataSet
     from hwopt.targets import Target
     from hwopt.targets.progress import Progress
+    from hwopt.tasks import Task
     from hwopt.train import Term
 
 
@@ -31,6 +31,7 @@ class Trainer:
         recipe: what to do.
         work: where checkpoints and latencies go.
         data: what to train on, and what passes may ask for.
+        task: what to train for.
         target: whose latency passes may ask for.
         tuning: progress of compiling for that; see ``hwopt.compile``.
         bars: show progress bars of training.
@@ -42,14 +43,21 @@ class Trainer:
         recipe: Recipe,
         work: Workspace,
         data: DataSet,
+        task: Callable[[], Task],
         target: Target,
         tuning: Progress | None = None,
         bars: bool = True,
         threads: int | None = None,
     ) -> None:
         self.recipe, self.work, self.data, self.target = recipe, work, data, target
+        self._task = task
         self.tuning, self.bars = tuning, bars
         self.threads = threads or threads_here(target)
+
+    @property
+    def task(self) -> Task:
+        """What is trained for."""
+        return self._task()
 
     @property
     def training_data(self) -> Dataset[Any]:
@@ -70,7 +78,7 @@ class Trainer:
     def context(self) -> passes.Context:
         """Return what passes may ask for: training batches, and latency on the target."""
 
-        def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        def batches() -> Iterator[data.Batch]:
             return data.batches(self.data.train, passes.BATCH_SIZE, seed=self.recipe.seed)
 
         latency = GraphLatency(
@@ -83,6 +91,7 @@ class Trainer:
         )
         return passes.Context(
             batches=batches,
+            task=self.task,
             latency=latency,
             vector_length=self.target.float_lanes,
             seed=self.recipe.seed,
@@ -121,6 +130,7 @@ class Trainer:
         train.fit(
             module,
             self.training_data,
+            self.task,
             checkpoint=checkpoint,
             terms=terms,
             **self.fit_arguments(training),

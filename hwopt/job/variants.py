@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from hwopt.files import sha256
 from hwopt.graph import Graph
 from hwopt.job.keys import Routing
 from hwopt.job.recipe import Training, Variant
-from hwopt.job.steps import GraphStep, Network, do
+from hwopt.job.steps import GraphStep, Network, do, own_source
 from hwopt.job.trainer import Trainer
 
 
@@ -125,6 +124,7 @@ class VariantSteps:
         if training is not None and self.variant.of_training:
             module = changed.to_torch()
             for term in self.trainer.terms(training, changed, self.variant, graph):
+                term.task = self.trainer.task
                 term.start(module, self.trainer.samples)
                 term.finish()
         for key in self.variant.keys.values():
@@ -199,6 +199,7 @@ class VariantSteps:
                 graph,
                 trainer.training_data,
                 variant.passes,
+                task=trainer.task,
                 rounds=variant.rounds,
                 growth=growth,
                 terms=lambda one: trainer.terms(training, one, variant, graph),
@@ -214,10 +215,3 @@ class VariantSteps:
 def measures(variant: Variant) -> bool:
     """Return whether passes of a variant measure latency."""
     return any(one.needs_latency for one in passes.parse(variant.passes))
-
-
-def own_source(pass_type: type[passes.Pass]) -> str | None:
-    """Return the hash of the file that defines a pass; hwopt's own change with its version."""
-    if pass_type.__module__.partition(".")[0] == "hwopt":
-        return None
-    return sha256(Path(inspect.getfile(pass_type)))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from hwopt.errors import check_choice
-from hwopt.passes.text import format_pass, parse_options, split_pipeline
+from hwopt.option_text import format_options, parse_options, split_pipeline
+from hwopt.tasks import Classification, Task
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,8 @@ class Context:
     """What a pass may ask for.
 
     Attributes:
-        batches: returns an iterable of (inputs, labels); None if there is no data.
+        batches: returns an iterable of :class:`hwopt.data.Batch`; None if there is no data.
+        task: what the network is for, by which criteria with data judge.
         latency: returns the median latencies of graphs in ms, measured side by side in one run on
             the target; None if nothing can be measured.
         vector_length: float32 numbers in a vector register of the target; None if no target is
@@ -64,7 +66,8 @@ class Context:
         notes: what passes remarked so far: (name of the pass, note).
     """
 
-    batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]] | None = None
+    batches: Callable[[], Iterable[tuple[Any, Any]]] | None = None
+    task: Task = field(default_factory=Classification)
     latency: Callable[[Sequence[Graph]], list[float]] | None = None
     vector_length: int | None = None
     seed: int = 0
@@ -169,7 +172,7 @@ class Pass:
             point: values by the names of :meth:`dimensions`; those of other passes are there, too.
         """
         found = list(split_pipeline(str(point.get(self.name, ""))))
-        return parse_options(type(self), found[0][1]) if found else None
+        return parse_options(type(self), found[0][1], f"pass {self.name}") if found else None
 
     def in_rounds(self, spread: Spread) -> list[Pass]:
         """Return the instance of every round, if this pass is to do its work bit by bit.
@@ -186,4 +189,4 @@ class Pass:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     def __str__(self) -> str:
-        return format_pass(self)
+        return format_options(self.name, self)

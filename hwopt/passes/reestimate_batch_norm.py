@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hwopt.data import run_model
 from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, Pass, PassResult
 
@@ -65,7 +66,7 @@ class ReestimateBatchNorm(Pass):
                 for norm in norms:
                     # The average over all batches so far.
                     norm.set_attribute("momentum", 1 / count)
-                module(inputs)
+                run_model(module, context.task.feed(inputs))
         if not count:
             raise HwoptError(f"pass {self.name}: the data has no samples")
         notes = tuple(

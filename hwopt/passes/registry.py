@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hwopt import passes, plugins
 from hwopt.errors import HwoptError, unknown_name
+from hwopt.option_text import parse_options, split_pipeline
 from hwopt.passes.base import Pass
-from hwopt.passes.text import parse_options, split_pipeline
 
 _FROM_FILES: dict[str, type[Pass]] = {}
 
@@ -103,7 +103,10 @@ def parse(given: str | Pass | Sequence[Pass | str]) -> list[Pass]:
     ['eliminate-dead-code', 'prune-channels{ratio=0.25}']
     """
     if isinstance(given, str):
-        return [parse_options(load(name), options) for name, options in split_pipeline(given)]
+        return [
+            parse_options(load(name), options, f"pass {name}")
+            for name, options in split_pipeline(given)
+        ]
     if isinstance(given, Pass):
         return [given]
     return [instance for entry in given for instance in parse(entry)]

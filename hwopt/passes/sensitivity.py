@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.nn import functional
 
+from hwopt.data import Batch, leaves, run_model
 from hwopt.errors import HwoptError
+from hwopt.tasks import Task
+from hwopt.tasks.task import as_tuple
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
@@ -17,8 +20,6 @@ if TYPE_CHECKING:
 
 
 LabelSource = Literal["true", "uniform"]
-#: A label that torch's cross entropy leaves out.
-IGNORED = -100
 
 
 def connection_sensitivity(
@@ -54,41 +55,39 @@ def gradients(
     """Yield weight x gradient of the loss, in float32, for every trainable parameter and batch.
 
     That is the derivative by a factor of the weight at 1 (Lee et al. 2019, eq. 5). The loss is the
-    mean cross entropy; batch norms take their running statistics and dropout is off.
+    mean of the task's; batch norms take their running statistics and dropout is off.
 
     Args:
         graph: whose parameters.
-        context: offers the batches.
+        context: offers the batches and the task.
         batches: how many; 0 takes all.
         labels: ``true`` takes those of the data; ``uniform`` gives every class the same
             probability, so that no label is needed (Lee et al. 2020, section 5).
 
     Raises:
-        HwoptError: if there is no data, or labels are no classes.
+        HwoptError: if there is no data, it is not of the task, or it has no classes that could be
+            alike.
     """
     if context.batches is None:
         raise HwoptError(
             "the criterion needs data: run the pass in hwopt optimize, give --data or "
             "Context(batches=...), or choose a criterion without data"
         )
-    module = graph.to_torch().eval()
+    module, task = graph.to_torch().eval(), context.task
     parameters = dict(module.named_parameters())
     found = False
-    for inputs, targets in itertools.islice(context.batches(), batches or None):
-        found = True
-        _check_inputs(graph, inputs)
-        outputs = module(inputs)
-        if not isinstance(outputs, torch.Tensor) or outputs.dim() < 2:
-            raise HwoptError("the criterion needs a model with one output of logits")
-        if labels == "uniform":
-            targets = torch.full_like(outputs, 1 / outputs.shape[1])
-        else:
-            _check_labels(outputs, targets)
-            targets = targets.long()
-        if not outputs.requires_grad:
+    for given in itertools.islice(context.batches(), batches or None):
+        found, one = True, task.complete(Batch(*given))
+        _check_inputs(graph, task.feed(one.inputs))
+        outputs = run_model(module, task.feed(one.inputs))
+        if not any(output.requires_grad for output in as_tuple(outputs)):
             raise HwoptError("the criterion needs trained weights: no output depends on any")
         module.zero_grad()
-        functional.cross_entropy(outputs, targets).backward()
+        if labels == "uniform":
+            _uniform_loss(outputs).backward()
+        else:
+            _check(task, outputs, one)
+            task.loss(outputs, one).mean().backward()
         yield {
             name: (p.detach() * p.grad if p.grad is not None else torch.zeros_like(p.detach()))
             for name, p in parameters.items()
@@ -97,38 +96,43 @@ def gradients(
         raise HwoptError("the data offers no batch")
 
 
-def _check_labels(outputs: torch.Tensor, labels: torch.Tensor) -> None:
-    if labels.is_floating_point():
-        raise HwoptError("the criterion needs labels that are classes, not numbers")
-    wanted = (outputs.shape[0], *outputs.shape[2:])
-    if tuple(labels.shape) != wanted:
-        raise HwoptError(
-            f"the criterion needs labels of the shape {list(wanted)} for outputs of "
-            f"{list(outputs.shape)}, which have their classes second, not "
-            f"{list(labels.shape)}: choose a criterion without data"
-        )
-    outside = labels[(labels >= outputs.shape[1]) | (labels < 0) & (labels != IGNORED)]
-    if outside.numel():
-        raise HwoptError(
-            f"the data has the label {int(outside[0])}, but the model has {outputs.shape[1]} "
-            "classes: give data that fits"
-        )
+def _uniform_loss(outputs: Any) -> torch.Tensor:
+    """Return the mean cross entropy to classes of the same probability."""
+    if not isinstance(outputs, torch.Tensor) or outputs.dim() < 2:
+        raise HwoptError("the criterion needs a model with one output of logits")
+    return functional.cross_entropy(outputs, torch.full_like(outputs, 1 / outputs.shape[1]))
 
 
-def _check_inputs(graph: Graph, inputs: torch.Tensor) -> None:
-    (spec, *others) = graph.inputs.values()
-    if others or tuple(inputs.shape[1:]) != spec.at()[1:]:
+def _check(task: Task, outputs: Any, batch: Batch) -> None:
+    try:
+        task.check(outputs, batch)
+    except HwoptError as error:
         raise HwoptError(
-            f"the data has inputs of the shape {list(inputs.shape[1:])}, but the model takes "
-            f"{[list(one.at()[1:]) for one in (spec, *others)]}: give data that fits"
-        )
-    dtype = str(inputs.dtype).removeprefix("torch.")
-    if dtype != spec.dtype:
+            f"the criterion judges by the task {task}: {error}; or choose a criterion without data"
+        ) from None
+
+
+def _check_inputs(graph: Graph, inputs: Any) -> None:
+    given, specs = leaves(inputs), list(graph.inputs.values())
+    shapes = [list(one.shape[1:]) for one in given]
+    if shapes != [list(spec.at()[1:]) for spec in specs]:
         raise HwoptError(
-            f"the data has inputs of {dtype}, but the model takes {spec.dtype}: give data that fits"
+            f"the data has inputs of the shape {_listed(shapes)}, but the model takes "
+            f"{[list(spec.at()[1:]) for spec in specs]}: give data that fits"
         )
-    if isinstance(spec.shape[0], int) and spec.shape[0] != len(inputs):
-        raise HwoptError(
-            f"the model takes batches of exactly {spec.shape[0]} and the data has one of "
-            f"{len(inputs)}: import the model with a batch that may change, or give such data"
-        )
+    for one, spec in zip(given, specs, strict=True):
+        dtype = str(one.dtype).removeprefix("torch.")
+        if dtype != spec.dtype:
+            raise HwoptError(
+                f"the data has inputs of {dtype}, but the model takes {spec.dtype}: give data that "
+                "fits"
+            )
+        if isinstance(spec.shape[0], int) and spec.shape[0] != len(one):
+            raise HwoptError(
+                f"the model takes batches of exactly {spec.shape[0]} and the data has one of "
+                f"{len(one)}: import the model with a batch that may change, or give such data"
+            )
+
+
+def _listed(shapes: list[list[int]]) -> str:
+    return ", ".join(map(str, shapes))

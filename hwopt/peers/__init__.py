@@ -5,7 +5,7 @@
 True
 """
 
-from hwopt.peers.accuracy import accuracy
+from hwopt.peers.quality import quality
 from hwopt.peers.registry import PeerCall, Samples, available, install_hint, make, names
 
-__all__ = ["PeerCall", "Samples", "accuracy", "available", "install_hint", "make", "names"]
+__all__ = ["PeerCall", "Samples", "available", "install_hint", "make", "names", "quality"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PAGE_FILE = "report.html"
 _PLOTS = {
-    "accuracy-latency.png": ("Accuracy against latency", plots.accuracy_against_latency),
+    "quality-latency.png": ("Quality against latency", plots.quality_against_latency),
     "kernels.png": ("Latency by kernel", plots.latency_by_kernel),
 }
 

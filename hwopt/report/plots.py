@@ -1,4 +1,4 @@
-"""The pictures of a report: accuracy against latency, and latency by kernel."""
+"""The pictures of a report: quality against latency, and latency by kernel."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
 _MARKERS = {"onnxruntime": "s", "torch": "^", "torch.compile": "v"}
 
 
-def accuracy_against_latency(results: JobResults) -> Figure:
+def quality_against_latency(results: JobResults) -> Figure:
     """Plot every variant, and its peers, with the span from the 10th to the 90th percentile."""
     figure, axes = new_figure(6.4, 4.0)
+    metric = results.metric.metric
     for colour, (name, facts) in zip(_colours(results), results.variants.items(), strict=True):
-        accuracy = 100 * (facts.accuracy or 0.0)
+        quality = metric.scale * (facts.quality or 0.0)
         points = {"hwopt": facts.latency}
         points |= {peer: entry.latency for peer, entry in facts.peers.items()}
         for runtime, latency in points.items():
@@ -28,7 +29,7 @@ def accuracy_against_latency(results: JobResults) -> Figure:
             span = [[max(0, typical - latency.p10_ms)], [max(0, latency.p90_ms - typical)]]
             axes.errorbar(
                 typical,
-                accuracy,
+                quality,
                 xerr=span,
                 fmt=_MARKERS.get(runtime, "o"),
                 color=colour,
@@ -37,7 +38,7 @@ def accuracy_against_latency(results: JobResults) -> Figure:
                 label=f"{name}, {runtime}",
             )
     axes.set_xlabel(latency_label(results.threads))
-    axes.set_ylabel("test accuracy in %")
+    axes.set_ylabel(f"test {metric.axis}")
     axes.set_xlim(left=0)
     axes.margins(y=0.3)
     axes.legend(frameon=False, fontsize=8)

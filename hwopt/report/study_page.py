@@ -38,11 +38,12 @@ def write_study_report(study: StudyResults, folder: Path) -> Path:
         "study.html",
         study=study,
         texts=study_texts,
+        metric=study.metric.metric,
         changes=changes,
         style=_source("study.css"),
         scripts=[_source("charts.js"), _source("study.js")],
         data=study_view.drawn(study),
-        tested=any(trial.test_accuracy is not None for trial in study.front),
+        tested=any(trial.test_quality is not None for trial in study.front),
         summary=study_view.summary(study),
         front=study.front,
         failures=[trial for trial in study.trials if trial.state == "failed"],
@@ -61,7 +62,7 @@ def _bars(contributions: Sequence[Contribution]) -> list[dict[str, Any]]:
             None if entry.latency_ratio is None else entry.latency_ratio - 1
             for entry in contributions
         ],
-        "accuracy_bar": [entry.accuracy_points for entry in contributions],
+        "gain_bar": [entry.gain for entry in contributions],
     }
     rows = [entry.to_json() for entry in contributions]
     for name, values in changes.items():

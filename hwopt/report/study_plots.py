@@ -25,17 +25,20 @@ def front_plot(study: StudyResults) -> Figure:
     others = [trial for trial in study.measured if trial.number not in study.on_front]
     corners = steps(study)
     widths = [trial.median_ms for trial in corners]
-    heights = [100 * (trial.accuracy or 0.0) for trial in corners]
+    metric = study.metric.metric
+    heights = [metric.scale * (trial.quality or 0.0) for trial in corners]
     axes.plot(widths, heights, color=_BLUE, drawstyle="steps-post", linewidth=1.2)
-    _points(axes, others, "other measured trials", fmt="o", color=_GREY, markersize=4)
-    _points(axes, study.front, "front", fmt="o", color=_BLUE, markersize=6)
-    _points(axes, [study.baseline], "baseline", fmt="D", color=_AMBER)
+    scale = metric.scale
+    _points(axes, others, scale, "other measured trials", fmt="o", color=_GREY, markersize=4)
+    _points(axes, study.front, scale, "front", fmt="o", color=_BLUE, markersize=6)
+    _points(axes, [study.baseline], scale, "baseline", fmt="D", color=_AMBER)
     for index, peer in enumerate(study.peers):
-        if peer.accuracy is not None and peer.latency is not None:
+        if peer.quality is not None and peer.latency is not None:
             marker = _PEERS[index % len(_PEERS)]
-            _points(axes, [peer], peer.name, fmt=marker, color=_GREEN, markerfacecolor="white")
+            style = {"fmt": marker, "color": _GREEN, "markerfacecolor": "white"}
+            _points(axes, [peer], scale, peer.name, **style)
     axes.set_xlabel(latency_label(study.threads, "median and its interval"))
-    axes.set_ylabel("accuracy in %")
+    axes.set_ylabel(metric.axis)
     axes.set_xlim(left=0)
     axes.margins(y=0.1)
     axes.legend(frameon=False, fontsize=8)
@@ -55,14 +58,16 @@ def hypervolume_plot(study: StudyResults) -> Figure:
     return figure
 
 
-def _points(axes: Any, entries: Sequence[NetworkFacts], label: str, **style: Any) -> None:
+def _points(
+    axes: Any, entries: Sequence[NetworkFacts], scale: float, label: str, **style: Any
+) -> None:
     """Draw points with their whiskers; a name from a user is no formula, even with dollar signs."""
     if not entries:
         return
     latencies = [entry.latency for entry in entries if entry.latency is not None]
     axes.errorbar(
         [one.median_ms for one in latencies],
-        [100 * (entry.accuracy or 0.0) for entry in entries],
+        [scale * (entry.quality or 0.0) for entry in entries],
         xerr=[
             [max(0, one.median_ms - one.low_ms) for one in latencies],
             [max(0, one.high_ms - one.median_ms) for one in latencies],

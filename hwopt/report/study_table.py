@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwopt.search.table import TITLES, rows
+from hwopt.search.table import rows, titles
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +18,7 @@ def front_table(study: StudyResults) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{study.name}: the front of {len(study.hypervolume)} candidates")
-    for title in TITLES:
+    for title in titles(study):
         table.add_column(title, justify="left" if title == "changes" else "right")
     for row in rows(study):
         table.add_row(*map(escape, row))

@@ -7,31 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hwopt.compiler.latency import Interval
 
-_MINUS = "−"
-
-
-def accuracy(value: float) -> str:
-    """Return an accuracy in per cent.
-
-    >>> accuracy(0.91234)
-    '91.23 %'
-    """
-    return f"{100 * value:.2f} %"
-
-
-def points(difference: float) -> str:
-    """Return a difference of accuracies in points, with its sign.
-
-    >>> points(-0.004), points(0.0)
-    ('−0.40 points', '+0.00 points')
-    """
-    return f"{signed(100 * difference)} points"
-
-
-def signed(value: float) -> str:
-    """Return a number with its sign and two decimals."""
-    return f"{value:+.2f}".replace("-", _MINUS)
-
 
 def interval(latency: Interval) -> str:
     """Return a latency as its median, with what it lies in.

@@ -8,36 +8,37 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from hwopt.report.study_texts import accuracy, duration, interval, millions, points, ratio
+from hwopt.report.study_texts import duration, interval, millions, ratio
 from hwopt.search.table import changes
 
 if TYPE_CHECKING:
-    from hwopt.search.results import Baseline, BaselinePeer, NetworkFacts, StudyResults, Trial
+    from hwopt.search.results import BaselinePeer, NetworkFacts, StudyResults, Trial
 
 #: The stages of a trial, in their order.
 STAGES = ("passes", "train", "measure")
 
 
 def steps(study: StudyResults) -> list[Trial]:
-    """Return the trials that none is faster than and as accurate, from the fastest on.
+    """Return the trials that none is faster than and as good, from the fastest on.
 
-    They are the front, but where more than accuracy and latency is traded.
+    They are the front, but where more than quality and latency is traded.
     """
     found: list[Trial] = []
     for trial in study.front:
-        if not found or (trial.accuracy or 0.0) > (found[-1].accuracy or 0.0):
+        if not found or study.gain(trial) > study.gain(found[-1]):
             found.append(trial)
     return found
 
 
-def facts(one: NetworkFacts, baseline: Baseline) -> list[tuple[str, str]]:
+def facts(one: NetworkFacts, study: StudyResults) -> list[tuple[str, str]]:
     """Return what is known of a trial, a peer or the baseline, as names and texts."""
     known: list[tuple[str, str]] = []
-    if one.accuracy is not None:
-        below = f" ({points(one.accuracy - baseline.accuracy)})"
-        known.append(("accuracy", accuracy(one.accuracy) + below * (one is not baseline)))
-    if one.test_accuracy is not None:
-        known.append(("on test data", accuracy(one.test_accuracy)))
+    metric, baseline = study.metric.metric, study.baseline
+    if one.quality is not None:
+        below = f" ({metric.show_difference(one.quality, baseline.quality)})"
+        known.append((metric.name, metric.show(one.quality) + below * (one is not baseline)))
+    if one.test_quality is not None:
+        known.append(("on test data", metric.show(one.test_quality)))
     if one.latency is not None:
         known.append(("latency", interval(one.latency)))
     share = getattr(one, "ratio", None)
@@ -54,28 +55,28 @@ def facts(one: NetworkFacts, baseline: Baseline) -> list[tuple[str, str]]:
 
 
 def peers(study: StudyResults) -> list[dict[str, str]]:
-    """Return a row a peer: its figures, and the fastest of the front that is as accurate."""
+    """Return a row a peer: its figures, and the fastest of the front that is as good."""
     base_ms = study.baseline.latency.median_ms
     rows = []
     for peer in study.peers:
-        row = dict.fromkeys(("accuracy", "latency", "ratio", "beside"), "–") | {"name": peer.name}
-        if peer.accuracy is not None:
-            row["accuracy"] = accuracy(peer.accuracy)
+        row = dict.fromkeys(("quality", "latency", "ratio", "beside"), "–") | {"name": peer.name}
+        if peer.quality is not None:
+            row["quality"] = study.metric.metric.show(peer.quality)
         if peer.latency is not None:
             row["latency"] = interval(peer.latency)
             row["ratio"] = ratio(peer.latency.median_ms / base_ms)
-        row["beside"] = _beside(study.front, peer)
+        row["beside"] = _beside(study, peer)
         rows.append(row)
     return rows
 
 
-def _beside(trials: list[Trial], peer: BaselinePeer) -> str:
-    if peer.latency is None or peer.accuracy is None:
+def _beside(study: StudyResults, peer: BaselinePeer) -> str:
+    if peer.latency is None or peer.quality is None:
         return "–"
-    for trial in trials:
-        if (trial.accuracy or 0.0) >= peer.accuracy:
+    for trial in study.front:
+        if study.gain(trial) >= study.gain(peer):
             return f"trial {trial.number}: {ratio(trial.median_ms / peer.latency.median_ms)}"
-    return "none is as accurate"
+    return "none is as good"
 
 
 def summary(study: StudyResults) -> list[tuple[str, str, str]]:
@@ -86,10 +87,11 @@ def summary(study: StudyResults) -> list[tuple[str, str, str]]:
     rest = ", ".join(f"{states[state]} {text}" for state, text in others.items() if states[state])
     tiles = [("trials measured", str(states["measured"]), rest or "all of them")]
     trial = study.best
-    if trial is not None and trial.accuracy is not None:
-        below = points(trial.accuracy - study.baseline.accuracy)
+    if trial is not None and trial.quality is not None:
+        metric = study.metric.metric
+        below = metric.show_difference(trial.quality, study.baseline.quality)
         if trial.ratio is not None:
-            figures = f"{accuracy(trial.accuracy)} ({below})"
+            figures = f"{metric.show(trial.quality)} ({below})"
             text = f"of the baseline’s latency: trial {trial.number}, {figures}"
             tiles.append(("best trial", ratio(trial.ratio), text))
         tiles.append(("on the front", str(len(study.on_front)), "none is better in all"))
@@ -136,14 +138,21 @@ def times(trials: Sequence[Trial]) -> dict[int, dict[str, Any]]:
 
 def drawn(study: StudyResults) -> dict[str, Any]:
     """Return what the page's script draws: figures as numbers, and what it says as texts."""
-    baseline, chosen = study.baseline, study.best
+    chosen, metric = study.best, study.metric.metric
     times_of = times(study.trials)
     return {
         "stages": STAGES,
-        "baseline": _point(baseline, baseline) | {"name": "baseline"},
-        "peers": [_point(peer, baseline) | {"name": peer.name} for peer in study.peers],
+        "metric": {
+            "axis": metric.axis,
+            "name": metric.name,
+            "scale": metric.scale,
+            # A hundredth is a point of a share, else one per cent of the baseline's.
+            "hundredth": metric.tolerance(0.01, study.baseline.quality),
+        },
+        "baseline": _point(study.baseline, study) | {"name": "baseline"},
+        "peers": [_point(peer, study) | {"name": peer.name} for peer in study.peers],
         "trials": [
-            _point(trial, baseline)
+            _point(trial, study)
             | {"number": trial.number, "state": trial.state, "reason": trial.reason}
             | {"repeats": trial.repeats, "artifact": trial.artifact, "command": trial.command}
             | {"kernels": [kernel.model_dump() for kernel in trial.kernels] or None}
@@ -159,7 +168,8 @@ def drawn(study: StudyResults) -> dict[str, Any]:
     }
 
 
-def _point(one: NetworkFacts, baseline: Baseline) -> dict[str, Any]:
+def _point(one: NetworkFacts, study: StudyResults) -> dict[str, Any]:
     """Return what is drawn of a trial, a peer or the baseline."""
     latency = one.latency and dataclasses.asdict(one.latency)
-    return {"accuracy": one.accuracy, "latency": latency, "facts": facts(one, baseline)}
+    gain = None if one.quality is None else study.gain(one)
+    return {"quality": one.quality, "gain": gain, "latency": latency, "facts": facts(one, study)}

@@ -2,66 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import Any
+from collections.abc import Sequence, Set
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from hwopt.data import batch, batches
+from hwopt.data import Batch, batch, batches, run_model
+from hwopt.errors import HwoptError
 from hwopt.graph import Graph
 from hwopt.graph.cleanup import remove_unused
 from hwopt.passes.routing import RoutedValues, with_parts
+from hwopt.tasks import Classification, Task
+
+CLASSIFICATION = Classification()
 
 
-def answers(
-    graph: Graph, dataset: Dataset[Any]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return what a routed graph's parts say of all samples, and the labels.
+class Answers(NamedTuple):
+    """What a routed graph's parts say of samples.
 
-    Returns:
-        The small answers and the large ones, float32 (n, classes), the scores, float32 (n,), and
-        the labels, int64 (n,): what :func:`hwopt.routing.routes.route_points` takes.
+    Attributes:
+        small, large: what the small network and the expert do; float32 (n, ...).
+        score: above the threshold the expert is asked; float32 (n,).
+        batch: the samples, without their inputs.
     """
+
+    small: Tensor
+    large: Tensor
+    score: Tensor
+    batch: Batch
+
+
+class Judged(NamedTuple):
+    """How good a routed graph's parts are on samples, one number each, float64 (n,).
+
+    Attributes:
+        small, large: by the metric of a task.
+        score: above the threshold the expert is asked.
+    """
+
+    small: np.ndarray
+    large: np.ndarray
+    score: np.ndarray
+
+
+def answers(graph: Graph, dataset: Dataset[Any], task: Task = CLASSIFICATION) -> Answers:
+    """Return what a routed graph's parts say of all samples of a task."""
     module = with_parts(graph).to_torch().eval()
     with torch.no_grad():
-        found = [(*module(inputs), labels) for inputs, labels in batches(dataset, 500)]
-    small, large, score, labels = (torch.cat(part).numpy() for part in zip(*found, strict=True))
-    return small, large, score, labels
+        found = [
+            (*run_model(module, task.feed(inputs)), targets)
+            for inputs, targets in map(task.complete, batches(dataset, 500))
+        ]
+    small, large, score, targets = zip(*found, strict=True)
+    return Answers(
+        torch.cat(small), torch.cat(large), torch.cat(score), Batch(None, _joined(targets))
+    )
 
 
-def coverage_of(graph: Graph, dataset: Dataset[Any]) -> float:
-    """Return the share of samples that a routed graph finds easy."""
-    score = answers(graph, dataset)[2]
-    return float((score <= RoutedValues.of(graph).threshold).mean())
+def judged(graph: Graph, dataset: Dataset[Any], task: Task = CLASSIFICATION) -> Judged:
+    """Return how good a routed graph's parts are on all samples.
+
+    Raises:
+        HwoptError: if the quality is no mean over the samples, of one number each.
+    """
+    found = answers(graph, dataset, task)
+    small, large = (evidence_of(task, one, found.batch) for one in (found.small, found.large))
+    return Judged(small, large, found.score.double().numpy())
 
 
-class WithAnswers(Dataset[Any]):
-    """A data set whose targets are the label and what a network said of it: float32 (1 + n,).
+def evidence_of(task: Task, outputs: Tensor, batch: Batch) -> np.ndarray:
+    """Return the evidence of samples, (n,).
+
+    Raises:
+        HwoptError: if a sample by itself has no quality.
+    """
+    if not task.is_mean:
+        raise HwoptError(
+            f"a router compares two answers to one input, but {task.metric.name} is of all inputs "
+            f"together: {task} cannot be routed"
+        )
+    return task.evidence(outputs, batch)
+
+
+def coverage_of(graph: Graph, dataset: Dataset[Any], task: Task = CLASSIFICATION) -> float:
+    """Return the share of samples of a task that a routed graph finds easy."""
+    score = answers(graph, dataset, task).score
+    return float((score <= RoutedValues.of(graph).threshold).double().mean())
+
+
+def _joined(targets: Sequence[Any]) -> Any:
+    """Return the targets of batches as those of one; None where there are none."""
+    first = targets[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(targets))
+    if isinstance(first, tuple):
+        return tuple(_joined(part) for part in zip(*targets, strict=True))
+    if isinstance(first, dict):
+        return {key: _joined([one[key] for one in targets]) for key in first}
+    return first
+
+
+class WithExpert(Dataset[Any]):
+    """A data set whose targets are followed by how good an expert is on the sample.
 
     Args:
-        dataset: with labels.
-        answers: float32 (samples, n).
+        dataset: any.
+        large: of every sample, float (samples,).
     """
 
-    def __init__(self, dataset: Dataset[Any], answers: Tensor) -> None:
-        self.dataset, self.answers = dataset, answers
+    def __init__(self, dataset: Dataset[Any], large: np.ndarray) -> None:
+        self.dataset, self.large = dataset, torch.from_numpy(large)
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self.answers)
+        return len(self.large)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Any:
         """Return one sample."""
-        inputs, targets = self.batch(torch.tensor([index]))
-        return inputs[0], targets[0]
+        inputs, (targets, large) = self.batch(torch.tensor([index]))
+        one = None if targets is None else targets[0]
+        return inputs[0], (one, large[0])
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor) -> Batch:
         """Return the samples at ``indices``."""
-        inputs, labels = batch(self.dataset, indices)
-        return inputs, torch.cat([labels[:, None].float(), self.answers[indices]], 1)
+        inputs, targets = batch(self.dataset, indices)
+        return Batch(inputs, (targets, self.large[indices]))
 
 
 class RoutedPart(nn.Module):
@@ -69,7 +137,7 @@ class RoutedPart(nn.Module):
 
     Args:
         graph: with parts; see :func:`hwopt.passes.routing.with_parts`.
-        outputs: of the graph, by name; if two, the second one, (N,), stands behind the first.
+        outputs: of the graph, by name.
         fixed: names of nodes.
     """
 
@@ -91,13 +159,9 @@ class RoutedPart(nn.Module):
             operation.train(False)
         return self
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return (N, classes), or (N, classes + 1) of two outputs."""
-        found = self.network(inputs)
-        if isinstance(found, Tensor):
-            return found
-        first, second = found
-        return torch.cat([first, second[:, None]], 1)
+    def forward(self, inputs: Tensor) -> Any:
+        """Return one output, or a tuple of them."""
+        return self.network(inputs)
 
     def trained(self, graph: Graph) -> Graph:
         """Return a graph with the weights of this part of it."""

@@ -1,4 +1,4 @@
-"""Search for the trade-off of accuracy and latency: a study of trials, kept and resumed.
+"""Search for the trade-off of quality and latency: a study of trials, kept and resumed.
 
 The names are imported when they are first used.
 """

@@ -16,7 +16,7 @@ from hwopt.compiler.machines import alone_on
 from hwopt.files import read_json, sha256, write_json
 from hwopt.graph import Graph
 from hwopt.job import Variant, asked_peers
-from hwopt.job.variants import own_source
+from hwopt.job.steps import own_source
 from hwopt.job.workspace import digest
 from hwopt.search.candidate import MODEL, ROUTE
 from hwopt.search.files import SPACE_FILE
@@ -53,7 +53,7 @@ class PrepareSpace:
         network = job.trained()
         base, key = network
         facts, _ = job.variant(BASELINE, Variant(), network)
-        accuracy = setting.networks.validated(BASELINE, network)
+        quality = setting.networks.validated(BASELINE, network)
         target = job.target
         artifact = load(job.work.path("artifacts", BASELINE), target=target)
         measured_by = [key, target.fingerprint(), recipe.kernel_trials, recipe.runs]
@@ -85,8 +85,8 @@ class PrepareSpace:
                 **{name: facts[name] for name in names},
                 bytes=footprint.kept_bytes,
                 memory_bytes=footprint.activation_bytes,
-                accuracy=accuracy,
-                test_accuracy=facts["accuracy"],
+                quality=quality,
+                test_quality=facts["quality"],
                 latency=measured.interval(scale),
             ).to_json(),
         }
@@ -109,7 +109,9 @@ class MeasurePeers:
         def measured() -> dict[str, Any]:
             artifact = load(work.path("artifacts", BASELINE), target=target)
             folder = work.path("peers", BASELINE)
-            return in_peers(names, artifact, target, setting.samples, folder, recipe.runs, baseline)
+            return in_peers(
+                names, artifact, target, setting.samples, job.task, folder, recipe.runs, baseline
+            )
 
         depends_on = [network.key, names, target.fingerprint(), recipe.runs, baseline]
         found, _ = work.step("peers", depends_on, measured)

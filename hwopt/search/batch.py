@@ -11,6 +11,7 @@ from hwopt.files import write_json
 from hwopt.job.workspace import digest
 from hwopt.search.candidate import Candidate
 from hwopt.search.files import candidate_file
+from hwopt.tasks import find
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -45,6 +46,7 @@ class TrialBatch:
         say: Callable[[str], object],
     ) -> None:
         self._plan, self._space, self._trials, self._tasks = plan, space, trials, tasks
+        self._metric = find(plan.recipe.task).metric
         self._say = say
 
     def run(self, trials: list[Trial]) -> None:
@@ -101,27 +103,27 @@ class TrialBatch:
         _write_down(trial, outcome.result)
         reason = outcome.result.get("over")
         if reason is None:
-            accuracy = outcome.result["accuracy"]
-            trial.set_user_attr(f"accuracy after {epochs}", accuracy)
+            quality = outcome.result["quality"]
+            trial.set_user_attr(f"quality after {epochs}", quality)
             if epochs < self._plan.full_epochs:
-                reason = self._hopeless(trial, epochs, accuracy)
+                reason = self._hopeless(trial, epochs, quality)
         if reason is not None:
             self._trials.stop(trial, reason)
         return reason is None
 
-    def _hopeless(self, trial: Trial, epochs: int, accuracy: float) -> str | None:
+    def _hopeless(self, trial: Trial, epochs: int, quality: float) -> str | None:
         """Say why a candidate is not worth training on after so many epochs, if it is not."""
-        search = self._plan.search
-        if search.limits.accuracy is not None:
-            least, gained = search.limits.accuracy, self._trials.most_gained(epochs)
-            if accuracy + gained + search.clearly < least:
+        wanted, metric = self._plan.search.limits.quality, self._metric
+        if wanted is not None:
+            gained = self._trials.most_gained(epochs)
+            if metric.gain(quality, wanted) + gained + self._trials.clearly < 0:
                 return (
-                    f"{accuracy:.4f} after {epochs} epochs, {least} asked for; no trial has gained "
+                    f"{quality:.4f} after {epochs} epochs, {wanted} asked for; no trial has gained "
                     f"more than {gained:.4f} from there"
                 )
-        better = self._trials.clearly_better(trial, epochs, accuracy)
+        better = self._trials.clearly_better(trial, epochs, quality)
         if better is not None:
-            return f"{accuracy:.4f} after {epochs} epochs: trial {better} was better, and no larger"
+            return f"{quality:.4f} after {epochs} epochs: trial {better} was better, and no larger"
         return None
 
     def _measure(self, trials: list[Trial]) -> None:
@@ -147,11 +149,11 @@ class TrialBatch:
 
     def _tell(self, trial: Trial, figures: dict[str, Any]) -> None:
         _write_down(trial, figures)
-        accuracy, ratio = trial.user_attrs["accuracy"], figures["ratio"]
-        if math.isfinite(accuracy) and math.isfinite(ratio):
+        quality, ratio = trial.user_attrs["quality"], figures["ratio"]
+        if math.isfinite(quality) and math.isfinite(ratio):
             self._trials.tell(trial, figures)
         else:
-            self._trials.fail(trial, f"accuracy {accuracy}, latency {ratio}")
+            self._trials.fail(trial, f"quality {quality}, latency {ratio}")
 
 
 def _now() -> str:

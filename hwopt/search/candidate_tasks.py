@@ -33,7 +33,7 @@ class TrainCandidate:
     epochs: int
 
     def run(self, setting: Setting) -> dict[str, Any]:
-        """Return ``accuracy`` on the validation split, or ``over``: what it exceeds for sure."""
+        """Return ``quality`` on the validation split, or ``over``: what it exceeds for sure."""
         start = time.perf_counter()
         candidate, networks = _candidate(setting, self.name), setting.networks
         variant = candidate.variant
@@ -50,11 +50,11 @@ class TrainCandidate:
             networks.make_expert(job)
         shown = self.name if is_full else f"{self.name}-{self.epochs}"
         network, notes = job.compressed(shown, variant, base)
-        accuracy = networks.validated(shown, network)
-        if not math.isfinite(accuracy):
-            raise HwoptError(f"its accuracy is {accuracy}")
+        quality = networks.validated(shown, network)
+        if not math.isfinite(quality):
+            raise HwoptError(f"its quality is {quality}")
         return {
-            "accuracy": accuracy,
+            "quality": quality,
             "macs": network.graph.macs(),
             "parameters": network.graph.num_parameters(),
             "notes": notes,
@@ -109,14 +109,14 @@ class FinishCandidate:
     name: str
 
     def run(self, setting: Setting) -> dict[str, Any]:
-        """Return its accuracy on the test set, its size and its kernels."""
+        """Return its quality on the test set, its size and its kernels."""
         candidate = _candidate(setting, self.name)
         base = setting.networks.base(candidate)
         if candidate.variant.route:
             setting.networks.make_expert(setting.job)
         facts, _ = setting.job.variant(self.name, candidate.variant, base)
         return {
-            "test_accuracy": facts["accuracy"],
+            "test_quality": facts["quality"],
             "artifact_bytes": facts["bytes"],
             **{key: facts[key] for key in ("kernels", "check")},
         }

@@ -10,13 +10,13 @@ from hwopt.files import MANIFEST_FILE, atomic_folder
 from hwopt.search.results import StudyResults, Trial
 
 
-def pick(folder: Path, *, latency_ms: float | None = None, accuracy: float | None = None) -> Trial:
+def pick(folder: Path, *, latency_ms: float | None = None, quality: float | None = None) -> Trial:
     """Return the trial of the front that fits a wish best.
 
     Args:
         folder: of the study.
-        latency_ms: the most accurate trial that takes no more, in milliseconds.
-        accuracy: the fastest trial whose validation accuracy, in [0, 1], is no less.
+        latency_ms: the best trial that takes no more, in milliseconds.
+        quality: the fastest trial that is no worse, by the metric on the validation split.
 
     Raises:
         HwoptError: if no model was compiled yet, or none fits; the nearest is named.
@@ -29,18 +29,20 @@ def pick(folder: Path, *, latency_ms: float | None = None, accuracy: float | Non
         raise HwoptError(f"no model of {folder} is compiled yet: let `hwopt search` end")
     if latency_ms is not None:
         fitting = [trial for trial in trials if trial.median_ms <= latency_ms]
-        fitting.sort(key=_accuracy, reverse=True)
+        fitting.sort(key=results.gain, reverse=True)
         nearest = f"the fastest takes {trials[0].median_ms:.3f} ms"
     else:
-        fitting = [trial for trial in trials if _accuracy(trial) >= (accuracy or 0.0)]
-        nearest = f"the best has {max(map(_accuracy, trials)):.4f}"
+        metric = results.metric.metric
+        fitting = [
+            trial
+            for trial in trials
+            if quality is None
+            or (trial.quality is not None and metric.gain(trial.quality, quality) >= 0)
+        ]
+        nearest = f"the best has {metric.show(max(trials, key=results.gain).quality)}"
     if not fitting:
         raise HwoptError(f"no model of the front fits: {nearest}")
     return fitting[0]
-
-
-def _accuracy(trial: Trial) -> float:
-    return trial.accuracy or 0.0
 
 
 def copy_artifact(folder: Path, trial: Trial, output: Path) -> None:

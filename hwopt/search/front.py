@@ -1,4 +1,4 @@
-"""The Pareto front of accuracy, latency and what else is traded, and the volume below it."""
+"""The Pareto front of quality, latency and what else is traded, and the volume below it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ class Point(NamedTuple):
     """What is traded.
 
     Attributes:
-        accuracy: in [0, 1], the more the better.
+        gain: of quality, the more the better: the quality itself, or, of errors, its negative.
         latency: the less the better.
         others: such as memory and size, the less the better; as many for all points.
     """
 
-    accuracy: float
+    gain: float
     latency: float
     others: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, objectives: Sequence[float]) -> Point:
         """Return the point of a trial's objectives, as Optuna keeps them."""
-        accuracy, latency, *others = objectives
-        return cls(accuracy, latency, tuple(others))
+        gain, latency, *others = objectives
+        return cls(gain, latency, tuple(others))
 
     @property
     def objectives(self) -> list[float]:
         """What is told to Optuna."""
-        return [self.accuracy, self.latency, *self.others]
+        return [self.gain, self.latency, *self.others]
 
 
 def front(points: Mapping[Key, Point]) -> list[Key]:
@@ -66,7 +66,7 @@ def hypervolume(points: Mapping[Key, Point], worst: Point) -> float:
 
 def _costs(point: Point) -> tuple[float, ...]:
     """Return what is the better the less it is, the latency first."""
-    return (point.latency, -point.accuracy, *point.others)
+    return (point.latency, -point.gain, *point.others)
 
 
 def _is_no_worse(one: Sequence[float], other: Sequence[float]) -> bool:

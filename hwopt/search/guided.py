@@ -38,7 +38,7 @@ class GuidedSampler(BaseSampler):
     First a ladder of latency budgets: for each the most important point within it, by an integer
     programme (:func:`hwopt.allocation.allocate.allocate`). Then, of the neighbours of the measured
     front, and of some points at random, the one whose expected gain of hypervolume is largest;
-    accuracy and latency are Gaussian processes around what importance and the prediction say.
+    quality and latency are Gaussian processes around what importance and the prediction say.
 
     Args:
         space: what is chosen from.
@@ -48,8 +48,8 @@ class GuidedSampler(BaseSampler):
         seed: of the points at random.
         ladder: trials of the ladder.
 
-    The study's objectives are accuracy, to be maximised, the share of the latency, and as many
-    others as ``worst`` has.
+    The study's objectives are the gain of quality, to be maximised, the share of the latency, and
+    as many others as ``worst`` has.
     """
 
     #: What every choice does by itself; see ``hwopt.search.samplers``.
@@ -126,7 +126,7 @@ class GuidedSampler(BaseSampler):
         new = [point for key, point in candidates.items() if key not in seen]
         if not new:
             return self._unseen([], seen, random)
-        accuracy, spread = self._fitted(points, [p.accuracy for p in told], new, 0)
+        gain, spread = self._fitted(points, [p.gain for p in told], new, 0)
         shares, _ = self._fitted(points, [math.log(p.latency) for p in told], new, 1)
         others = [
             # They follow the widths as the latency does, more or less.
@@ -137,7 +137,7 @@ class GuidedSampler(BaseSampler):
         ahead = {n: found[n] for n in front(found)}
         gains = [
             _expected_gain(ahead, self._worst, float(mean), float(deviation), of)
-            for mean, deviation, of in zip(accuracy, spread, costs.tolist(), strict=True)
+            for mean, deviation, of in zip(gain, spread, costs.tolist(), strict=True)
         ]
         return new[int(np.argmax(gains))]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset
 
 from hwopt import passes, train
 from hwopt.allocation.allocate import Width
@@ -95,7 +94,7 @@ class Knowledge:
             unchanged: the network whose latency shares are of.
             limits: of the search.
         """
-        if variant.route or not limits.model_dump(exclude={"accuracy"}, exclude_none=True):
+        if variant.route or not limits.model_dump(exclude={"quality"}, exclude_none=True):
             return None
         graph = passes.apply(base, variant.passes, self.job.context())
         footprint, predictor = footprint_of(graph, self.job.target), self._predictor()
@@ -128,14 +127,15 @@ class Knowledge:
     @functools.cached_property
     def _seen(self) -> Dataset[Any]:
         """Some training samples, for the loss before training."""
-        batches = self.job.context().batches
-        assert batches is not None
-        inputs, labels = zip(*itertools.islice(batches(), _BATCHES), strict=True)
-        return TensorDataset(torch.cat(inputs), torch.cat(labels))
+        samples = self.job.data.train
+        length: int = len(samples)  # type: ignore[arg-type]
+        drawn = torch.Generator().manual_seed(self.job.recipe.seed)
+        order = torch.randperm(length, generator=drawn)[: _BATCHES * passes.BATCH_SIZE]
+        return Subset(samples, order.tolist())
 
     def _loss(self, graph: Graph) -> float:
         """Return the mean loss on training samples, with batch norms as they would be."""
         context = self.job.context()
         settled = passes.apply(graph, "reestimate-batch-norm{batches=10}", context)
         with set_threads(self.job.threads):
-            return train.evaluate(settled.to_torch(), self._seen).loss
+            return train.evaluate(settled.to_torch(), self._seen, self.job.task).loss

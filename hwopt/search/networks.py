@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwopt import train
-from hwopt.errors import HwoptError
 from hwopt.job import Job, Variant
 from hwopt.job.job import load_data
 from hwopt.job.steps import Network
@@ -70,20 +69,14 @@ class Networks:
             job.compressed(BASELINE, Variant(), self.baseline.trained())
 
     def validated(self, name: str, network: Network) -> float:
-        """Return the accuracy of a network on the validation split.
+        """Return the quality of a network on the validation split."""
 
-        Raises:
-            HwoptError: if there are no classes.
-        """
-
-        def accuracy() -> float:
+        def quality() -> float:
+            module, task = network.graph.to_torch(), self.baseline.task
             with set_threads(self.baseline.threads):
-                found = train.evaluate(network.graph.to_torch(), self.samples.validation).accuracy
-            if found is None:
-                raise HwoptError("a search trades accuracy, and these targets are no classes")
-            return found
+                return train.evaluate(module, self.samples.validation, task).quality
 
-        found, _ = self.baseline.work.step(f"{name}.validation", network.key, accuracy)
+        found, _ = self.baseline.work.step(f"{name}.validation", network.key, quality)
         return float(found)
 
     def _job(self, recipe: Recipe, folder: Path) -> Job:

@@ -28,14 +28,14 @@ class Limits(Strict):
     Attributes:
         ms: latency in milliseconds.
         share: latency as a share of that of the network before.
-        accuracy: the least on the validation split.
+        quality: on the validation split: the least, or, of errors, the most.
         memory_bytes: of the values inside the model.
         bytes: of weights and code.
     """
 
     ms: float | None = Field(default=None, gt=0)
     share: float | None = Field(default=None, gt=0)
-    accuracy: float | None = Field(default=None, ge=0, lt=1)
+    quality: float | None = None
     memory_bytes: PositiveInt | None = None
     bytes: PositiveInt | None = None
 
@@ -57,11 +57,12 @@ class Search(Strict):
         sampler: who suggests: ``guided`` is ours; ``tpe``, ``nsga2``, ``gp`` and ``random`` are
             Optuna's.
         limits: what a candidate must not exceed.
-        minimise: what is traded beside accuracy and latency: ``memory_bytes`` and ``bytes``, as in
+        minimise: what is traded beside quality and latency: ``memory_bytes`` and ``bytes``, as in
             ``limits``.
         first_epochs: of shorter trainings before the full one, the shortest first: a candidate
             that is clearly beaten after one of them is not trained on.
-        clearly: by how much accuracy, in [0, 1].
+        clearly: by how much quality: of a share this much, of other figures this share of the
+            baseline's.
         workers: candidates that are trained at the same time; nothing runs while one is measured.
         trial_seconds: for the training, or for the measuring, of one candidate.
         warm_start: folders of other studies, whose fronts are tried first.
@@ -165,7 +166,7 @@ def _check(search: Search, where: str) -> None:
         if route.mean_ms is not None:
             raise HwoptError(
                 f"{where}: routes: mean_ms would be measured while others are trained: wish for a "
-                "coverage or an accuracy, and limit the latency by limits"
+                "coverage or a quality, and limit the latency by limits"
             )
 
 

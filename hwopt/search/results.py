@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,7 +12,7 @@ from hwopt.compiler.latency import Interval
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.documents import Document, Figure, Part, TargetFacts
 from hwopt.errors import HwoptError
-from hwopt.job.results import NEAR, CheckFacts
+from hwopt.job.results import CheckFacts, MetricFacts, near
 from hwopt.search.files import STUDY_FILE
 from hwopt.search.table import markdown_front
 
@@ -24,8 +25,8 @@ class NetworkFacts(Part):
     """What is known of the baseline, of a trial, and of the baseline in another runtime.
 
     Attributes:
-        accuracy: on the validation split.
-        test_accuracy: on the test set, by which nothing was chosen.
+        quality: on the validation split, by the metric of the task.
+        test_quality: on the test set, by which nothing was chosen.
         latency: measured beside the baseline.
         macs, parameters: of the graph.
         bytes: of weights and code.
@@ -33,8 +34,8 @@ class NetworkFacts(Part):
         kernels: of the artefact, if it is compiled.
     """
 
-    accuracy: Figure = None
-    test_accuracy: Figure = None
+    quality: Figure = None
+    test_quality: Figure = None
     latency: Interval | None = None
     macs: int | None = None
     parameters: int | None = None
@@ -46,7 +47,7 @@ class NetworkFacts(Part):
 class Baseline(NetworkFacts):
     """The untouched network, trained."""
 
-    accuracy: float
+    quality: float
     latency: Interval
 
 
@@ -106,7 +107,7 @@ class Trial(NetworkFacts):
     @property
     def is_point(self) -> bool:
         """Whether it is a point of the picture."""
-        known = self.accuracy is not None and self.latency is not None
+        known = self.quality is not None and self.latency is not None
         return self.state == "measured" and known
 
     @property
@@ -123,13 +124,14 @@ class Contribution(Part):
         name: of the pass.
         trials: that have it.
         latency_ratio: of geometric means ...
-        accuracy_points: ... and the difference of means; None where all trials, or none, have it.
+        gain: ... and by how much the mean quality is better; None where all trials, or none, have
+            it.
     """
 
     name: str
     trials: int
     latency_ratio: Figure = None
-    accuracy_points: Figure = None
+    gain: Figure = None
 
 
 class StudyResults(Document):
@@ -141,6 +143,7 @@ class StudyResults(Document):
         recipe: what was searched; it can be run again.
         target, threads: what was measured on.
         data: what was trained on, in words.
+        metric: what the quality is.
         space: values by the names of dimensions.
         notes: what the reader must be told.
         baseline: the untouched network.
@@ -151,16 +154,17 @@ class StudyResults(Document):
         peers: the baseline in other runtimes.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     made_by: ClassVar[str] = "hwopt search"
 
-    schema_version: int = 3
+    schema_version: int = 4
     hwopt: str
     name: str
     recipe: dict[str, Any]
     target: TargetFacts
     threads: int
     data: str
+    metric: MetricFacts
     space: dict[str, tuple[Any, ...]]
     notes: tuple[str, ...] = ()
     baseline: Baseline
@@ -195,14 +199,20 @@ class StudyResults(Document):
 
     @property
     def best(self) -> Trial | None:
-        """The fastest of the front that is about as accurate as the baseline: half a point is lost.
+        """The fastest of the front that is about as good as the baseline: half a point is lost.
 
-        Where none is, the most accurate one; None while the front is empty.
+        Where none is, the best one; None while the front is empty.
         """
-        trials, least = self.front, self.baseline.accuracy - NEAR
-        as_good = [trial for trial in trials if (trial.accuracy or 0.0) >= least]
-        by_accuracy = sorted(trials, key=lambda trial: -(trial.accuracy or 0.0))
-        return next(iter([*as_good, *by_accuracy]), None)
+        trials, metric, beside = self.front, self.metric.metric, self.baseline.quality
+        as_good = [trial for trial in trials if near(metric, trial.quality, beside)]
+        by_quality = sorted(trials, key=lambda trial: -self.gain(trial))
+        return next(iter([*as_good, *by_quality]), None)
+
+    def gain(self, one: NetworkFacts) -> float:
+        """Return by how much a network is better than the baseline; minus infinity if unknown."""
+        if one.quality is None:
+            return -math.inf
+        return self.metric.metric.gain(one.quality, self.baseline.quality)
 
     def artifact(self, number: int, target: str | Target | None = None) -> Artifact:
         """Load the artefact of a trial of the front.

@@ -24,7 +24,7 @@ def run(
     workers: Workers | None = None,
     report: Report | None = None,
 ) -> StudyResults:
-    """Search for the models that trade accuracy for latency best, as ``hwopt search`` does.
+    """Search for the models that trade quality for latency best, as ``hwopt search`` does.
 
     What is done already is not done again. ``hwopt report OUTPUT`` writes the page.
 

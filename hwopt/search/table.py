@@ -9,7 +9,10 @@ from hwopt.job.table import markdown
 if TYPE_CHECKING:
     from hwopt.search.results import Baseline, StudyResults, Trial
 
-TITLES = ["trial", "accuracy", "test", "median ms", "of baseline", "MACs", "changes"]
+
+def titles(study: StudyResults) -> list[str]:
+    """Return the titles of the columns."""
+    return ["trial", study.metric.name, "test", "median ms", "of baseline", "MACs", "changes"]
 
 
 def changes(trial: Trial) -> str:
@@ -21,21 +24,25 @@ def changes(trial: Trial) -> str:
 def rows(study: StudyResults) -> list[list[str]]:
     """Return the front, the fastest first, and the baseline."""
     front = [
-        [str(trial.number), *_cells(trial, trial.ratio, changes(trial))] for trial in study.front
+        [str(trial.number), *_cells(study, trial, trial.ratio, changes(trial))]
+        for trial in study.front
     ]
-    return [*front, ["baseline", *_cells(study.baseline, 1.0, "nothing")]]
+    return [*front, ["baseline", *_cells(study, study.baseline, 1.0, "nothing")]]
 
 
 def markdown_front(study: StudyResults) -> str:
     """Return the front as a Markdown table."""
-    return f"{markdown(TITLES, rows(study))}\n"
+    return f"{markdown(titles(study), rows(study))}\n"
 
 
-def _cells(facts: Trial | Baseline, ratio: float | None, changed: str) -> list[str]:
+def _cells(
+    study: StudyResults, facts: Trial | Baseline, ratio: float | None, changed: str
+) -> list[str]:
+    metric = study.metric.metric
     assert facts.latency is not None
     return [
-        "–" if facts.accuracy is None else f"{100 * facts.accuracy:.2f} %",
-        "–" if facts.test_accuracy is None else f"{100 * facts.test_accuracy:.2f} %",
+        metric.show(facts.quality),
+        metric.show(facts.test_quality),
         f"{facts.latency.median_ms:.3f}",
         "–" if ratio is None else f"{ratio:.2f}",
         "–" if facts.macs is None else f"{facts.macs / 1e6:.2f} M",

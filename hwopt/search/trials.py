@@ -99,31 +99,38 @@ class Trials:
                 return other
         return None
 
-    def clearly_better(self, trial: Trial, epochs: int, accuracy: float) -> int | None:
+    def clearly_better(self, trial: Trial, epochs: int, quality: float) -> int | None:
         """Return a measured trial that was clearly better after so many epochs, and is no larger.
 
         Multiply-adds tell which of two networks is faster only where the same is done to them, in
         other widths; and nothing tells before which needs less memory.
         """
-        search = self._plan.search
+        search, metric = self._plan.search, self._prepared.metric
         if "memory_bytes" in search.minimise:
             return None
         sizes = ["macs", *(["parameters"] if "bytes" in search.minimise else [])]
         for other in filter(within_limits, self.measured()):
-            then = other.user_attrs.get(f"accuracy after {epochs}", -math.inf)
+            then = other.user_attrs.get(f"quality after {epochs}")
             if (
-                then >= accuracy + search.clearly
+                then is not None
+                and metric.gain(then, quality) >= self.clearly
                 and _but_widths(other.params) == _but_widths(trial.params)
                 and all(other.user_attrs[size] <= trial.user_attrs[size] for size in sizes)
             ):
                 return other.number
         return None
 
+    @property
+    def clearly(self) -> float:
+        """How much better one must be than another one to be clearly better."""
+        quality = self._prepared.baseline.quality
+        return self._prepared.metric.tolerance(self._plan.search.clearly, quality)
+
     def most_gained(self, epochs: int) -> float:
-        """Return the most accuracy that a measured trial gained after so many epochs."""
-        then = f"accuracy after {epochs}"
+        """Return the most quality that a measured trial gained after so many epochs."""
+        then, metric = f"quality after {epochs}", self._prepared.metric
         gains = [
-            trial.values[0] - trial.user_attrs[then]
+            metric.gain(trial.user_attrs["quality"], trial.user_attrs[then])
             for trial in self.measured()
             if then in trial.user_attrs
         ]
@@ -215,7 +222,8 @@ class Trials:
 
     def tell(self, trial: Trial, figures: Mapping[str, Any]) -> None:
         """End a trial that was measured; write down by how much it is over each limit."""
-        limits, accuracy = self._plan.search.limits, trial.user_attrs["accuracy"]
+        limits, quality = self._plan.search.limits, trial.user_attrs["quality"]
+        metric = self._prepared.metric
         of_limits = {
             "ms": figures["latency"]["median_ms"],
             "share": figures["ratio"],
@@ -226,11 +234,12 @@ class Trials:
             limit = getattr(limits, name)
             if limit is not None:
                 trial.set_constraint(name, value / limit - 1)
-        if limits.accuracy:
-            trial.set_constraint("accuracy", 1 - accuracy / limits.accuracy)
+        if limits.quality is not None:
+            over = -metric.gain(quality, limits.quality) / (abs(limits.quality) or 1.0)
+            trial.set_constraint("quality", over)
         baseline = self._prepared.baseline
         others = [figures[name] / getattr(baseline, name) for name in self._plan.search.minimise]
-        self._optuna.tell(trial, [accuracy, figures["ratio"], *others])
+        self._optuna.tell(trial, [metric.gain(quality, 0.0), figures["ratio"], *others])
 
 
 def _identity(folder: Path) -> list[str]:

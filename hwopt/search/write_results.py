@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt.documents import TargetFacts
 from hwopt.files import MANIFEST_FILE, read_json
+from hwopt.job.results import MetricFacts
 from hwopt.passes import parse
 from hwopt.search.files import RECIPE_FILE, candidate_file, finished_file
 from hwopt.search.front import Point, hypervolume
@@ -44,7 +45,7 @@ def study_results(
         notes: beside those on the network.
         peers: the baseline in other runtimes.
     """
-    measured, target, worst = trials.measured(), plan.target, prepared.worst
+    measured, target = trials.measured(), plan.target
     return StudyResults(
         hwopt=__version__,
         name=plan.folder.resolve().name,
@@ -53,13 +54,15 @@ def study_results(
         target=TargetFacts(name=target.name, cpu=target.cpu, isa=target.isa),
         threads=target.threads,
         data=prepared.data,
+        metric=MetricFacts.of(prepared.metric),
         space=dict(prepared.space.dimensions),
         notes=(*prepared.notes, *notes),
         baseline=prepared.baseline,
         trials=tuple(_trial(trial, plan, prepared.key) for trial in trials.all()),
         on_front=tuple(front_of(measured)),
         hypervolume=tuple(
-            (count, _hypervolume(measured[:count], worst)) for count in range(1, len(measured) + 1)
+            (count, _hypervolume(measured[:count], prepared))
+            for count in range(1, len(measured) + 1)
         ),
         contributions=tuple(contributions(measured)),
         peers=tuple(peers),
@@ -79,9 +82,9 @@ def contributions(measured: Sequence[FrozenTrial]) -> list[Contribution]:
         figures = {}
         if with_it and without:
             logs = [_mean([math.log(t.values[1]) for t in some]) for some in (with_it, without)]
-            points = [_mean([100 * t.values[0] for t in some]) for some in (with_it, without)]
+            gains = [_mean([t.values[0] for t in some]) for some in (with_it, without)]
             figures["latency_ratio"] = math.exp(logs[0] - logs[1])
-            figures["accuracy_points"] = points[0] - points[1]
+            figures["gain"] = gains[0] - gains[1]
         found.append(Contribution(name=name, trials=len(with_it), **figures))
     return found
 
@@ -96,10 +99,12 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _hypervolume(trials: Sequence[FrozenTrial], worst: Point) -> float:
-    """Return the hypervolume as a share of the whole: no error, and nothing of all else."""
+def _hypervolume(trials: Sequence[FrozenTrial], prepared: PreparedStudy) -> float:
+    """Return the hypervolume as a share of the whole: the ideal, and nothing of all else."""
+    worst, metric = prepared.worst, prepared.metric
     points = {t.number: Point.of(t.values) for t in trials if within_limits(t)}
-    whole = (1 - worst.accuracy) * worst.latency * math.prod(worst.others)
+    best = metric.gain(metric.ideal, 0.0)
+    whole = (best - worst.gain) * worst.latency * math.prod(worst.others)
     return hypervolume(points, worst) / whole
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ class Alignment(Term):
             model.used_parameter if isinstance(model, GraphModule) else model.get_parameter
         )
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the loss with the distance to the reference."""
         if self.strength == 0:
             return loss

@@ -57,6 +57,7 @@ class Constrained(Term):
             )
         self.constraints, self.epochs = list(constraints), epochs
         self.strength, self.least = strength, least
+        self.needs_classes = any(constraint.needs_classes for constraint in self.constraints)
 
     def __str__(self) -> str:
         names = ", ".join(map(str, self.constraints))
@@ -65,6 +66,8 @@ class Constrained(Term):
     def start(self, model: nn.Module, samples: int) -> None:
         """Begin with the least multipliers."""
         self.model, self.epoch = model, 0
+        for constraint in self.constraints:
+            constraint.task = self.task
         self.multipliers = [self.least] * len(self.constraints)
         self.values: list[float] = []
         self._sums, self._batches = [0.0] * len(self.constraints), 0
@@ -74,7 +77,7 @@ class Constrained(Term):
         self._update()
         self.epoch += 1
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the loss with what is violated."""
         self._batches += 1
         for place, level in enumerate(self._levels()):

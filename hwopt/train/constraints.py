@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
+from torch.utils import _pytree as pytree
 
+from hwopt.data import Batch, leaves
 from hwopt.errors import HwoptError
+from hwopt.tasks import Classification, Task
 
 Level = float | Callable[[float], float]
 """What a constraint allows, or a function from the progress of the training, 0 to 1, to it."""
@@ -24,7 +28,14 @@ class Constraint:
 
     Args:
         level: or a function of the progress, such as one that tightens.
+
+    Attributes:
+        needs_classes: whether outputs must be logits, and targets classes.
+        task: of the training.
     """
+
+    needs_classes: ClassVar[bool] = False
+    task: Task = Classification()
 
     def __init__(self, level: Level) -> None:
         self.level = level
@@ -37,14 +48,30 @@ class Constraint:
         """Return the level at a progress in [0, 1]."""
         return self.level(progress) if callable(self.level) else self.level
 
-    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def value(self, model: nn.Module, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the value, a scalar with gradients.
 
         Args:
             model: in training mode.
-            inputs, outputs, targets: of one batch; outputs are logits, float (N, classes).
+            inputs, outputs, targets: of one batch; where classes are needed, outputs are logits,
+                float (N, classes).
         """
         raise NotImplementedError
+
+    def _losses(
+        self, model: nn.Module, parameters: Mapping[str, Tensor], inputs: Any, targets: Any
+    ) -> Tensor:
+        """Return the task's loss of every sample with other parameters.
+
+        The model's own statistics stay.
+        """
+        statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        state, given = {**parameters, **statistics}, self.task.feed(inputs)
+        if isinstance(given, dict):
+            outputs = functional_call(model, state, (), given)
+        else:
+            outputs = functional_call(model, state, given)
+        return self.task.loss(outputs, Batch(inputs, targets))
 
 
 class EntropyFloor(Constraint):
@@ -56,6 +83,8 @@ class EntropyFloor(Constraint):
     [-0.3863, 1.0]
     """
 
+    needs_classes = True
+
     def __init__(self, least: float) -> None:
         super().__init__(0.0)
         self.least = least
@@ -63,7 +92,7 @@ class EntropyFloor(Constraint):
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.least}"
 
-    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def value(self, model: nn.Module, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return ``least`` minus the mean entropy."""
         logarithms = functional.log_softmax(outputs, 1)
         return self.least + (logarithms.exp() * logarithms).sum(1).mean()
@@ -77,6 +106,8 @@ class ClassMarginal(Constraint):
         level: see above.
     """
 
+    needs_classes = True
+
     def __init__(self, level: Level, prior: Sequence[float] | None = None) -> None:
         super().__init__(level)
         if prior is not None and (min(prior) < 0 or not math.isclose(sum(prior), 1, rel_tol=1e-4)):
@@ -86,7 +117,7 @@ class ClassMarginal(Constraint):
     def __str__(self) -> str:
         return f"{super().__str__()}{f' prior {list(self.prior)}' if self.prior else ''}"
 
-    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def value(self, model: nn.Module, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the divergence on the batch."""
         mean = outputs.softmax(1).mean(0)
         prior = torch.full_like(mean, 1 / len(mean))
@@ -101,25 +132,31 @@ class HardExamples(Constraint):
     The hardness of a sample is 1 - the probability of its class, taken as it is (our reading).
     """
 
-    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    needs_classes = True
+
+    def value(self, model: nn.Module, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the mean over the batch."""
         losses = functional.cross_entropy(outputs, targets, reduction="none")
         return ((1 - (-losses).exp()).detach() * losses).mean()
 
 
 class InputGradient(Constraint):
-    """The mean norm of the cross entropy's gradient at a sample is at most ``level``.
+    """The mean norm of the gradient of the task's loss at a sample is at most ``level``.
 
     A local Lipschitz constant; another forward pass and a backward pass through it.
     """
 
-    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def value(self, model: nn.Module, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the mean over the batch."""
-        inputs = inputs.detach().requires_grad_(True)
-        loss = _loss_of(model, dict(model.named_parameters()), inputs, targets, "sum")
-        (gradient,) = torch.autograd.grad(loss, inputs, create_graph=True)
+        inputs = pytree.tree_map(_watched, inputs)
+        watched = [one for one in leaves(inputs) if one.requires_grad]
+        if not watched:
+            raise HwoptError("InputGradient: the inputs are whole numbers, which have no gradient")
+        losses = self._losses(model, dict(model.named_parameters()), inputs, targets)
+        gradients = torch.autograd.grad(losses.sum(), watched, create_graph=True)
+        squares = torch.stack([one.flatten(1).square().sum(1) for one in gradients]).sum(0)
         # A norm has no gradient at zero.
-        return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt().mean()
+        return (squares + 1e-12).sqrt().mean()
 
 
 class Sharpness(Constraint):
@@ -138,10 +175,10 @@ class Sharpness(Constraint):
     def __str__(self) -> str:
         return f"{super().__str__()} radius {self.radius}"
 
-    def value(self, model: nn.Module, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def value(self, model: nn.Module, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the difference on the batch."""
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        loss = _loss_of(model, trained, inputs, targets, "mean")
+        loss = self._losses(model, trained, inputs, targets).mean()
         gradients = torch.autograd.grad(
             loss, list(trained.values()), retain_graph=True, materialize_grads=True
         )
@@ -150,17 +187,9 @@ class Sharpness(Constraint):
             name: parameter + self.radius * gradient / norm
             for (name, parameter), gradient in zip(trained.items(), gradients, strict=True)
         }
-        return _loss_of(model, uphill, inputs, targets, "mean") - loss
+        return self._losses(model, uphill, inputs, targets).mean() - loss
 
 
-def _loss_of(
-    model: nn.Module,
-    parameters: Mapping[str, Tensor],
-    inputs: Tensor,
-    targets: Tensor,
-    reduction: str,
-) -> Tensor:
-    """Return the cross entropy with other parameters; the model's own statistics stay."""
-    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    outputs = functional_call(model, {**parameters, **statistics}, inputs)
-    return functional.cross_entropy(outputs, targets, reduction=reduction)
+def _watched(one: Tensor) -> Tensor:
+    """Return a copy of an input whose gradient is asked for, if it has one."""
+    return one.detach().requires_grad_(one.is_floating_point())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -90,11 +90,12 @@ class SelfDistillation(TeacherTerm):
         places = [] if layer is None or form == "kl" or share == 0 else [(layer, "input")]
         super().__init__(teacher, places, share)
         self.form, self.layer = form, layer
+        self.needs_classes = form == "kl"
 
     def __str__(self) -> str:
         return f"self-distillation {self.form} {self.share} {self.layer}"
 
-    def distance(self, outputs: Tensor, taught: Tensor) -> Tensor:
+    def distance(self, outputs: Any, taught: Any) -> Tensor:
         """Return the distance of features, or of logits."""
         if self.form == "kl":
             return divergence(outputs, taught)

@@ -1,48 +1,76 @@
-"""Loss and accuracy of a model on a data set."""
+"""Loss and quality of a model on a data set."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 from torch.utils.data import Dataset
 
-from hwopt.data import batches
+from hwopt import tasks
+from hwopt.data import Batch, batches, leaves, run_model
 from hwopt.errors import HwoptError
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""From outputs and targets of a batch to their mean loss, a scalar."""
+from hwopt.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Mean loss and accuracy over ``samples``; accuracy is a fraction, None without classes."""
+    """How a model does on a data set.
 
+    Attributes:
+        task: that it was asked for.
+        loss: the mean over the samples.
+        quality: by the metric of the task; NaN where the samples say nothing.
+        scores: what each sample adds to it, (samples, ...).
+    """
+
+    task: Task
     loss: float
-    accuracy: float | None
-    samples: int
+    quality: float
+    scores: np.ndarray = dataclasses.field(repr=False)
+
+    @property
+    def samples(self) -> int:
+        """How many there were."""
+        return len(self.scores)
+
+    def interval(self) -> tuple[float, float]:
+        """Return between what the quality is with 95 %; see :func:`hwopt.tasks.interval`."""
+        return tasks.interval(self.task.quality, self.scores)
+
+    def worse_by(self, beside: Evaluation) -> float:
+        """Return how much worse this is than another model on the same samples, with 95 %.
+
+        See :func:`hwopt.tasks.worse_by`; negative where it is surely better.
+        """
+        metric = self.task.metric
+        return tasks.worse_by(
+            lambda one, other: -metric.gain(one, beside=other),
+            self.task.quality,
+            self.scores,
+            beside.scores,
+        )
 
 
 def evaluate(
     model: nn.Module,
     dataset: Dataset[Any],
+    task: Task | str = "classification",
     batch_size: int = 500,
-    loss: Loss | None = None,
 ) -> Evaluation:
     """Evaluate ``model`` in evaluation mode; its own mode is restored afterwards.
 
     Args:
-        model: maps a batch of inputs to one output, such as logits (N, classes).
-        dataset: a map-style torch data set of inputs and targets.
+        model: maps the inputs of a batch to what the task takes, such as logits (N, classes).
+        dataset: a map-style torch data set; see :func:`hwopt.data.as_batch` for its items.
+        task: or its name; see :mod:`hwopt.tasks`.
         batch_size: samples a forward pass.
-        loss: cross entropy if None.
 
     Raises:
-        HwoptError: if the data set is empty or the model's output does not fit.
+        HwoptError: if the data set is empty, or model and data are not of the task.
 
     >>> from hwopt import data, models
     >>> digits = data.load("digits")
@@ -50,49 +78,42 @@ def evaluate(
     >>> result.samples
     360
     """
-    loss = loss or functional.cross_entropy
+    task = tasks.find(task) if isinstance(task, str) else task
     was_training = model.training
     model.eval()
-    total_loss, correct, samples, classified = 0.0, 0, 0, True
+    loss, samples, evidence = 0.0, 0, []
     try:
         with torch.no_grad():
-            for inputs, targets in batches(dataset, batch_size):
-                outputs = model(inputs)
-                if not samples:
-                    check_output(outputs, targets, loss)
-                total_loss += loss(outputs, targets).item() * len(targets)
-                hits = count_correct(outputs, targets)
-                classified = hits is not None
-                correct += hits or 0
-                samples += len(targets)
+            for batch in map(task.complete, batches(dataset, batch_size)):
+                outputs = outputs_of(model, batch, task, is_first=not samples)
+                losses = task.loss(outputs, batch)
+                loss += float(losses.mean()) * len(losses)
+                samples += len(losses)
+                evidence.append(task.evidence(outputs, batch))
     finally:
         model.train(was_training)
     if not samples:
         raise HwoptError("the data set to evaluate on is empty")
-    return Evaluation(total_loss / samples, correct / samples if classified else None, samples)
+    scores = task.scores(np.concatenate(evidence))
+    return Evaluation(task, loss / samples, task.quality(scores), scores)
 
 
-def count_correct(outputs: Tensor, targets: Tensor) -> int | None:
-    """Return how many outputs have their maximum at the target; None if targets are no classes."""
-    if targets.is_floating_point() or outputs.dim() != targets.dim() + 1:
-        return None
-    return int((outputs.argmax(1) == targets).sum())
+def outputs_of(model: nn.Module, batch: Batch, task: Task, is_first: bool) -> Any:
+    """Return what a model gives for a batch; of the first one, say what does not fit.
+
+    Raises:
+        HwoptError: if the model does not take the inputs, or is none of the task.
+    """
+    inputs = task.feed(batch.inputs)
+    if not is_first:
+        return run_model(model, inputs)
+    try:
+        outputs = run_model(model, inputs)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise HwoptError(f"the model does not take inputs of {_shapes(inputs)}: {error}") from error
+    task.check(outputs, batch)
+    return outputs
 
 
-def check_output(outputs: object, targets: Tensor, loss: Loss) -> None:
-    """Refuse an output that is no tensor, or has fewer classes than there are labels."""
-    if not isinstance(outputs, Tensor):
-        raise HwoptError(
-            f"the model returns {type(outputs).__name__}, but one tensor (the logits) is needed"
-        )
-    if loss is functional.cross_entropy or getattr(loss, "func", None) is functional.cross_entropy:
-        if outputs.dim() < 2 or targets.is_floating_point():
-            raise HwoptError(
-                f"outputs of shape {tuple(outputs.shape)} and targets of type {targets.dtype} are "
-                "no classes: give a loss"
-            )
-        if int(targets.max()) >= outputs.shape[1]:
-            raise HwoptError(
-                f"the data has label {int(targets.max())}, but the model has only "
-                f"{outputs.shape[1]} outputs: create it with more classes"
-            )
+def _shapes(inputs: Any) -> str:
+    return f"shape {', '.join(str(tuple(one.shape)) for one in leaves(inputs))}"

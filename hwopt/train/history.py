@@ -10,34 +10,32 @@ class EpochStats:
     """One epoch: figures over its training samples, as they were augmented.
 
     ``seconds`` is the training of the epoch with what its terms do, without validation;
-    ``accuracy`` and ``validation_accuracy`` are fractions, None where there are no classes or no
-    validation;
+    ``quality`` and ``validation_quality`` are by the metric of the task, None where samples say
+    nothing, or there is no validation; ``shown`` and ``validation_shown`` are the two for people;
     ``notes`` say where the terms of the objective stand.
     """
 
     epoch: int
     loss: float
-    accuracy: float | None
+    quality: float | None
     seconds: float
-    images_per_second: float
+    samples_per_second: float
+    shown: str = ""
     validation_loss: float | None = None
-    validation_accuracy: float | None = None
+    validation_quality: float | None = None
+    validation_shown: str = ""
     notes: str = ""
 
     def __str__(self) -> str:
         """Return one line for people.
 
-        >>> print(EpochStats(3, 0.25, 0.91, 20.0, 3000.0, validation_accuracy=0.9))
-        epoch 3: loss 0.2500, accuracy 91.00 %, 3000 images/s, 20.0 s, validation 90.00 %
+        >>> print(EpochStats(3, 0.25, 0.91, 20.0, 3000.0, "accuracy 91.00 %"))
+        epoch 3: loss 0.2500, accuracy 91.00 %, 3000 samples/s, 20.0 s
         """
         parts = [f"loss {self.loss:.4f}"]
-        if self.accuracy is not None:
-            parts.append(f"accuracy {100 * self.accuracy:.2f} %")
-        parts += [f"{self.images_per_second:.0f} images/s", f"{self.seconds:.1f} s"]
-        if self.validation_accuracy is not None:
-            parts.append(f"validation {100 * self.validation_accuracy:.2f} %")
-        elif self.validation_loss is not None:
-            parts.append(f"validation loss {self.validation_loss:.4f}")
+        parts += [self.shown] if self.shown else []
+        parts += [f"{self.samples_per_second:.0f} samples/s", f"{self.seconds:.1f} s"]
+        parts += [f"validation {self.validation_shown}"] if self.validation_shown else []
         parts += [self.notes] if self.notes else []
         return f"epoch {self.epoch}: {', '.join(parts)}"
 

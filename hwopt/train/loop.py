@@ -9,27 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.nn import functional
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from hwopt import tasks
 from hwopt.data import DataSet
 from hwopt.errors import HwoptError
 from hwopt.optim.behaviour import behaviour
+from hwopt.tasks import Task
 from hwopt.train import augment as augmentations
 from hwopt.train import optimizers, schedules
 from hwopt.train.cpu import has_bfloat16, set_threads, weights_in
-from hwopt.train.evaluation import Loss, evaluate
+from hwopt.train.evaluation import evaluate
 from hwopt.train.history import EpochStats, History
 from hwopt.train.processes import ProcessGroup
 from hwopt.train.progress import TrainingProgress
 from hwopt.train.terms import Term
-from hwopt.train.trainer import TrainingRun
+from hwopt.train.trainer import TrainingRun, figure
 
 
 def fit(
     model: nn.Module,
     data: DataSet | Dataset[Any],
+    task: Task | str = "classification",
     *,
     epochs: int = 7,
     batch_size: int = 128,
@@ -39,7 +41,6 @@ def fit(
     schedule: str | schedules.Schedule = "one-cycle",
     weight_decay: float = 5e-4,
     label_smoothing: float = 0.1,
-    loss: Loss | None = None,
     terms: Sequence[Term] = (),
     augment: str | augmentations.Augment | None = None,
     bfloat16: bool = False,
@@ -59,9 +60,11 @@ def fit(
     see :class:`hwopt.train.processes.ProcessGroup`.
 
     Args:
-        model: maps a batch of inputs to one output, such as logits float32 (N, classes).
+        model: maps the inputs of a batch to what the task takes, such as logits float32 (N,
+            classes).
         data: of a :class:`hwopt.data.DataSet` the ``train`` split is used; for training on all
             samples before the final test, give ``data.train_full``.
+        task: what is learned, or its name; see :mod:`hwopt.tasks`.
         epochs: passes over the data; incomplete batches at their end are left out.
         batch_size: samples a step.
         learning_rate: the highest one of the schedule.
@@ -74,8 +77,8 @@ def fit(
             (0 to 1) to a factor of the learning rate.
         weight_decay: of "sgd" and "adamw", which spare biases and batch norms, and of "alig-plus",
             which spares none; the others have none.
-        label_smoothing: of the cross entropy; must be 0 with "alig" and "borat".
-        loss: a function of outputs and targets, in place of the cross entropy.
+        label_smoothing: of the cross entropy of classes, other tasks have none; must be 0 with
+            "alig" and "borat".
         terms: what acts on the training besides: penalties, distillation, constraints, a budget of
             latency, ...: all subclasses of :class:`Term`, or your own.
         augment: "flip", "shift", "shift-flip", None, or a function from a batch of images and a
@@ -91,7 +94,7 @@ def fit(
         on_epoch: called after every epoch, when its checkpoint is written.
 
     Raises:
-        HwoptError: if the loss is no longer finite, the model does not fit the data, an argument
+        HwoptError: if the loss is no longer finite, model and data are not of the task, an argument
             is unknown, or the checkpoint is damaged or of another training.
 
     >>> from hwopt import data, models
@@ -102,6 +105,7 @@ def fit(
     [1, 2]
     """
     processes = ProcessGroup()
+    task = (tasks.find(task) if isinstance(task, str) else task).smoothed(label_smoothing)
     settings: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -110,8 +114,7 @@ def fit(
         "optimizer_options": dict(optimizer_options or {}),
         "schedule": _name(schedule),
         "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing,
-        "loss": _name(loss),
+        "task": str(task),
         "terms": [str(term) for term in terms],
         "augment": _name(augment),
         "bfloat16": bfloat16 and has_bfloat16(),
@@ -119,7 +122,7 @@ def fit(
         "processes": processes.count,
     }
     dataset = data.train if isinstance(data, DataSet) else data
-    _check(settings, dataset, terms)
+    _check(settings, dataset, task, terms)
     settings["samples"] = len(dataset)  # type: ignore[arg-type]
     built = optimizers.build(
         optimizer,
@@ -130,14 +133,14 @@ def fit(
         epochs=epochs,
         options=optimizer_options,
     )
-    _check_optimizer(built, settings, loss, terms)
+    _check_optimizer(built, settings, task, terms)
     _check_processes(built, processes, batch_size, settings["samples"], terms)
     trainer = TrainingRun(
         model=model,
         dataset=dataset,
         optimizer=built,
         schedule=schedules.find(schedule),
-        loss=loss or _cross_entropy(label_smoothing, built),
+        task=task,
         augment=augmentations.find(augment),
         settings=settings,
         steps=max(1, settings["samples"] // batch_size),
@@ -146,7 +149,7 @@ def fit(
     )
     with set_threads(threads), weights_in(model, trainer.order), trainer:
         shows = progress and processes.rank == 0
-        history = _epochs(trainer, checkpoint, validate, loss, shows, on_epoch)
+        history = _epochs(trainer, checkpoint, validate, shows, on_epoch)
     model.eval()
     return history
 
@@ -155,7 +158,6 @@ def _epochs(
     trainer: TrainingRun,
     checkpoint: Path | None,
     validate: Dataset[Any] | None,
-    loss: Loss | None,
     shows: bool,
     on_epoch: Callable[[EpochStats], None] | None,
 ) -> History:
@@ -166,9 +168,13 @@ def _epochs(
         for epoch in range(resumed_from + 1, epochs + 1):
             stats = trainer.epoch(epoch, shown)
             if validate is not None:
-                found = evaluate(trainer.model, validate, loss=loss)
+                found = evaluate(trainer.model, validate, trainer.task.smoothed(0.0))
+                quality, shown_quality = figure(found.quality, trainer.task.metric)
                 stats = dataclasses.replace(
-                    stats, validation_loss=found.loss, validation_accuracy=found.accuracy
+                    stats,
+                    validation_loss=found.loss,
+                    validation_quality=quality,
+                    validation_shown=shown_quality,
                 )
             done.append(stats)
             if checkpoint:
@@ -179,7 +185,9 @@ def _epochs(
     return History(tuple(done), resumed_from)
 
 
-def _check(settings: dict[str, Any], dataset: Dataset[Any], terms: Sequence[Term]) -> None:
+def _check(
+    settings: dict[str, Any], dataset: Dataset[Any], task: Task, terms: Sequence[Term]
+) -> None:
     """Refuse settings that make no training."""
     for key in ("epochs", "batch_size", "learning_rate"):
         if not settings[key] > 0:
@@ -189,21 +197,22 @@ def _check(settings: dict[str, Any], dataset: Dataset[Any], terms: Sequence[Term
             raise HwoptError(
                 f"the term {term} is for {term.epochs} epochs, not for {settings['epochs']}"
             )
+        if term.needs_classes and not task.has_classes:
+            raise HwoptError(f"the term {term} needs classes, which {task} has not: leave it out")
     if len(dataset) == 0:  # type: ignore[arg-type]
         raise HwoptError("the data set to train on is empty")
 
 
 def _check_optimizer(
-    optimizer: Optimizer, settings: dict[str, Any], loss: Loss | None, terms: Sequence[Term]
+    optimizer: Optimizer, settings: dict[str, Any], task: Task, terms: Sequence[Term]
 ) -> None:
     """Refuse what an optimizer cannot do."""
     optimizers.check_use(
         optimizer,
         schedule=settings["schedule"],
-        label_smoothing=settings["label_smoothing"] if loss is None else 0.0,
+        task=task,
         losses=[f"the term {term}" for term in terms if type(term).loss is not Term.loss],
         terms=[f"the term {term}" for term in terms],
-        own_loss=loss is not None,
     )
     fewest = behaviour(optimizer).steps_per_update
     if settings["samples"] // settings["batch_size"] < fewest and fewest > 1:
@@ -227,13 +236,6 @@ def _check_processes(
         alone.append(type(optimizer).__name__)
     if processes.count > 1 and alone:
         raise HwoptError(f"{alone[0]} trains in one process only, not in {processes.count}")
-
-
-def _cross_entropy(label_smoothing: float, optimizer: Optimizer) -> Loss:
-    reduction = "none" if behaviour(optimizer).per_sample_loss else "mean"
-    return functools.partial(
-        functional.cross_entropy, label_smoothing=label_smoothing, reduction=reduction
-    )
 
 
 def _name(value: Any) -> str | None:

@@ -48,6 +48,7 @@ class OneSided(Term):
     """
 
     alone = True  # the head and the multipliers would be others in every process
+    needs_classes = True
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class OneSided(Term):
         self.multipliers.requires_grad_()
         self._head: nn.Linear | None = None
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the sum above in the place of the loss."""
         features = self._readings.of(self._place).flatten(1)
         if self._head is None:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from hwopt import plugins
 from hwopt.errors import HwoptError, unknown_name
 from hwopt.optim.behaviour import Behaviour, TrainingFacts, behaviour
+from hwopt.tasks import Task
 
 #: Options of torch's own: sgd has Nesterov's momentum.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -76,8 +77,8 @@ def build(
         raise HwoptError(f"{optimizer} refuses its options: {error}") from None
 
 
-def needs_cross_entropy(optimizer: str) -> bool:
-    """Return whether an optimizer, by its name, trains with the cross entropy alone."""
+def needs_task_alone(optimizer: str) -> bool:
+    """Return whether an optimizer, by its name, trains with the loss of the task alone."""
     kind = _kind(optimizer)
     return issubclass(kind, Behaviour) and (kind.reaches_zero or kind.per_sample_loss)
 
@@ -86,27 +87,25 @@ def check_use(
     optimizer: Optimizer,
     *,
     schedule: str | None,
-    label_smoothing: float,
+    task: Task,
     losses: Sequence[str] = (),
     terms: Sequence[str] = (),
-    own_loss: bool = False,
 ) -> None:
     """Refuse a training that an optimizer cannot do.
 
     Args:
         optimizer: of the training.
         schedule: the name of its schedule of learning rates.
-        label_smoothing: of its loss.
+        task: what is learned.
         losses: names of what changes the loss, and ...
         terms: ... of everything that acts on the training.
-        own_loss: the loss is not the cross entropy.
 
     Raises:
         HwoptError: with what does not go together, and what to do.
     """
     asks = behaviour(optimizer)
-    if asks.reaches_zero and (losses or label_smoothing):
-        what = losses[0] if losses else f"label_smoothing={label_smoothing}"
+    if asks.reaches_zero and (losses or not task.loss_can_be_zero):
+        what = losses[0] if losses else f"the task {task}"
         raise HwoptError(
             f"{optimizer} needs a loss that can become 0, but not with {what}: leave it out"
         )
@@ -120,9 +119,10 @@ def check_use(
         raise HwoptError(f"{name} does not go with {terms[0]}: leave it out")
     if asks.chooses_rate and schedule != "constant":
         raise HwoptError(f"{name} chooses its step sizes itself: the schedule must be constant")
-    if asks.per_sample_loss and (own_loss or losses):
-        what = "your own" if own_loss else f"that of {losses[0]}"
-        raise HwoptError(f"{optimizer} needs the cross entropy of every sample, not {what}")
+    if asks.per_sample_loss and losses:
+        raise HwoptError(
+            f"{optimizer} needs the loss of every sample, which is not known with {losses[0]}"
+        )
 
 
 def _kind(name: str) -> type[Optimizer]:

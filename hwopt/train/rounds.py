@@ -13,6 +13,7 @@ from hwopt.files import read_json, write_json
 from hwopt.graph.fingerprint import fingerprint
 from hwopt.passes import Context, Note, apply, parse
 from hwopt.passes.rounds import Growth, in_rounds
+from hwopt.tasks import Task
 from hwopt.train.loop import fit
 from hwopt.train.terms import Term
 
@@ -86,9 +87,9 @@ def fit_in_rounds(
 
 def _settings(training: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments that make a training another one, of those that can be written down."""
-    plain = (str, int, float, bool, dict, type(None))
+    plain = (str, int, float, bool, dict, type(None), Task)
     return {
-        name: value
+        name: str(value) if isinstance(value, Task) else value
         for name, value in sorted(training.items())
         if isinstance(value, plain) and name not in ("threads", "progress")
     }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hwopt.data import run_model
 from hwopt.errors import HwoptError
 from hwopt.train.readings import Readings, last_linear
 from hwopt.train.teacher import TeacherTerm
@@ -49,6 +50,7 @@ class Scaffolding(TeacherTerm):
     """
 
     alone = True  # the guide would be another in every process
+    needs_classes = True
     epochs: int
 
     def __init__(
@@ -100,7 +102,7 @@ class Scaffolding(TeacherTerm):
         """Go on in the schedules."""
         self._epoch += 1
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the sum above; in the first epochs the task's and, for the guide alone, the rest.
 
         See the class.
@@ -109,10 +111,10 @@ class Scaffolding(TeacherTerm):
         rest = self._rest(inputs, outputs.detach() if looks_on else outputs, targets)
         return loss + rest if looks_on else (1 - self.share) * loss + rest
 
-    def _rest(self, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _rest(self, inputs: Any, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return what is learned from the teacher, and the budget."""
         with torch.no_grad():
-            taught = self.teacher(inputs)
+            taught = run_model(self.teacher, self.task.feed(inputs))
         features = self._features.of(self.place).flatten(1)
         if self._guide is None:
             self._make_guide(features.shape[1])

@@ -19,8 +19,9 @@ from torch.utils.data import Dataset
 
 from hwopt import data
 from hwopt.errors import HwoptError
-from hwopt.train.evaluation import Loss
+from hwopt.tasks import Classification, Task
 
+_CLASSES = Classification()
 #: Where between two points of a trajectory gradients are compared.
 _BETWEEN = tuple(tenths / 10 for tenths in range(1, 10))
 
@@ -131,7 +132,7 @@ def lipschitz(
     dataset: Dataset[object],
     before: Mapping[str, Tensor],
     after: Mapping[str, Tensor],
-    loss: Loss = nn.functional.cross_entropy,
+    task: Task = _CLASSES,
     chunk: int = 1000,
 ) -> float:
     """Estimate the Lipschitz constant of the gradient between two points of a trajectory.
@@ -144,7 +145,7 @@ def lipschitz(
         model: left as it was.
         dataset: all of it is used.
         before, after: the trainable parameters by name, such as one optimizer step apart.
-        loss: the mean over a batch of outputs and targets.
+        task: whose loss.
         chunk: samples in memory at a time.
 
     Raises:
@@ -159,7 +160,7 @@ def lipschitz(
     def gradient(part: float) -> Tensor:
         for name, parameter in parameters.items():
             parameter.data.copy_(before[name] + part * step[name])
-        return _full_gradient(model, list(parameters.values()), dataset, loss, chunk)
+        return _full_gradient(model, list(parameters.values()), dataset, task, chunk)
 
     try:
         start = gradient(0.0)
@@ -178,15 +179,16 @@ def _full_gradient(
     model: nn.Module,
     parameters: Sequence[Tensor],
     dataset: Dataset[object],
-    loss: Loss,
+    task: Task,
     chunk: int,
 ) -> Tensor:
     """Return the gradient of the mean loss over the data set, as one vector."""
     count = len(dataset)  # type: ignore[arg-type]
     total = torch.zeros(sum(parameter.numel() for parameter in parameters))
     for indices in torch.arange(count).split(chunk):
-        inputs, targets = data.batch(dataset, indices)
-        value = loss(model(inputs), targets) * (len(indices) / count)
+        given = task.complete(data.batch(dataset, indices))
+        outputs = data.run_model(model, task.feed(given.inputs))
+        value = task.loss(outputs, given).mean() * (len(indices) / count)
         gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
         total += torch.cat([gradient.reshape(-1) for gradient in gradients])
     return total

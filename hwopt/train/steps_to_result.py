@@ -130,10 +130,8 @@ def _trial(
             return math.nan
         loss.backward()
         optimizer.step()
-        if step % check_every == 0:
-            accuracy = evaluate(model, validation).accuracy
-            if accuracy is not None and 1 - accuracy <= goal:
-                return step
+        if step % check_every == 0 and 1 - evaluate(model, validation).quality <= goal:
+            return step
     return math.inf
 
 

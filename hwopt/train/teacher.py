@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hwopt.data import run_model
 from hwopt.errors import HwoptError
 from hwopt.train.readings import Place, Readings
 from hwopt.train.terms import Term
@@ -34,7 +36,7 @@ class TeacherTerm(Term):
         self.places, self.share = tuple(places), share
         self._readings: list[Readings] = []
 
-    def distance(self, outputs: Tensor, taught: Tensor) -> Tensor:
+    def distance(self, outputs: Any, taught: Any) -> Tensor:
         """Return the distance, a scalar, given the outputs of student and teacher."""
         raise NotImplementedError
 
@@ -49,12 +51,12 @@ class TeacherTerm(Term):
         taught = Readings(self.teacher, self.places)
         self._readings = [Readings(model, self.places), taught]
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, inputs: Any, outputs: Any, targets: Any) -> Tensor:
         """Return the loss with the distance to the teacher."""
         if self.share == 0:
             return loss
         with torch.no_grad():
-            taught = self.teacher(inputs)
+            taught = run_model(self.teacher, self.task.feed(inputs))
         return (1 - self.share) * loss + self.share * self.distance(outputs, taught)
 
     def finish(self) -> None:

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from hwopt.tasks import Classification, Task
+
 
 class Term:
     """Base of what ``fit(terms=...)`` takes; a subclass overrides what it needs.
@@ -18,16 +20,26 @@ class Term:
 
     Attributes:
         epochs: of the training that it is for; None goes with any.
+        needs_classes: whether outputs must be logits, and targets classes.
+        task: of the training, known before ``start``.
     """
 
     alone: ClassVar[bool] = False
     epochs: int | None = None
+    needs_classes: bool = False
+    task: Task = Classification()
 
     def start(self, model: nn.Module, samples: int) -> None:
         """Prepare for a training of ``model`` on so many samples."""
 
-    def loss(self, loss: Tensor, inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss with this term, given the loss so far; all scalars."""
+    def loss(self, loss: Tensor, inputs: Any, outputs: Any, targets: Any) -> Tensor:
+        """Return the loss with this term, a scalar.
+
+        Args:
+            loss: so far, a scalar.
+            inputs, targets: of the batch; see :class:`hwopt.data.Batch`.
+            outputs: of the model.
+        """
         return loss
 
     def start_epoch(self, learning_rate: float) -> None:

@@ -11,19 +11,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from hwopt.data import batch
+from hwopt.data import Batch, batch
 from hwopt.errors import HwoptError
 from hwopt.optim.behaviour import behaviour
+from hwopt.tasks import Metric, Task
 from hwopt.train import augment as augmentations
 from hwopt.train import checkpoint as checkpoints
 from hwopt.train import schedules
 from hwopt.train.cpu import memory_format
-from hwopt.train.evaluation import Loss, check_output, count_correct
+from hwopt.train.evaluation import outputs_of
 from hwopt.train.history import EpochStats
 from hwopt.train.processes import ProcessGroup
 from hwopt.train.progress import TrainingProgress
@@ -38,7 +40,7 @@ class TrainingRun:
     dataset: Dataset[Any]
     optimizer: Optimizer
     schedule: schedules.Schedule
-    loss: Loss
+    task: Task
     augment: augmentations.Augment | None
     settings: dict[str, Any]
     steps: int
@@ -55,6 +57,7 @@ class TrainingRun:
         self.processes.begin_alike(self.model)
         with contextlib.ExitStack() as started:
             for term in self.terms:
+                term.task = self.task
                 term.start(self.model, self.settings["samples"])
                 started.callback(term.finish)
             self._started = started.pop_all()
@@ -75,81 +78,88 @@ class TrainingRun:
         batches = [self.processes.share(indices) for indices in order.split(size)[:steps]]
         if self.processes.rank:
             generator = self.processes.generator(seed)
-        total_loss, correct, samples, classified = 0.0, 0, 0, True
+        total_loss, samples, evidence = 0.0, 0, []
+        # What compares each sample with all others would take longer than the training.
+        shows_quality = type(self.task).scores is Task.scores
         start = time.perf_counter()
         self.model.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
             drawn = (self._batch(indices, generator) for indices in batches)
-            self.behaviour.start_epoch(self._closure(*each, epoch, 0, []) for each in drawn)
+            self.behaviour.start_epoch(self._closure(one, epoch, 0, []) for one in drawn)
             for step, indices in enumerate(batches):
-                inputs, targets = self._batch(indices, generator)
+                given = self._batch(indices, generator)
                 rate = self._set_learning_rate(epoch, step)
                 if step == 0:
                     for term in self.terms:
                         term.start_epoch(rate)
-                value, hits = self._step(inputs, targets, indices, epoch, step)
+                value, seen = self._step(given, indices, epoch, step)
                 if (step + 1) % updates == 0:
                     for term in self.terms:
                         term.after_step(rate)
-                total_loss += value * len(targets)
-                classified = hits is not None
-                correct += hits or 0
-                samples += len(targets)
-                figures = functools.partial(_figures, total_loss, correct, samples, start)
+                total_loss += value * len(indices)
+                samples += len(indices)
+                if shows_quality:
+                    evidence.append(self.task.evidence(seen, given))
+                figures = functools.partial(self._figures, total_loss, samples, evidence, start)
                 shown.step(epoch, (step + 1) / len(batches), figures)
         self.behaviour.end_epoch()
         self.processes.end_alike(self.model)
-        total_loss, right, seen = self.processes.totals(total_loss, correct, samples)
+        quality = self.task.quality(np.concatenate(evidence)) if shows_quality else math.nan
+        # Of several processes the mean: of metrics that are no means it is near to that of all.
+        total_loss, total_quality, seen_by_all = self.processes.totals(
+            total_loss, quality * samples, samples
+        )
+        known, shown_quality = figure(total_quality / seen_by_all, self.task.metric)
         seconds = time.perf_counter() - start
-        accuracy = right / seen if classified else None
         return EpochStats(
             epoch,
-            total_loss / seen,
-            accuracy,
+            total_loss / seen_by_all,
+            known,
             seconds,
-            seen / seconds,
+            seen_by_all / seconds,
+            shown_quality,
             notes=", ".join(filter(None, (term.note() for term in self.terms))),
         )
 
-    def _batch(self, indices: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         inputs, targets = batch(self.dataset, indices)
         if self.augment:
+            if not isinstance(inputs, Tensor):
+                raise HwoptError(
+                    "augmentations change one tensor, but samples have several: leave them out"
+                )
             inputs = self.augment(inputs, generator)
-        if inputs.dim() == 4:
+        if isinstance(inputs, Tensor) and inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=self.order)
-        return inputs, targets
+        return self.task.complete(Batch(inputs, targets))
 
-    def _step(
-        self, inputs: Tensor, targets: Tensor, indices: Tensor, epoch: int, step: int
-    ) -> tuple[float, int | None]:
-        """Take one optimizer step; return the loss and the number of right answers."""
-        seen: list[Tensor] = []
-        closure = self._closure(inputs, targets, epoch, step, seen)
+    def _step(self, given: Batch, indices: Tensor, epoch: int, step: int) -> tuple[float, Any]:
+        """Take one optimizer step; return the loss and the outputs."""
+        seen: list[Any] = []
+        closure = self._closure(given, epoch, step, seen)
         optimizer: Any = self.optimizer  # its type has closures return numbers
         more = (indices,) if self.behaviour.per_sample_loss else ()
         loss = optimizer.step(closure, *more)
-        return loss.mean().item(), count_correct(seen[0], targets)
+        return loss.mean().item(), seen[0]
 
     def _closure(
-        self, inputs: Tensor, targets: Tensor, epoch: int, step: int, seen: list[Tensor]
+        self, given: Batch, epoch: int, step: int, seen: list[Any]
     ) -> Callable[[], Tensor]:
         """Return what computes the gradients and returns the loss; ``seen`` gets the outputs."""
 
         def closure() -> Tensor:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.settings["bfloat16"]):
-                outputs = self._forward(inputs) if step == 0 else self.model(inputs)
-            if step == 0:
-                check_output(outputs, targets, self.loss)
-            outputs = outputs.float()
-            seen.append(outputs.detach())
-            loss = self.loss(outputs, targets)
+                outputs = outputs_of(self.model, given, self.task, is_first=step == 0)
+            outputs = _each(lambda one: one.float() if one.is_floating_point() else one, outputs)
+            seen.append(_each(Tensor.detach, outputs))
+            loss = self.task.loss(outputs, given)
             mean = loss.mean()
             for term in self.terms:
-                mean = term.loss(mean, inputs, outputs, targets)
+                mean = term.loss(mean, given.inputs, outputs, given.targets)
             self.optimizer.zero_grad()
             mean.backward()
-            result = loss.detach() if loss.dim() else mean.detach()
+            result = loss.detach() if self.behaviour.per_sample_loss else mean.detach()
             self.processes.average([result, *(p.grad for p in self.model.parameters())])
             # After the average: all processes stop, or none does.
             value = result.mean().item()
@@ -162,6 +172,16 @@ class TrainingRun:
 
         return closure
 
+    def _figures(
+        self, total_loss: float, samples: int, evidence: list[np.ndarray], start: float
+    ) -> str:
+        """Return the text beside the bar."""
+        rate = samples / (time.perf_counter() - start)
+        so_far = ""
+        if self.task.is_mean:
+            _, so_far = figure(self.task.quality(np.concatenate(evidence)), self.task.metric)
+        return f"loss {total_loss / samples:.4f}  {so_far}  {rate:.0f} samples/s"
+
     def _set_learning_rate(self, epoch: int, step: int) -> float:
         """Follow the schedule; return the rate of the first group of parameters."""
         progress = ((epoch - 1) * self.steps + step) / (self.settings["epochs"] * self.steps)
@@ -171,14 +191,6 @@ class TrainingRun:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         return float(self.rates[0] * factor)
-
-    def _forward(self, inputs: Tensor) -> Any:
-        """Run the model, and say what was wrong if it does not take the inputs."""
-        try:
-            return self.model(inputs)
-        except (RuntimeError, ValueError) as error:
-            shape = tuple(inputs.shape)
-            raise HwoptError(f"the model does not take inputs of shape {shape}: {error}") from error
 
     def save(self, path: Path, done: list[EpochStats]) -> None:
         """Write the checkpoint after the epochs ``done``, in the first process."""
@@ -218,8 +230,14 @@ class TrainingRun:
         return [EpochStats(**stats) for stats in content["epochs"]]
 
 
-def _figures(total_loss: float, correct: int, samples: int, start: float) -> str:
-    """Return the text beside the bar."""
-    rate = samples / (time.perf_counter() - start)
-    accuracy = f"  accuracy {100 * correct / samples:.2f} %" if correct else ""
-    return f"loss {total_loss / samples:.4f}{accuracy}  {rate:.0f} images/s"
+def figure(quality: float, metric: Metric) -> tuple[float | None, str]:
+    """Return a quality, None where it is none, and as text."""
+    known = quality if math.isfinite(quality) else None
+    return known, "" if known is None else f"{metric.name} {metric.show(known)}"
+
+
+def _each(change: Callable[[Tensor], Tensor], outputs: Any) -> Any:
+    """Return outputs with every tensor changed."""
+    if isinstance(outputs, Tensor):
+        return change(outputs)
+    return tuple(_each(change, one) for one in outputs)

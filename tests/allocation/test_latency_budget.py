@@ -65,7 +65,7 @@ def test_training_ends_inside_the_budget_and_learns_on(graph, digits, latency, s
     # What was removed was zero, so nothing changes; and it is not far from what it was.
     wide, narrow = (train.evaluate(one, digits.test) for one in (module, small.to_torch()))
     assert narrow.loss == pytest.approx(wide.loss, rel=1e-4)
-    assert narrow.accuracy > train.evaluate(graph.to_torch(), digits.test).accuracy - 0.1
+    assert narrow.quality > train.evaluate(graph.to_torch(), digits.test).quality - 0.1
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def test_a_search_leaves_a_study_a_page_and_models(folder):
     assert (study / "report.html").stat().st_size > 10_000
     document = json.loads((study / STUDY_FILE).read_text())
     assert len(document["trials"]) == 2
-    picked = hwopt("pick", study, "--accuracy", 0, "--output", folder / "fast", "--json")
+    picked = hwopt("pick", study, "--quality", 0, "--output", folder / "fast", "--json")
     trial = json.loads(picked.stdout)
     assert trial["number"] == document["on_front"][0]
     assert hwopt("bench", folder / "fast", "--runs", 20).returncode == 0
@@ -60,7 +60,7 @@ def test_a_candidate_again_by_the_printed_command(folder):
     assert program == "hwopt"
     found = json.loads(hwopt(*words, "--json", folder=folder).stdout)
     assert found["macs"] == trial["macs"]
-    assert found["accuracy"] == trial["accuracy"]
+    assert found["quality"] == trial["quality"]
 
 
 @pytest.mark.slow
@@ -90,8 +90,8 @@ def test_what_cannot_be_is_one_sentence(tmp_path):
     assert "--sampler is of a search, not of --evaluate" in sentence
     path.write_text(yaml.safe_dump(changed(warm_start=["nowhere"])))
     assert "nowhere holds no study" in refused("search", path)
-    assert "holds no study" in refused("pick", tmp_path, "--accuracy", 0.5)
-    assert "give either --latency or --accuracy" in refused("pick", tmp_path)
+    assert "holds no study" in refused("pick", tmp_path, "--quality", 0.5)
+    assert "give either --latency or --quality" in refused("pick", tmp_path)
     assert "holds no finished job and no study" in refused("report", tmp_path)
     result = hwopt("pick", tmp_path, "--latency", "fast")
     assert result.returncode == 2 and "is no time: write it as 0.2ms" in result.stderr

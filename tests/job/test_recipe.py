@@ -57,7 +57,7 @@ def test_a_changed_recipe_is_checked_again():
         ({"train": {"constraints": {"sharpnes": 1}}}, "did you mean 'sharpness'"),
         (
             {"fine_tune": {"constraints": {"sharpness": 1}, "optimizer": "alig-plus"}},
-            "fine_tune: ALIGPlus needs the cross entropy of every sample, not that of constraints",
+            "ALIGPlus needs the loss of every sample, which is not known with constraints",
         ),
         ({"train": {"constraints": {"sharpness": None}}}, "train.constraints has no level"),
         (

@@ -21,6 +21,7 @@ from hwopt.job.trainer import Trainer
 from hwopt.job.variants import Variants, VariantSteps
 from hwopt.job.workspace import Workspace
 from hwopt.search.recipe import load_search, make_search
+from hwopt.tasks import Classification
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").iterdir())
 BENCHMARKS = ("kill_resume", "search_failures", "search_front", "search_ray")
@@ -98,7 +99,7 @@ SEARCH = optional(
     routes=st.lists(ROUTE, max_size=2),
     binary=optional(method=some("bnew", "bop"), growth=some(3.0, None)),
     sampler=some("guided", "tpe"),
-    limits=optional(ms=some(1.0), accuracy=some(0.9, None), bytes=some(1000)),
+    limits=optional(ms=some(1.0), quality=some(0.9, None), bytes=some(1000)),
     minimise=some([], ["bytes"]),
     first_epochs=some([], [1]),
     storage=some("sqlite:///a.db", None),
@@ -121,7 +122,7 @@ def steps_of(tmp_path_factory):
 
     def steps(recipe):
         target = targets.get("x86-avx2", threads=1)
-        variants = Variants(Trainer(recipe, work, data, target, threads=1))
+        variants = Variants(Trainer(recipe, work, data, Classification, target, threads=1))
         found = []
         for name, variant in recipe.variants.items():
             of_variant = VariantSteps(variants, name, variant).of(Network(graph, "key"))

@@ -24,7 +24,7 @@ RECIPE = {
             "passes": "prune-channels{ratio=0.75}",
             "route": {"expert": "dense", "width": 16, "coverage": 0.6},
         },
-        "early": {"route": {"cut": "stages.1", "router": "entropy", "accuracy": 0.1}},
+        "early": {"route": {"cut": "stages.1", "router": "entropy", "quality": 0.1}},
         "fast": {
             "passes": "prune-channels{ratio=0.75}",
             "fine_tune": False,
@@ -128,7 +128,7 @@ def test_what_could_not_be_done_is_refused_at_once(route, message):
     ("fine_tune", "message"),
     [
         (None, "has something to train, which fine_tune must describe"),
-        ({"optimizer": "alig", "schedule": "constant"}, "alig needs the cross entropy alone"),
+        ({"optimizer": "alig", "schedule": "constant"}, "alig needs the loss of the task alone"),
         ({"penalty": {"strength": 1}}, "its training knows no penalty"),
     ],
 )

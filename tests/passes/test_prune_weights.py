@@ -224,9 +224,9 @@ def test_bad_input_is_one_sentence_and_changes_nothing(graph, text, message):
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
-        ((4, 8), torch.zeros(4, 2).long(), "labels of the shape .4. for outputs of .4, 3."),
-        ((4, 8), torch.tensor([0, 1, -100, 3]), "the label 3, but the model has 3 classes"),
-        ((4, 8), torch.zeros(4), "labels that are classes, not numbers"),
+        ((4, 8), torch.zeros(4, 2).long(), "targets torch.int64 .4, 2. are no classes"),
+        ((4, 8), torch.tensor([0, 1, -100, 3]), "label 3, but the model has only 3 outputs"),
+        ((4, 8), torch.zeros(4), "targets torch.float32 .4. are no classes"),
         ((4, 9), torch.zeros(4).long(), "inputs of the shape .9., but the model takes ..8.."),
         ((5, 8), torch.zeros(5).long(), "exactly 4 and the data has one of 5"),
     ],

@@ -26,7 +26,7 @@ def make_study(trials: int = 30, seed: int = 0) -> StudyResults:
     measured = [t for t in made if t["state"] == "measured"]
     front = _front(measured)
     for number in front:
-        made[number]["test_accuracy"] = made[number]["accuracy"] - 0.002
+        made[number]["test_quality"] = made[number]["quality"] - 0.002
     return StudyResults.model_validate(
         {
             "hwopt": "0.1.0",
@@ -41,9 +41,15 @@ def make_study(trials: int = 30, seed: int = 0) -> StudyResults:
             "target": {"name": "host", "cpu": "a CPU with <2 cores>", "isa": "avx2"},
             "threads": 2,
             "data": "fashion-mnist",
+            "metric": {
+                "name": "accuracy",
+                "higher_is_better": True,
+                "is_share": True,
+                "ideal": 1.0,
+            },
             "notes": ["the kernels of <b>an earlier study</b> were used"],
             "baseline": {
-                "accuracy": 0.931,
+                "quality": 0.931,
                 "latency": _latency(0.21),
                 "macs": 12_501_632,
                 "bytes": 327_112,
@@ -57,23 +63,23 @@ def make_study(trials: int = 30, seed: int = 0) -> StudyResults:
                     "name": "prune-channels",
                     "trials": 17,
                     "latency_ratio": 0.55,
-                    "accuracy_points": -0.8,
+                    "gain": -0.008,
                 },
-                {"name": "binarize", "trials": 6, "latency_ratio": 0.81, "accuracy_points": -2.1},
+                {"name": "binarize", "trials": 6, "latency_ratio": 0.81, "gain": -0.021},
                 {
                     "name": "share-codebook",
                     "trials": 5,
                     "latency_ratio": 1.04,
-                    "accuracy_points": 0.1,
+                    "gain": 0.001,
                 },
-                {"name": NASTY, "trials": 1, "latency_ratio": None, "accuracy_points": None},
+                {"name": NASTY, "trials": 1, "latency_ratio": None, "gain": None},
             ],
             "peers": [
-                {"name": "onnxruntime-int8", "accuracy": 0.9268, "latency": _latency(0.17)},
-                {"name": "openvino-nncf-int8", "accuracy": 0.9282, "latency": _latency(0.13)},
+                {"name": "onnxruntime-int8", "quality": 0.9268, "latency": _latency(0.17)},
+                {"name": "openvino-nncf-int8", "quality": 0.9282, "latency": _latency(0.13)},
                 {
                     "name": "torch-pruning & onnxruntime",
-                    "accuracy": 0.921,
+                    "quality": 0.921,
                     "latency": _latency(0.19),
                 },
                 {"name": "untrained <peer>", "latency": _latency(0.3)},
@@ -101,7 +107,7 @@ def _trial(number: int, random: np.random.Generator) -> dict:
     if number % 7 == 3:
         trial |= {
             "state": "failed",
-            "accuracy": float("nan"),
+            "quality": float("nan"),
             "seconds": {"passes": 0.8, "train": 4.0},
         }
         return trial | {
@@ -110,13 +116,13 @@ def _trial(number: int, random: np.random.Generator) -> dict:
     if number in (8, 15):
         return trial | {
             "state": "stopped",
-            "accuracy": 0.4,
+            "quality": 0.4,
             "seconds": {"passes": 0.8, "train": 2.0},
         }
     latency = 0.02 + 0.2 * kept * (0.8 if binary else 1) * float(random.uniform(0.9, 1.15))
     loss = 0.09 * (1 - kept) ** 3 + 0.02 * binary + float(random.uniform(0, 0.015))
     return trial | {
-        "accuracy": 0.934 - loss,
+        "quality": 0.934 - loss,
         "latency": {"median_ms": latency, "low_ms": 0.98 * latency, "high_ms": 1.03 * latency},
         "ratio": latency / 0.21 if number != 1 else None,
         "macs": int(12_501_632 * kept**2),
@@ -156,9 +162,9 @@ def _time(seconds: float) -> str:
 def _front(measured: list[dict]) -> list[int]:
     numbers, highest = [], 0.0
     for trial in sorted(measured, key=lambda trial: trial["latency"]["median_ms"]):
-        if trial["accuracy"] > highest:
+        if trial["quality"] > highest:
             numbers.append(trial["number"])
-            highest = trial["accuracy"]
+            highest = trial["quality"]
     return numbers
 
 
@@ -169,7 +175,7 @@ def _hypervolume(measured: list[dict]) -> list[list[float]]:
         seen = {trial["number"]: trial for trial in measured[:count]}
         area, height = 0.0, 0.8
         for number in _front(measured[:count]):
-            accuracy = seen[number]["accuracy"]
+            accuracy = seen[number]["quality"]
             area += max(0.0, accuracy - height) * (0.3 - seen[number]["latency"]["median_ms"])
             height = max(height, accuracy)
         values.append([count, area / (0.3 * 0.2)])

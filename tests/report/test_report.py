@@ -26,7 +26,7 @@ def variant(median, accuracy, timed=True):
     return {
         "passes": "prune-channels{ratio=0.5}",
         "notes": ["prune-channels: changed a<b: 8 to 4 channels"],
-        "accuracy": accuracy,
+        "quality": accuracy,
         "test_samples": 360,
         "parameters": 1234,
         "macs": 5_000_000,
@@ -43,7 +43,7 @@ def variant(median, accuracy, timed=True):
                 "bytes": 1000,
             }
         ],
-        "check": {"samples": 10, "max_difference": 1e-6, "same_label": 10},
+        "check": {"samples": 10, "max_difference": 1e-6, "same_answer": 10},
         "latency": latency(median),
         "ratio_to_baseline": median / 0.2,
         "peers": {"onnxruntime": {"latency": latency(0.3), "ratio": median / 0.3}},
@@ -59,6 +59,12 @@ def results():
             "target": {"name": "host", "cpu": "a CPU", "isa": "avx2"},
             "threads": 2,
             "data": "digits",
+            "metric": {
+                "name": "accuracy",
+                "higher_is_better": True,
+                "is_share": True,
+                "ideal": 1.0,
+            },
             "baseline": "dense",
             "notes": ["digits were used"],
             "variants": {"dense": variant(0.2, 0.93), "half": variant(0.1, 0.92, timed=False)},
@@ -107,11 +113,11 @@ def test_the_page_is_one_file_without_external_links(results, tmp_path):
     assert not re.search(r"(src|href)=[\"'](?!data:)", text)
     assert text.count("data:image/png;base64,") == 2
     assert "a&lt;b" in text and "digits were used" in text
-    for name in ("accuracy-latency.png", "kernels.png"):
+    for name in ("quality-latency.png", "kernels.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {
         "report.html",
-        "accuracy-latency.png",
+        "quality-latency.png",
         "kernels.png",
     }
 
@@ -121,7 +127,7 @@ def test_results_are_read_as_they_were_written(results, tmp_path):
     read = JobResults.of(tmp_path)
     assert read.to_json() == results.to_json() and read.table() == markdown_table(results)
     assert read.best == "dense"
-    assert changed(read, "half", accuracy=0.926).best == "half"
+    assert changed(read, "half", quality=0.926).best == "half"
     with pytest.raises(HwoptError, match="unknown variant 'hlaf': did you mean 'half'"):
         read.artifact("hlaf")
 
@@ -129,7 +135,7 @@ def test_results_are_read_as_they_were_written(results, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 1}, "is of schema version 1, and this hwopt reads version 2"),
+        ({"schema_version": 1}, "is of schema version 1, and this hwopt reads version 3"),
         ({"threads": None}, "is damaged: threads: Input should be a valid integer"),
     ],
 )

@@ -50,10 +50,10 @@ def assert_tells(browser, trial):
     text = all_of(tooltip.text)
     latency = trial.latency
     assert f"Trial {trial.number}, on the front {changes(trial)}" in text
-    assert f"accuracy {100 * trial.accuracy:.2f} %" in text
+    assert f"accuracy {100 * trial.quality:.2f} %" in text
     span = f"({latency.low_ms:.3f}–{latency.high_ms:.3f})"
     assert f"latency {latency.median_ms:.3f} ms {span}" in text
-    assert f"on test data {100 * trial.test_accuracy:.2f} %" in text
+    assert f"on test data {100 * trial.test_quality:.2f} %" in text
     if trial.ratio is not None:
         assert f"ratio to baseline {trial.ratio:.2f}" in text
     assert f"MACs {trial.macs / 1e6:.2f} M size {trial.bytes:,} bytes" in text
@@ -144,10 +144,10 @@ def test_less_accurate_trials_can_be_left_out(browser, page, study):
     browser.open(page)
     browser.one("#range option[value='2']").click()
     every = measured(study)
-    near = [t for t in every if t.accuracy >= study.baseline.accuracy - 0.02]
+    near = [t for t in every if t.quality >= study.baseline.quality - 0.02]
     assert 0 < len(near) < len(every)
     assert len(browser.all("#front .mark[data-trial]")) == len(near)
-    below = f"{len(every) - len(near)} of {len(every)} measured trials are less accurate"
+    below = f"{len(every) - len(near)} of {len(every)} measured trials are worse"
     assert below in browser.one("#front-note").text
 
 

@@ -92,12 +92,12 @@ def test_the_pictures_show_the_front_and_the_baseline(page):
 
 def test_the_best_trial_is_the_fastest_about_as_accurate_as_the_baseline(study):
     front = study.front
-    limit = study.baseline.accuracy - 0.005
+    limit = study.baseline.quality - 0.005
     best = study.best
-    assert best.accuracy >= limit
+    assert best.quality >= limit
     faster = [t for t in front if t.latency.median_ms < best.latency.median_ms]
-    assert faster and all(trial.accuracy < limit for trial in faster)
-    better = study.baseline.model_copy(update={"accuracy": 0.99})
+    assert faster and all(trial.quality < limit for trial in faster)
+    better = study.baseline.model_copy(update={"quality": 0.99})
     study = study.model_copy(update={"baseline": better})
     assert study.best is front[-1]
 
@@ -105,7 +105,7 @@ def test_the_best_trial_is_the_fastest_about_as_accurate_as_the_baseline(study):
 def test_a_peer_is_compared_with_the_fastest_trial_as_accurate(study):
     rows = {row["name"]: row for row in study_view.peers(study)}
     peer = study.peers[0]
-    beside = next(t for t in study.front if t.accuracy >= peer.accuracy)
+    beside = next(t for t in study.front if t.quality >= peer.quality)
     ratio = beside.latency.median_ms / peer.latency.median_ms
     assert rows["onnxruntime-int8"]["beside"] == f"trial {beside.number}: {ratio:.2f}"
     assert rows["untrained <peer>"]["beside"] == "–"
@@ -113,7 +113,7 @@ def test_a_peer_is_compared_with_the_fastest_trial_as_accurate(study):
 
 
 def test_what_is_no_number_is_unknown(study):
-    assert study.trials[3].state == "failed" and study.trials[3].accuracy is None
+    assert study.trials[3].state == "failed" and study.trials[3].quality is None
 
 
 def test_a_study_is_read_as_it_was_written(study, tmp_path):
@@ -127,7 +127,7 @@ def test_a_study_is_read_as_it_was_written(study, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "is of schema version 2, and this hwopt reads version 3"),
+        ({"schema_version": 2}, "is of schema version 2, and this hwopt reads version 4"),
         ({"trials": [{"number": 0}]}, "is damaged: trials.0.state: Field required"),
         ({"more": 1}, "is damaged: more: Extra inputs"),
     ],

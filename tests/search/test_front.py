@@ -18,7 +18,7 @@ def beats(one, other):
     others = zip(one.others, other.others, strict=True)
     return (
         one != other
-        and one.accuracy >= other.accuracy
+        and one.gain >= other.gain
         and one.latency <= other.latency
         and all(mine <= theirs for mine, theirs in others)
     )
@@ -37,7 +37,7 @@ def test_the_front_is_what_nothing_beats(found):
 @given(points)
 def test_the_hypervolume_is_the_area_that_is_covered(found):
     covered = sum(
-        any(p.accuracy >= (row + 1) / CELLS and p.latency <= column / CELLS for p in found.values())
+        any(p.gain >= (row + 1) / CELLS and p.latency <= column / CELLS for p in found.values())
         for row in range(CELLS)
         for column in range(CELLS)
     )
@@ -46,7 +46,7 @@ def test_the_hypervolume_is_the_area_that_is_covered(found):
 
 @given(points_of_three)
 def test_with_a_third_it_is_the_volume(found):
-    flat = {key: Point(p.accuracy, p.latency) for key, p in found.items()}
+    flat = {key: Point(p.gain, p.latency) for key, p in found.items()}
     of_layers = [
         {key: flat[key] for key, p in found.items() if p.others[0] <= layer / CELLS}
         for layer in range(CELLS)

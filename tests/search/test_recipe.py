@@ -24,8 +24,8 @@ from tests.search.studies import RECIPE, changed
             "mean_ms would be measured while others are trained: wish for a coverage",
         ),
         (
-            changed(routes=[{"expert": "dense", "coverage": 0.5, "accuracy": 0.9}]),
-            "route is for coverage and accuracy: keep one",
+            changed(routes=[{"expert": "dense", "coverage": 0.5, "quality": 0.9}]),
+            "route is for coverage and quality: keep one",
         ),
         (
             changed(space=["binarize"], binary={"frozen": 1}),
@@ -40,7 +40,10 @@ from tests.search.studies import RECIPE, changed
             {**changed(model_options={"width": [8]}), "train": None},
             "other models have no weights: train must say how",
         ),
-        (changed(limits={"accuracy": 1}), "search.limits.accuracy: Input should be less than 1"),
+        (
+            changed(limits={"quality": "much"}),
+            "search.limits.quality: Input should be a valid number",
+        ),
         (changed(limits={"ms": 0}), "search.limits.ms: Input should be greater than 0"),
         (changed(first_epochs=[1]), "first_epochs must rise, and end below the 1 of fine_tune"),
         ({**RECIPE, "fine_tune": None}, "fine_tune must describe how"),

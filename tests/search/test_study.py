@@ -57,21 +57,21 @@ def test_trials_are_trained_and_measured_and_the_front_is_compiled(done):
     assert tasks == ["TrainCandidate"] * 3
     assert len({trial.passes for trial in trials}) == 3
     for trial in trials:
-        assert 0 < trial.accuracy <= 1 and 0 < trial.ratio < 2
+        assert 0 < trial.quality <= 1 and 0 < trial.ratio < 2
         interval = trial.latency
         assert interval.low_ms <= interval.median_ms <= interval.high_ms
         assert trial.macs <= document.baseline.macs
         assert trial.memory_bytes > 0 and set(trial.seconds) == {"passes", "train", "measure"}
     assert make_search(document.recipe) == make_search(of_three())  # it can be run again
     size = document.baseline.bytes
-    points = {t.number: Point(t.accuracy, t.ratio, (t.bytes / size,)) for t in trials}
+    points = {t.number: Point(t.quality, t.ratio, (t.bytes / size,)) for t in trials}
     assert list(document.on_front) == front(points)
     assert [count for count, _ in document.hypervolume] == [1, 2, 3]
     for number in document.on_front:
         trial = trials[number]
         artifact = hwopt.load(folder / trial.artifact)
         assert artifact.manifest.macs == trial.macs
-        assert 0 < trial.test_accuracy <= 1 and trial.kernels
+        assert 0 < trial.test_quality <= 1 and trial.kernels
     assert json.loads((folder / STUDY_FILE).read_text()) == document.to_json()
 
 
@@ -87,8 +87,8 @@ def test_peers_run_the_unchanged_network(done):
     baseline, (exact, eight_bits) = document.baseline, document.peers
     assert (exact.name, eight_bits.name) == ("torch", "openvino-int8")
     # Labels that are equal up to rounding may change.
-    assert exact.accuracy == pytest.approx(baseline.accuracy, abs=0.005)
-    assert eight_bits.accuracy == pytest.approx(baseline.accuracy, abs=0.1)
+    assert exact.quality == pytest.approx(baseline.quality, abs=0.005)
+    assert eight_bits.quality == pytest.approx(baseline.quality, abs=0.1)
     for peer in (exact, eight_bits):
         latency = peer.latency
         assert latency.low_ms <= latency.median_ms <= latency.high_ms
@@ -100,8 +100,8 @@ def test_more_trials_go_on_with_those_that_are_there(done, tmp_path):
     workers = Counted()
     shutil.copytree(folder, tmp_path / "study")
     more = study(tmp_path / "study", of_three(trials=4), workers=workers).run()
-    before = [trial.accuracy for trial in document.trials]
-    assert [trial.accuracy for trial in more.trials[:3]] == before
+    before = [trial.quality for trial in document.trials]
+    assert [trial.quality for trial in more.trials[:3]] == before
     assert len(more.trials) == 4
     assert workers.done == ["TrainCandidate"]
 
@@ -111,18 +111,18 @@ def test_picking(done, tmp_path):
     shown = [document.trials[number] for number in document.on_front]
     fastest = shown[0]
     # Not the last one: some of a front of three objectives are there for their size alone.
-    best = max(shown, key=lambda trial: trial.accuracy)
-    assert pick(folder, accuracy=0.0).number == fastest.number
+    best = max(shown, key=lambda trial: trial.quality)
+    assert pick(folder, quality=0.0).number == fastest.number
     assert pick(folder, latency_ms=1e6).number == best.number
     with pytest.raises(HwoptError, match="no model of the front fits: the fastest takes"):
         pick(folder, latency_ms=1e-6)
     with pytest.raises(HwoptError, match="holds no study"):
-        pick(tmp_path, accuracy=0.5)
+        pick(tmp_path, quality=0.5)
     copy_artifact(folder, fastest, tmp_path / "a")
     assert hwopt.load(tmp_path / "a").manifest.macs == fastest.macs
     write_json(tmp_path / STUDY_FILE, {**document.to_json(), "schema_version": 0})
-    with pytest.raises(HwoptError, match="is of schema version 0, and this hwopt reads version 3"):
-        pick(tmp_path, accuracy=0.5)
+    with pytest.raises(HwoptError, match="is of schema version 0, and this hwopt reads version 4"):
+        pick(tmp_path, quality=0.5)
 
 
 def test_a_removed_model_is_compiled_again(done, tmp_path):
@@ -221,13 +221,13 @@ def test_what_is_over_a_limit_is_not_trained(prepared):
     assert not list((prepared / "graphs").glob("c-*"))
     assert "no candidate kept to all limits" in found.notes
     with pytest.raises(HwoptError, match="is empty: no candidate was measured within limits"):
-        pick(prepared, accuracy=0.0)
+        pick(prepared, quality=0.0)
 
 
 def test_what_is_clearly_beaten_after_a_short_training_is_not_trained_on(prepared):
     document = {**changed(first_epochs=[1], clearly=0.0), "fine_tune": {"epochs": 2}}
     found = study(prepared, document).run()
-    trials = [t for t in found.trials if t.accuracy is not None]
+    trials = [t for t in found.trials if t.quality is not None]
     measured = {t.number: t for t in trials if t.state == "measured"}
     assert measured
     for trial in trials:
@@ -240,9 +240,9 @@ def test_what_is_clearly_beaten_after_a_short_training_is_not_trained_on(prepare
 
 
 def test_a_short_training_is_judged_by_what_others_gained_after_theirs(prepared):
-    document = changed(first_epochs=[1], clearly=0.0, limits={"accuracy": 0.99})
+    document = changed(first_epochs=[1], clearly=0.0, limits={"quality": 0.99})
     found = study(prepared, {**document, "fine_tune": {"epochs": 2}}).run()
-    first, *others = [t for t in found.trials if t.accuracy is not None]
+    first, *others = [t for t in found.trials if t.quality is not None]
     assert first.state == "measured" and others  # nobody knows yet what a training gains
     for trial in others:
         assert trial.state == "stopped"
@@ -269,7 +269,7 @@ def test_what_asks_the_unchanged_network_has_short_trainings_too(prepared):
     write_json(candidate_file(prepared, "c-routed"), one.model_dump(mode="json"))
     for epochs in (1, 2):
         (outcome,) = Tasks(StudyPlan(recipe, prepared)).train(["c-routed"], epochs)
-        assert outcome.reason is None and 0 < outcome.result["accuracy"] <= 1
+        assert outcome.reason is None and 0 < outcome.result["quality"] <= 1
 
 
 def test_a_wrong_name_is_said_before_anything_is_trained(tmp_path):

@@ -12,13 +12,17 @@ from hwopt.search.front import Point
 from hwopt.search.plan import StudyPlan
 from hwopt.search.prepared import PreparedStudy
 from hwopt.search.recipe import make_search
+from hwopt.search.results import Baseline
 from hwopt.search.space import Space
 from hwopt.search.trials import MOST_IN_VAIN, Trials, open_storage
+from hwopt.tasks import Metric
 from tests.search.studies import changed
 
+LATENCY = {"median_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1}
 SPACE = Space((), {"width": (1.0, 0.5, 0.25), "pass": ("", "binarize")})
 PREPARED = PreparedStudy(
-    baseline={"bytes": 100, "memory_bytes": 50},
+    metric=Metric("accuracy"),
+    baseline=Baseline(quality=0.9, latency=LATENCY, bytes=100, memory_bytes=50),
     data="digits",
     notes=(),
     space=SPACE,
@@ -46,11 +50,11 @@ def figures(ratio=0.5, size=50):
 
 def measure(trials, trial, accuracy, macs=100, early=None):
     trial.set_user_attr("name", str(trial.params))
-    trial.set_user_attr("accuracy", accuracy)
+    trial.set_user_attr("quality", accuracy)
     trial.set_user_attr("macs", macs)
     trial.set_user_attr("parameters", macs)
     if early is not None:
-        trial.set_user_attr("accuracy after 1", early)
+        trial.set_user_attr("quality after 1", early)
     trials.tell(trial, figures())
 
 
@@ -199,17 +203,14 @@ def test_a_storage_out_of_reach_is_one_sentence_without_its_password(tmp_path):
     assert "secret" not in str(raised.value)
 
 
-LATENCY = {"median_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1}
-
-
 def test_the_corner_of_the_hypervolume_is_at_the_limits(tmp_path):
-    baseline = {"accuracy": 0.9, "latency": LATENCY, "bytes": 100}
+    baseline = {"quality": 0.9, "latency": LATENCY, "bytes": 100}
     found = {"dimensions": SPACE.dimensions, "table": {}, "key": "", "data": "", "notes": []}
     write_json(tmp_path / SPACE_FILE, {**found, "baseline": baseline})
     for limits, corner in (
         ({}, (0.8, 1.0)),
-        ({"accuracy": 0.6, "ms": 1.0}, (0.6, 0.5)),
-        ({"accuracy": 0.85, "share": 0.7}, (0.85, 0.7)),
+        ({"quality": 0.6, "ms": 1.0}, (0.6, 0.5)),
+        ({"quality": 0.85, "share": 0.7}, (0.85, 0.7)),
     ):
         worst = PreparedStudy.read(plan_of(tmp_path, limits=limits)).worst
-        assert (worst.accuracy, worst.latency) == pytest.approx(corner)
+        assert (worst.gain, worst.latency) == pytest.approx(corner)

@@ -43,7 +43,7 @@ def main(folder: Path, optimizer: str, norm: bool) -> None:
     )
     weights = {name: tensor.tolist() for name, tensor in module.state_dict().items()}
     losses = [stats.loss for stats in history.epochs]
-    accuracies = [stats.accuracy for stats in history.epochs]
+    accuracies = [stats.quality for stats in history.epochs]
     found = {"losses": losses, "accuracies": accuracies, "weights": weights}
     (folder / f"{rank}.json").write_text(json.dumps(found))
     if distributed.is_initialized():

@@ -117,7 +117,7 @@ def test_all_leave_signs_and_learn(name):
     assert set(weight.unique().tolist()) == {-1.0, 1.0}
     assert not torch.equal(weight, torch.where(before >= 0, 1.0, -1.0))
     assert "0.weight" in model.state_dict() and model[0].weight.requires_grad
-    assert train.evaluate(model, data()).accuracy >= 0.7
+    assert train.evaluate(model, data()).quality >= 0.7
     assert history.epochs[-1].loss < history.epochs[0].loss
 
 
@@ -166,7 +166,7 @@ def test_what_makes_no_sense_is_refused(make, message):
 def test_a_term_can_be_used_again():
     term, accuracies = BinaryPull(["0.weight"], 3, strength=0.05), []
     for _ in range(2):
-        accuracies.append(fit(network(), term, 3).epochs[-1].accuracy)
+        accuracies.append(fit(network(), term, 3).epochs[-1].quality)
         assert term.epoch == 3
     assert accuracies[0] == accuracies[1]
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
-from hwopt import data, models, train
+from hwopt import data, models, tasks, train
 from hwopt.errors import HwoptError
 from hwopt.train import Constrained, loop, progress
 from hwopt.train import checkpoint as checkpoints
@@ -36,11 +36,9 @@ def test_learns_digits() -> None:
         validate=digits.validation, on_epoch=seen.append,
     )  # fmt: skip
     result = train.evaluate(model, digits.test)
-    assert result.accuracy is not None and result.accuracy > 0.93
+    assert result.quality > 0.93
     assert seen == list(history.epochs) and len(seen) == 4
-    assert (
-        history.epochs[-1].validation_accuracy == train.evaluate(model, digits.validation).accuracy
-    )
+    assert history.epochs[-1].validation_quality == train.evaluate(model, digits.validation).quality
     assert not model.training
     assert all(p.is_contiguous() for p in model.parameters())
 
@@ -118,7 +116,7 @@ import sys
 import torch
 from pathlib import Path
 from safetensors.torch import save_file
-from hwopt import data, models, train
+from hwopt import data, models, tasks, train
 torch.manual_seed(0)
 digits = data.load("digits")
 model = models.create("resnet8", input_shape=(1, 28, 28), width=4)
@@ -158,13 +156,13 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path
     images, labels = blobs().tensors
     with pytest.raises(HwoptError, match=r"in epoch 1 at step \d+: lower the learning rate"):
         quiet_fit(small_model(), TensorDataset(images, labels), batch_size=32, learning_rate=1e30)
-    losses = iter([1.0] * 3 + [float("nan")])
+    losses = iter([1.0] * 6 + [float("nan")])  # of each step for the loss, and for what is shown
 
     def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(outputs, targets) * next(losses)
+        return functional.cross_entropy(outputs, targets, reduction="none") * next(losses)
 
     with pytest.raises(HwoptError, match="the loss became nan in epoch 2 at step 1:"):
-        quiet_fit(small_model(), blobs(), batch_size=32, loss=loss, checkpoint=path)
+        quiet_fit(small_model(), blobs(), tasks.LossOnly(loss), batch_size=32, checkpoint=path)
     assert len(checkpoints.load(path)["epochs"]) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
 
@@ -183,16 +181,16 @@ def test_trains_an_autoencoder() -> None:
     inputs = torch.randn(256, 20)
     model = models.create("autoencoder", input_shape=(20,), width=16)
     history = quiet_fit(
-        model, TensorDataset(inputs, inputs), epochs=5, batch_size=32, optimizer="adamw",
-        learning_rate=0.01, loss=functional.mse_loss, augment=None,
+        model, TensorDataset(inputs), "reconstruction", epochs=5, batch_size=32, optimizer="adamw",
+        learning_rate=0.01, augment=None,
     )  # fmt: skip
-    assert history.epochs[0].accuracy is None
+    assert history.epochs[0].quality == pytest.approx(history.epochs[0].loss)
     assert history.epochs[-1].loss < history.epochs[0].loss
 
 
 def test_a_batch_size_above_the_samples_trains_on_all() -> None:
     history = quiet_fit(small_model(), blobs(30), epochs=1, batch_size=128)
-    assert history.epochs[0].accuracy is not None
+    assert history.epochs[0].quality is not None
 
 
 def test_threads_are_restored_also_after_an_error() -> None:
@@ -253,7 +251,7 @@ def test_a_line_an_epoch_without_terminal(capsys: pytest.CaptureFixture[str]) ->
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert captured.out == "" and len(lines) == 2
-    assert lines[1].startswith("epoch 2/2: loss ") and "images/s" in lines[1]
+    assert lines[1].startswith("epoch 2/2: loss ") and "samples/s" in lines[1]
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,4 +260,4 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "Console", lambda stderr, highlight: terminal())
     train.fit(small_model(), blobs(), epochs=2, batch_size=32)
     shown = screen.getvalue()
-    assert "epoch 2/2" in shown and "━" in shown and "accuracy" in shown and "images/s" in shown
+    assert "epoch 2/2" in shown and "━" in shown and "accuracy" in shown and "samples/s" in shown

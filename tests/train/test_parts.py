@@ -82,22 +82,23 @@ def test_evaluate_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
     labels = torch.tensor([0, 1, 1])
     result = train.evaluate(model, TensorDataset(logits, labels), batch_size=2)
-    assert result.accuracy == pytest.approx(2 / 3) and result.samples == 3
+    assert result.quality == pytest.approx(2 / 3) and result.samples == 3
     assert result.loss == pytest.approx(functional.cross_entropy(logits, labels).item())
     assert model.training
 
 
-def test_evaluate_regression_has_no_accuracy() -> None:
+def test_evaluate_numbers() -> None:
     x = torch.randn(5, 4)
-    result = train.evaluate(nn.Identity(), TensorDataset(x, x), loss=functional.mse_loss)
-    assert (result.loss, result.accuracy) == (0.0, None)
+    result = train.evaluate(nn.Identity(), TensorDataset(x, x + 0.5), "regression")
+    assert (result.loss, result.quality) == (pytest.approx(0.25), pytest.approx(0.5))
+    assert result.interval() == (pytest.approx(0.5), pytest.approx(0.5))
 
 
 @pytest.mark.parametrize(
     ("outputs", "targets", "message"),
     [
         (torch.zeros(2, 3), torch.tensor([0, 3]), "label 3, but the model has only 3 outputs"),
-        (torch.zeros(2, 3), torch.zeros(2, 3), "give a loss"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), "name the task"),
     ],
 )
 def test_evaluate_refuses(outputs: torch.Tensor, targets: torch.Tensor, message: str) -> None:
@@ -108,7 +109,7 @@ def test_evaluate_refuses(outputs: torch.Tensor, targets: torch.Tensor, message:
 def test_evaluate_refuses_an_empty_set_and_two_outputs() -> None:
     with pytest.raises(HwoptError, match="empty"):
         train.evaluate(nn.Identity(), TensorDataset(torch.zeros(0, 2), torch.zeros(0).long()))
-    with pytest.raises(HwoptError, match="returns tuple"):
+    with pytest.raises(HwoptError, match="returns 2 outputs"):
         model = nn.MultiheadAttention(2, 1)
         model.forward = lambda x: (x, x)  # type: ignore[method-assign, assignment]
         train.evaluate(model, TensorDataset(torch.zeros(1, 2), torch.zeros(1).long()))

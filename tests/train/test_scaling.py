@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 
 import hwopt
 from hwopt.errors import HwoptError
+from hwopt.tasks import Regression
 from hwopt.train.scaling import (
     Metaparameters,
     fit_scaling,
@@ -86,11 +87,11 @@ def test_the_constant_of_a_quadratic_is_its_curvature_in_the_direction():
     for direction, curvature in (([1.0, 0, 0], 1.0), ([0, 0, 2.0], 9.0)):
         after = {"weight": before["weight"] + torch.tensor([direction])}
         kept = model.weight.detach().clone()
-        found = lipschitz(model, dataset, before, after, nn.functional.mse_loss, chunk=2)
+        found = lipschitz(model, dataset, before, after, Regression(), chunk=2)
         assert found == pytest.approx(curvature, rel=1e-3)
         assert torch.equal(model.weight, kept) and model.training
     with pytest.raises(HwoptError, match="two different points"):
-        lipschitz(model, dataset, before, before, nn.functional.mse_loss)
+        lipschitz(model, dataset, before, before, Regression())
 
 
 def test_what_is_masked_does_not_count():
@@ -100,7 +101,7 @@ def test_what_is_masked_does_not_count():
     module = graph.to_torch()
     (name,) = dict(module.named_parameters())
     before, after = {name: torch.zeros(1, 2)}, {name: torch.tensor([[1.0, 5.0]])}
-    found = lipschitz(module, dataset, before, after, nn.functional.mse_loss)
+    found = lipschitz(module, dataset, before, after, Regression())
     assert found == pytest.approx(1.0, rel=1e-3)
 
 

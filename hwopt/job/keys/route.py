@@ -29,7 +29,7 @@ class Routing(VariantKey):
     """What the pass ``route`` makes of a variant, which then answers easy inputs only.
 
     Options of the pass, and of ``hwopt.routing.hybrid.fit_routed``. The threshold is chosen on the
-    validation split for one wish: ``coverage``, ``accuracy`` or ``mean_ms``.
+    validation split for one wish: ``coverage``, ``quality`` or ``mean_ms``.
 
     Attributes:
         expert: a variant that comes before, or the folder of a graph or an artefact; without one
@@ -40,7 +40,7 @@ class Routing(VariantKey):
         strength: of a learned router's own loss; by default 1.
         only_router: of a learned router: leave the network as it is.
         coverage: the least share of easy inputs; 0.7 if there is no wish.
-        accuracy: the least accuracy.
+        quality: at least so good, by the metric of the task.
         mean_ms: the most expected latency in ms.
     """
 
@@ -53,13 +53,13 @@ class Routing(VariantKey):
     strength: float | None = Field(default=None, ge=0)
     only_router: bool = False
     coverage: float | None = Field(default=None, ge=0, le=1)
-    accuracy: float | None = Field(default=None, ge=0, le=1)
+    quality: float | None = None
     mean_ms: float | None = Field(default=None, gt=0)
 
     @property
     def wishes(self) -> dict[str, float]:
         """The wishes for the threshold that were given, by name."""
-        return self.model_dump(include={"coverage", "accuracy", "mean_ms"}, exclude_none=True)
+        return self.model_dump(include={"coverage", "quality", "mean_ms"}, exclude_none=True)
 
     @property
     def trains(self) -> bool:
@@ -107,10 +107,10 @@ class Routing(VariantKey):
             raise HwoptError(f"{where} has something to train, which fine_tune must describe")
         for term in fine_tune.keys:
             raise HwoptError(f"{where}: its training knows no {term}: leave it out of fine_tune")
-        if optimizers.needs_cross_entropy(fine_tune.optimizer):
+        if optimizers.needs_task_alone(fine_tune.optimizer):
             raise HwoptError(
-                f"{where}: {fine_tune.optimizer} needs the cross entropy alone, which the "
-                "training of a router is not: choose sgd, adamw or vcsg"
+                f"{where}: {fine_tune.optimizer} needs the loss of the task alone, which that of a "
+                "router is not: choose sgd, adamw or vcsg"
             )
 
     def rehearse(self, graph: Graph, base: Graph, steps: VariantSteps) -> None:
@@ -158,10 +158,11 @@ class Routing(VariantKey):
         from hwopt.passes.route import Route
         from hwopt.passes.routing import with_threshold
         from hwopt.routing.hybrid import fit_routed
-        from hwopt.routing.routed_parts import answers
+        from hwopt.routing.routed_parts import judged
         from hwopt.routing.routes import choose_point, route_points
 
-        context, data = steps.trainer.context(), steps.trainer.data
+        trainer = steps.trainer
+        context, data, task = trainer.context(), trainer.data, trainer.task
         result = self._joined(graph, expert, context)
         notes = [f"{Route.name}: {note}" for note in result.notes]
         joined, wish = result.graph, self.wishes or {"coverage": COVERAGE}
@@ -171,6 +172,7 @@ class Routing(VariantKey):
             joined = fit_routed(
                 joined,
                 data,
+                task,
                 coverage=wish.get("coverage", COVERAGE),
                 strength=1.0 if self.strength is None else self.strength,
                 only_router=self.only_router,
@@ -185,11 +187,12 @@ class Routing(VariantKey):
             notes.append(
                 f"latency: {easy_ms:.4g} ms of an easy input, {hard_ms:.4g} ms of a hard one"
             )
-        point = choose_point(route_points(*answers(joined, data.validation), ways), **wish)
+        points = route_points(*judged(joined, data.validation, task), ways)
+        point = choose_point(points, **wish, metric=task.metric)
         expected = f", {point.mean_ms:.4g} ms expected" if self.mean_ms is not None else ""
         notes.append(
             f"threshold {point.threshold:.4g}: on held-out samples {100 * point.coverage:.1f} % "
-            f"are easy, accuracy {100 * point.accuracy:.2f} %{expected}"
+            f"are easy, {task.metric.name} {task.metric.show(point.quality)}{expected}"
         )
         return with_threshold(joined, point.threshold), notes
 

@@ -32,25 +32,25 @@ function trialMark(trial, kind) {
 
 function drawFront(holder, width) {
   const shown = data.measured.map((number) => trials.get(number));
-  const extras = [data.baseline, ...data.peers.filter((peer) => peer.accuracy != null && peer.latency)];
-  const least = range.value ? data.baseline.accuracy - range.value / 100 : -Infinity;
-  const inside = [...shown, ...extras].filter((point) => point.accuracy >= least);
-  note(shown.filter((point) => point.accuracy < least).length, shown.length);
+  const extras = [data.baseline, ...data.peers.filter((peer) => peer.quality != null && peer.latency)];
+  const least = range.value ? -range.value * data.metric.hundredth : -Infinity;
+  const inside = [...shown, ...extras].filter((point) => point.gain >= least);
+  note(shown.filter((point) => point.gain < least).length, shown.length);
 
-  const heights = inside.map((point) => 100 * point.accuracy);
+  const heights = inside.map(heightOf);
   const [bottom, top] = [Math.min(...heights), Math.max(...heights)];
-  const room = Math.max(0.05 * (top - bottom), 0.05);
+  const room = 0.05 * (top - bottom) || 0.05 * Math.abs(top) || 0.05;
   const x = { low: 0, high: 1.04 * Math.max(...inside.map((point) => point.latency.high_ms)) };
   const y = { low: bottom - room, high: top + room };
   x.ticks = ticks(x.low, x.high, width < 500 ? 4 : 8);
   y.ticks = ticks(y.low, y.high, 8);
   x.title = "latency in ms";
-  y.title = "accuracy in %";
+  y.title = data.metric.axis;
   const height = Math.round(Math.max(320, Math.min(460, 0.5 * width)));
-  const chart = frame(holder, width, height, "Accuracy against latency", x, y);
+  const chart = frame(holder, width, height, `${data.metric.name} against latency`, x, y);
 
-  const corners = data.steps.map((number) => trials.get(number)).filter((trial) => trial.accuracy >= least);
-  drawSteps(chart, corners.map((trial) => [trial.latency.median_ms, 100 * trial.accuracy]));
+  const corners = data.steps.map((number) => trials.get(number)).filter((trial) => trial.gain >= least);
+  drawSteps(chart, corners.map((trial) => [trial.latency.median_ms, heightOf(trial)]));
   const entries = inside.map((point) => frontEntry(chart, point));
   // Later ones lie on top: what is on the front is never hidden.
   const above = (entry) => ["other", "peer", "baseline", "front"].findIndex((kind) => entry.mark.classList.contains(kind));
@@ -60,9 +60,13 @@ function drawFront(holder, width) {
   connect(entries, Math.max(0, entries.findIndex((entry) => entry.point.number === selected)));
 }
 
+function heightOf(point) {
+  return data.metric.scale * point.quality;
+}
+
 function note(below, all) {
   document.getElementById("front-note").textContent = below
-    ? `${below} of ${all} measured trials are less accurate than what is shown.` : "";
+    ? `${below} of ${all} measured trials are worse than what is shown.` : "";
 }
 
 function drawSteps({ layer, at }, points) {
@@ -71,7 +75,7 @@ function drawSteps({ layer, at }, points) {
 }
 
 function frontEntry({ at }, point) {
-  const [x, y] = [at.x(point.latency.median_ms), at.y(100 * point.accuracy)];
+  const [x, y] = [at.x(point.latency.median_ms), at.y(heightOf(point))];
   const isTrial = point.number !== undefined;
   const onFront = isTrial && data.front.includes(point.number);
   const kind = onFront ? "front" : isTrial ? "other" : point === data.baseline ? "baseline" : "peer";

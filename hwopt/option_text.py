@@ -1,4 +1,4 @@
-"""The text form of passes: ``prune-channels{ratio=0.5,criterion=l1},fold-batch-norm``."""
+"""Names with options as text: ``prune-channels{ratio=0.5,criterion=l1},fold-batch-norm``."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from hwopt.errors import HwoptError, check_choice, unknown_name
 
-if TYPE_CHECKING:
-    from hwopt.passes.base import Pass
-
+Named = TypeVar("Named")
 _PASS = re.compile(r"\s*([A-Za-z0-9][\w-]*)\s*(?:\{([^{}]*)\})?\s*(,|$)")
 #: A name, or a path.
 _WORD = re.compile(r"[\w./~][\w./~-]*")
 
 
-def format_pass(instance: Pass) -> str:
-    """Return the text form; options that have their default value are left out."""
+def format_options(name: str, instance: Any) -> str:
+    """Return the text form of a dataclass; options that have their default value are left out."""
     options = [
         f"{option.name}={format_value(getattr(instance, option.name))}"
-        for option in dataclasses.fields(instance)
+        for option in options_of(type(instance))
         if getattr(instance, option.name) != _default(option)
     ]
-    return f"{instance.name}{{{','.join(options)}}}" if options else instance.name
+    return f"{name}{{{','.join(options)}}}" if options else name
+
+
+def options_of(kind: type[Any]) -> list[dataclasses.Field[Any]]:
+    """Return the fields of a dataclass that a text can give; metadata may say of one it is none."""
+    return [one for one in dataclasses.fields(kind) if one.metadata.get("is_option", True)]
 
 
 def split_pipeline(text: str) -> Iterator[tuple[str, str]]:
@@ -52,28 +55,33 @@ def split_pipeline(text: str) -> Iterator[tuple[str, str]]:
             raise HwoptError(f"the passes {text!r} end with a comma: a pass is missing")
 
 
-def parse_options(pass_type: type[Pass], text: str) -> Pass:
-    """Make a pass from the text of its options.
+def parse_options(kind: type[Named], text: str, what: str) -> Named:
+    """Make a dataclass from the text of its options.
+
+    Args:
+        kind: the class.
+        text: what stands in braces.
+        what: it is, for messages: ``pass prune-channels``.
 
     Raises:
         HwoptError: if an option is unknown or its value is not of the option's type.
     """
-    types_by_name = typing.get_type_hints(pass_type)
-    fields = [option.name for option in dataclasses.fields(pass_type)]
+    types_by_name = typing.get_type_hints(kind)
+    fields = [option.name for option in options_of(kind)]
     options: dict[str, Any] = {}
     for part in _split_options(text):
         name, separator, value = (piece.strip() for piece in part.partition("="))
         if not separator:
-            raise HwoptError(f"pass {pass_type.name}: option {part!r} has no value")
+            raise HwoptError(f"{what}: option {part!r} has no value")
         if name not in fields:
-            raise unknown_name(f"option of pass {pass_type.name}", name, fields)
+            raise unknown_name(f"option of {what}", name, fields)
         if name in options:
-            raise HwoptError(f"pass {pass_type.name}: option {name} is given twice: leave one out")
-        options[name] = _parse(f"pass {pass_type.name}: {name}", types_by_name[name], value)
+            raise HwoptError(f"{what}: option {name} is given twice: leave one out")
+        options[name] = _parse(f"{what}: {name}", types_by_name[name], value)
     try:
-        return pass_type(**options)
+        return kind(**options)
     except TypeError as error:
-        raise HwoptError(f"pass {pass_type.name}: {error}") from None
+        raise HwoptError(f"{what}: {error}") from None
 
 
 def _split_options(text: str) -> list[str]:
@@ -108,7 +116,7 @@ def format_value(value: Any) -> str:
         return f"[{','.join(entries)}]"
     if isinstance(value, str) and not _WORD.fullmatch(value):
         raise HwoptError(
-            f"{value!r} cannot stand in the text of a pass: use letters, digits, ._/~-"
+            f"{value!r} cannot stand in the text of an option: use letters, digits, ._/~-"
         )
     return str(value)
 
