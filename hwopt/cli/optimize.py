@@ -14,11 +14,15 @@ from hwopt.errors import HwoptError
 if TYPE_CHECKING:
     from hwopt.job import JobResults, Recipe
 
+#: Flags that are keys of a recipe.
+_PLAIN = ("model", "data", "task", "input_shape", "target", "threads", "kernel_trials", "seed")
+
 
 @click.command("optimize")
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
 @click.option("--model", help="Instead of a recipe: the model. See hwopt compile --help.")
 @click.option("--data", help="Instead of a recipe: a data set, a folder of images or a callable.")
+@click.option("--task", help="What the model is for.  [default: classification]")
 @model.model_options
 @click.option("--passes", multiple=True, metavar="NAME:PASSES", help="A variant; may be repeated.")
 @click.option("--epochs", type=click.IntRange(0), help="Train first; 0 takes the weights as given.")
@@ -99,11 +103,7 @@ def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
 
 def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe's keys that flags set."""
-    document = {
-        key: flags[key]
-        for key in ("model", "data", "input_shape", "target", "threads", "kernel_trials", "seed")
-        if flags[key] is not None
-    }
+    document = {key: flags[key] for key in _PLAIN if flags[key] is not None}
     if flags["model_options"]:
         document["model_options"] = model.parse_options(flags["model_options"])
     for key, flag in (("train", "epochs"), ("fine_tune", "fine_tune_epochs")):

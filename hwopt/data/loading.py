@@ -38,8 +38,9 @@ def load(
 
     Args:
         name_or_path: one of :func:`names`; a folder of images; ``package.module:callable``, where
-            the callable takes nothing and returns a :class:`DataSet` or a pair (train, test) of
-            torch data sets; or a :class:`DataSet`, which is returned as it is.
+            the callable takes nothing and returns a :class:`DataSet`, a pair (train, test) of torch
+            data sets, or one, of which every twelfth sample is the test; or a :class:`DataSet`,
+            which is returned as it is.
         root: where built-in sets are kept and downloaded to; ``~/.cache/hwopt/data`` if None
             (``$HWOPT_HOME/data`` where that is set).
         fallback: if fashion-mnist cannot be had, use digits, and say so in the result's ``note``
@@ -94,7 +95,9 @@ def _call(reference: str) -> DataSet:
         return result
     if isinstance(result, tuple) and len(result) == 2:
         return from_datasets(reference, *result)
+    if hasattr(result, "__getitem__") and hasattr(result, "__len__"):
+        return from_datasets(reference, result)
     raise HwoptError(
-        f"data set {reference} returned {type(result).__name__}: a DataSet or a pair "
-        "(train, test) of torch data sets is needed"
+        f"data set {reference} returned {type(result).__name__}: a DataSet, a pair (train, test) "
+        "of torch data sets, or one of them is needed"
     )
