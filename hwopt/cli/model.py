@@ -51,24 +51,24 @@ class Making(NamedTuple):
             dims=inputs.dims(self.dims),
         )
 
-    def context(self, graph: Graph, data_set: str | None, target: str) -> Context:
+    def context(self, graph: Graph, samples: Samples, target: str) -> Context:
         """Return what passes may ask for; images of a folder are resized to what the graph reads.
 
         Args:
             graph: that passes are applied to.
-            data_set: as the user named it.
+            samples: that passes may look at.
             target: whose vector length counts.
         """
-        from hwopt import data, passes, targets
+        from hwopt import data, passes, targets, tasks
 
-        batches = None
-        if data_set is not None:
+        batches, task = None, tasks.find(samples.task).learned_from(graph.to_torch)
+        if samples.data is not None:
             shape = next(iter(graph.inputs.values())).at()
-            loaded = data.load(data_set, image_size=data.image_size(shape))
+            loaded = data.load(samples.data, image_size=data.image_size(shape))
             order = {"seed": self.seed}
             batches = functools.partial(data.batches, loaded.train, passes.BATCH_SIZE, **order)
         lanes = targets.get(target).float_lanes
-        return passes.Context(batches=batches, vector_length=lanes, seed=self.seed)
+        return passes.Context(batches=batches, task=task, vector_length=lanes, seed=self.seed)
 
 
 class Given(NamedTuple):
@@ -77,7 +77,7 @@ class Given(NamedTuple):
     model: str
     making: Making
     passes: str
-    data: str | None
+    samples: Samples
 
     def graph(self, target: str, dump: Dump | None = None) -> Graph:
         """Return the graph after the passes; what they note goes to the standard error.
@@ -89,7 +89,7 @@ class Given(NamedTuple):
         import hwopt
 
         graph = self.making.graph(self.model)
-        context = self.making.context(graph, self.data, target)
+        context = self.making.context(graph, self.samples, target)
         if dump is not None:
             dump.graph("imported", graph)
         graph = hwopt.apply(graph, self.passes, context, on_pass=dump.passed if dump else None)
@@ -112,9 +112,28 @@ class InputShape(click.ParamType):
         return tuple(int(part) for part in value.split("x"))
 
 
-data_option = click.option(
-    "--data", help="For passes that need data: a data set, a folder or a callable."
-)
+class Samples(NamedTuple):
+    """What passes that need data judge by, as the user named it."""
+
+    data: str | None
+    task: str
+
+
+def samples_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of data for passes; the command takes them as ``samples``."""
+
+    @click.option("--data", help="For passes that need data: a data set, a folder or a callable.")
+    @click.option(
+        "--task",
+        default="classification",
+        show_default=True,
+        help="For passes that need data: what the model is for.",
+    )
+    @functools.wraps(command)
+    def with_samples(*, data: str | None, task: str, **others: Any) -> Any:
+        return command(samples=Samples(data, task), **others)
+
+    return with_samples
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -196,7 +215,7 @@ def given_model(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.argument("model")
     @making_options
     @click.option("--passes", default="", help="Passes to apply first, such as fold-batch-norm.")
-    @data_option
+    @samples_options
     @options.plugin_option
     @functools.wraps(command)
     def with_model(
@@ -204,12 +223,12 @@ def given_model(command: Callable[..., Any]) -> Callable[..., Any]:
         model: str,
         making: Making,
         passes: str,
-        data: str | None,
+        samples: Samples,
         plugins: tuple[Path, ...],
         **others: Any,
     ) -> Any:
         options.load_plugins(plugins)
-        return command(given=Given(model, making, passes, data), **others)
+        return command(given=Given(model, making, passes, samples), **others)
 
     return with_model
 

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from hwopt.job import JobResults, Recipe
 
 #: Flags that are keys of a recipe.
-_PLAIN = ("model", "data", "task", "input_shape", "target", "threads", "kernel_trials", "seed")
+_PLAIN = (
+    "model",
+    "data",
+    "task",
+    "no_worse",
+    "input_shape",
+    "target",
+    "threads",
+    "kernel_trials",
+    "seed",
+)
 
 
 @click.command("optimize")
@@ -23,6 +33,7 @@ _PLAIN = ("model", "data", "task", "input_shape", "target", "threads", "kernel_t
 @click.option("--model", help="Instead of a recipe: the model. See hwopt compile --help.")
 @click.option("--data", help="Instead of a recipe: a data set, a folder of images or a callable.")
 @click.option("--task", help="What the model is for.  [default: classification]")
+@options.no_worse_option
 @model.model_options
 @click.option("--passes", multiple=True, metavar="NAME:PASSES", help="A variant; may be repeated.")
 @click.option("--epochs", type=click.IntRange(0), help="Train first; 0 takes the weights as given.")

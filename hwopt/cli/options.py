@@ -65,6 +65,26 @@ class Installed(click.ParamType):
         return str(value)
 
 
+class Share(click.ParamType):
+    """A share such as 1% or 0.01."""
+
+    name = "SHARE"
+
+    def convert(self, value: Any, *_: Any) -> float:
+        """Return it as a number."""
+        from hwopt.tasks import share
+
+        try:
+            return share(value)
+        except ValueError as error:
+            self.fail(str(error))
+
+
+no_worse_option = click.option(
+    "--no-worse", type=Share(), help="How much worse the best may be, with 95 %: 1% or 0.01."
+)
+
+
 def load_plugins(files: tuple[Path, ...]) -> None:
     """Register the passes of the files given with ``--plugin``."""
     from hwopt import passes

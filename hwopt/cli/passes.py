@@ -58,7 +58,7 @@ def show(name: str, plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("name", metavar="MODEL")
 @click.argument("passes")
 @model.making_options
-@model.data_option
+@model.samples_options
 @click.option("--target", default="host", show_default=True, help="Whose vector length counts.")
 @click.option("--output", type=click.Path(path_type=Path), help="Save the graph in this folder.")
 @options.plugin_option
@@ -67,7 +67,7 @@ def apply_passes(
     name: str,
     passes: str,
     making: model.Making,
-    data: str | None,
+    samples: model.Samples,
     target: str,
     output: Path | None,
     plugins: tuple[Path, ...],
@@ -80,7 +80,7 @@ def apply_passes(
     if output is not None and output.is_file():
         raise HwoptError(f"{output} is a file: give a folder")
     graph = making.graph(name)
-    context = making.context(graph, data, target)
+    context = making.context(graph, samples, target)
     result = hwopt.apply(graph, passes, context)
     if output is not None:
         result.save(output)

@@ -31,31 +31,36 @@ class Milliseconds(click.ParamType):
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--latency", type=Milliseconds(), help="The best one that is no slower.")
 @click.option("--quality", type=float, help="The fastest one no worse, by the task's metric.")
+@click.option(
+    "--no-worse", type=options.Share(), help="The fastest one no worse by more, with 95 %."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Copy its artefact there.")
 @options.json_option
 def command(
     folder: Path,
     latency: float | None,
     quality: float | None,
+    no_worse: float | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Choose a model from the front of the study in FOLDER, by its latency or its quality.
 
     Quality is that on the validation split, by which everything was chosen: an accuracy of 0.91 is
-    91 %.
+    91 %. --no-worse compares with the network before, sample by sample.
 
     \b
     hwopt pick runs/search --latency 0.2ms --output fast.artifact
     hwopt pick runs/search --quality 0.91
+    hwopt pick runs/search --no-worse 1%
     """
     from hwopt.search.choose import copy_artifact, pick
     from hwopt.search.results import StudyResults
     from hwopt.search.table import changes
 
-    if (latency is None) == (quality is None):
-        raise HwoptError("give either --latency or --quality")
-    trial = pick(folder, latency_ms=latency, quality=quality)
+    if [latency, quality, no_worse].count(None) != 2:
+        raise HwoptError("give one of --latency, --quality and --no-worse")
+    trial = pick(folder, latency_ms=latency, quality=quality, no_worse=no_worse)
     if output is not None:
         copy_artifact(folder, trial, output)
     if as_json:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder.  [default: runs/NAME of the recipe]"
 )
+@options.no_worse_option
 @click.option("--resume/--fresh", default=True, help="Go on where a study stopped, or start anew.")
 @options.plugin_option
 @options.json_option
@@ -112,7 +113,7 @@ def _changed(path: Path, flags: dict[str, Any]) -> SearchRecipe:
     from hwopt.search.recipe import make_search
 
     document = read_document(path)
-    for key in ("target", "threads", "seed"):
+    for key in ("target", "threads", "seed", "no_worse"):
         if flags[key] is not None:
             document[key] = flags[key]
     changes = {key: flags[key] for key in ("trials", "sampler", "workers") if flags[key]}

@@ -15,6 +15,7 @@ from hwopt.job.keys import (
     Distillation,
     Penalty,
     Routing,
+    Share,
     Strict,
     TrainingKey,
     VariantKey,
@@ -113,6 +114,9 @@ class Common(Strict):
         data: a data set's name, a folder of images or ``package.module:callable``.
         task: what the model is for: a name of ``hwopt.tasks``, or ``package.module:Class``, with
             options in braces.
+        no_worse: what is best must be no worse than the baseline by more than this, with 95 %:
+            points of a share, else that share of the figure; None allows half a point, or half a
+            per cent, of the figures as they are.
         data_fallback: use digits, and say so, if fashion-mnist cannot be had.
         train: how to train the model first; None takes its weights as they are.
         fine_tune: how to train a variant after passes that change the function; None does not.
@@ -132,6 +136,7 @@ class Common(Strict):
     input_shape: tuple[PositiveInt, ...] | None = None
     data: str
     task: str = "classification"
+    no_worse: Share | None = None
     data_fallback: bool = False
     train: Training | None = None
     fine_tune: FineTuning | None = FineTuning()

@@ -36,15 +36,34 @@ MEASURED = {
 NEAR = 0.005
 
 
-def near(metric: Metric, quality: float | None, beside: float | None) -> bool:
+def is_as_good(
+    metric: Metric,
+    quality: float | None,
+    worse_by: float | None,
+    beside: float | None,
+    no_worse: float | None = None,
+) -> bool:
     """Return whether a network is about as good as another one.
 
-    >>> near(Metric("accuracy"), 0.921, 0.925), near(Metric("accuracy"), 0.919, 0.925)
+    Args:
+        metric: of the quality.
+        quality: of the network.
+        worse_by: how much worse it is at the most, with 95 %.
+        beside: the quality of the other one.
+        no_worse: how much worse it may be with 95 %, as of ``Metric.tolerance``; None allows
+            :data:`NEAR` of the figures as they are.
+
+    >>> accuracy = Metric("accuracy")
+    >>> is_as_good(accuracy, 0.921, 0.007, 0.925), is_as_good(accuracy, 0.919, 0.009, 0.925)
     (True, False)
+    >>> is_as_good(accuracy, 0.921, 0.007, 0.925, no_worse=0.006)
+    False
     """
     if quality is None or beside is None:
         return False
-    return metric.gain(quality, beside) >= -metric.tolerance(NEAR, beside)
+    if no_worse is None:
+        return metric.gain(quality, beside) >= -metric.tolerance(NEAR, beside)
+    return worse_by is not None and worse_by <= metric.tolerance(no_worse, beside)
 
 
 class CheckFacts(Part):
@@ -177,12 +196,16 @@ class JobResults(Document):
 
     @property
     def best(self) -> str:
-        """The fastest variant that is about as good as the baseline: half a point is lost."""
-        beside = self.variants[self.baseline].quality
+        """The fastest variant that is as good as the recipe's ``no_worse`` wants.
+
+        Without that, it is about as good as the baseline: half a point is lost.
+        """
+        beside, wanted = self.variants[self.baseline].quality, self.recipe.get("no_worse")
         good = [
             name
             for name, facts in self.variants.items()
-            if name == self.baseline or near(self.metric.metric, facts.quality, beside)
+            if name == self.baseline
+            or is_as_good(self.metric.metric, facts.quality, facts.worse_by, beside, wanted)
         ]
         return min(good, key=lambda name: self.variants[name].ratio_to_baseline)
 

@@ -53,7 +53,7 @@ class PrepareSpace:
         network = job.trained()
         base, key = network
         facts, _ = job.variant(BASELINE, Variant(), network)
-        quality = setting.networks.validated(BASELINE, network)
+        judged = setting.networks.validated(BASELINE, network)
         target = job.target
         artifact = load(job.work.path("artifacts", BASELINE), target=target)
         measured_by = [key, target.fingerprint(), recipe.kernel_trials, recipe.runs]
@@ -85,7 +85,7 @@ class PrepareSpace:
                 **{name: facts[name] for name in names},
                 bytes=footprint.kept_bytes,
                 memory_bytes=footprint.activation_bytes,
-                quality=quality,
+                **judged,
                 test_quality=facts["quality"],
                 latency=measured.interval(scale),
             ).to_json(),

@@ -50,11 +50,11 @@ class TrainCandidate:
             networks.make_expert(job)
         shown = self.name if is_full else f"{self.name}-{self.epochs}"
         network, notes = job.compressed(shown, variant, base)
-        quality = networks.validated(shown, network)
-        if not math.isfinite(quality):
-            raise HwoptError(f"its quality is {quality}")
+        judged = networks.validated(shown, network)
+        if not math.isfinite(judged["quality"]):
+            raise HwoptError(f"its quality is {judged['quality']}")
         return {
-            "quality": quality,
+            **judged,
             "macs": network.graph.macs(),
             "parameters": network.graph.num_parameters(),
             "notes": notes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -10,13 +11,21 @@ from hwopt.files import MANIFEST_FILE, atomic_folder
 from hwopt.search.results import StudyResults, Trial
 
 
-def pick(folder: Path, *, latency_ms: float | None = None, quality: float | None = None) -> Trial:
+def pick(
+    folder: Path,
+    *,
+    latency_ms: float | None = None,
+    quality: float | None = None,
+    no_worse: float | None = None,
+) -> Trial:
     """Return the trial of the front that fits a wish best.
 
     Args:
         folder: of the study.
         latency_ms: the best trial that takes no more, in milliseconds.
         quality: the fastest trial that is no worse, by the metric on the validation split.
+        no_worse: the fastest trial that is no worse than the baseline by more than this, with 95 %:
+            points of a share, else that share of the baseline's figure.
 
     Raises:
         HwoptError: if no model was compiled yet, or none fits; the nearest is named.
@@ -31,6 +40,11 @@ def pick(folder: Path, *, latency_ms: float | None = None, quality: float | None
         fitting = [trial for trial in trials if trial.median_ms <= latency_ms]
         fitting.sort(key=results.gain, reverse=True)
         nearest = f"the fastest takes {trials[0].median_ms:.3f} ms"
+    elif no_worse is not None:
+        fitting = [trial for trial in trials if results.is_as_good(trial, no_worse)]
+        known = [trial.worse_by for trial in trials if trial.worse_by is not None]
+        least = min(known, default=math.nan)
+        nearest = f"the best is worse by {least:.4g} at the most, with 95 %"
     else:
         metric = results.metric.metric
         fitting = [

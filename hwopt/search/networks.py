@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwopt import train
 from hwopt.job import Job, Variant
 from hwopt.job.job import load_data
+from hwopt.job.quality import judge, lost
 from hwopt.job.steps import Network
 from hwopt.job.workspace import digest
 from hwopt.search.files import MODELS, SHARED_LOCK
@@ -68,16 +68,29 @@ class Networks:
         with self._alone():
             job.compressed(BASELINE, Variant(), self.baseline.trained())
 
-    def validated(self, name: str, network: Network) -> float:
-        """Return the quality of a network on the validation split."""
+    def validated(self, name: str, network: Network) -> dict[str, Any]:
+        """Return ``quality``, ``low`` and ``high`` of a network on the validation split.
 
-        def quality() -> float:
-            module, task = network.graph.to_torch(), self.baseline.task
+        Of another network than the baseline also ``worse_by``: how much worse it is than that at
+        the most, with 95 %.
+        """
+        work, task, file = self.baseline.work, self.baseline.task, self._scores(name)
+        if name != BASELINE:  # a candidate by itself has none to be compared with yet
+            self.validated(BASELINE, self.baseline.trained())
+
+        def judged() -> dict[str, Any]:
             with set_threads(self.baseline.threads):
-                return train.evaluate(module, self.samples.validation, task).quality
+                found = judge(network.graph, self.samples.validation, task, file)
+            if name != BASELINE:
+                found["worse_by"] = lost(task, file, self._scores(BASELINE))
+            return {key: found[key] for key in found if key != "test_samples"}
 
-        found, _ = self.baseline.work.step(f"{name}.validation", network.key, quality)
-        return float(found)
+        found, _ = work.step(f"{name}.validation", network.key, judged, makes=file)
+        return dict(found)
+
+    def _scores(self, name: str) -> Path:
+        """Return where it is kept how good a network is on every sample of the validation split."""
+        return self.baseline.work.path("scores", f"{name}.validation.safetensors")
 
     def _job(self, recipe: Recipe, folder: Path) -> Job:
         options: dict[str, Any] = {"data_set": self.samples, "training_threads": self._threads}

@@ -12,7 +12,7 @@ from hwopt.compiler.latency import Interval
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.documents import Document, Figure, Part, TargetFacts
 from hwopt.errors import HwoptError
-from hwopt.job.results import CheckFacts, MetricFacts, near
+from hwopt.job.results import CheckFacts, MetricFacts, is_as_good
 from hwopt.search.files import STUDY_FILE
 from hwopt.search.table import markdown_front
 
@@ -25,7 +25,8 @@ class NetworkFacts(Part):
     """What is known of the baseline, of a trial, and of the baseline in another runtime.
 
     Attributes:
-        quality: on the validation split, by the metric of the task.
+        quality: on the validation split, by the metric of the task ...
+        low, high: ... and between what it is with 95 %.
         test_quality: on the test set, by which nothing was chosen.
         latency: measured beside the baseline.
         macs, parameters: of the graph.
@@ -35,6 +36,8 @@ class NetworkFacts(Part):
     """
 
     quality: Figure = None
+    low: Figure = None
+    high: Figure = None
     test_quality: Figure = None
     latency: Interval | None = None
     macs: int | None = None
@@ -74,6 +77,8 @@ class Trial(NetworkFacts):
         model: options of the model that are not the recipe's, as text.
         passes, route: what was done to it.
         ratio: to the baseline's latency.
+        worse_by: how much worse than the baseline it is at the most, with 95 %, on the validation
+            split.
         started, measuring_since: times.
         seconds: that its stages took.
         notes: of its passes.
@@ -93,6 +98,7 @@ class Trial(NetworkFacts):
     passes: str = ""
     route: str = ""
     ratio: Figure = None
+    worse_by: Figure = None
     started: str | None = None
     measuring_since: str | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
@@ -199,14 +205,20 @@ class StudyResults(Document):
 
     @property
     def best(self) -> Trial | None:
-        """The fastest of the front that is about as good as the baseline: half a point is lost.
+        """The fastest of the front that is as good as the recipe's ``no_worse`` wants.
 
-        Where none is, the best one; None while the front is empty.
+        Without that, it is about as good as the baseline: half a point is lost. Where none is, the
+        one of the best quality; None while the front is empty.
         """
-        trials, metric, beside = self.front, self.metric.metric, self.baseline.quality
-        as_good = [trial for trial in trials if near(metric, trial.quality, beside)]
+        trials, wanted = self.front, self.recipe.get("no_worse")
+        as_good = [trial for trial in trials if self.is_as_good(trial, wanted)]
         by_quality = sorted(trials, key=lambda trial: -self.gain(trial))
         return next(iter([*as_good, *by_quality]), None)
+
+    def is_as_good(self, trial: Trial, no_worse: float | None = None) -> bool:
+        """Return whether a trial is as good as the baseline; see ``hwopt.job.results``."""
+        metric, beside = self.metric.metric, self.baseline.quality
+        return is_as_good(metric, trial.quality, trial.worse_by, beside, no_worse)
 
     def gain(self, one: NetworkFacts) -> float:
         """Return by how much a network is better than the baseline; minus infinity if unknown."""

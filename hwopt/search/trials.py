@@ -238,6 +238,10 @@ class Trials:
             over = -metric.gain(quality, limits.quality) / (abs(limits.quality) or 1.0)
             trial.set_constraint("quality", over)
         baseline = self._prepared.baseline
+        allowed = self._plan.recipe.no_worse
+        if allowed is not None:
+            most = metric.tolerance(allowed, baseline.quality)
+            trial.set_constraint("no_worse", trial.user_attrs["worse_by"] - most)
         others = [figures[name] / getattr(baseline, name) for name in self._plan.search.minimise]
         self._optuna.tell(trial, [metric.gain(quality, 0.0), figures["ratio"], *others])
 

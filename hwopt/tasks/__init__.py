@@ -11,7 +11,7 @@ from hwopt.tasks.finding import find, names
 from hwopt.tasks.imitation import Imitation
 from hwopt.tasks.interval import interval, worse_by
 from hwopt.tasks.loss_only import LossOnly
-from hwopt.tasks.metric import Metric
+from hwopt.tasks.metric import Metric, share
 from hwopt.tasks.reconstruction import Anomaly, Reconstruction
 from hwopt.tasks.regression import Regression
 from hwopt.tasks.segmentation import Segmentation
@@ -34,5 +34,6 @@ __all__ = [
     "find",
     "interval",
     "names",
+    "share",
     "worse_by",
 ]

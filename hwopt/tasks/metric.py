@@ -7,6 +7,26 @@ from typing import TypeVar
 
 import numpy as np
 
+
+def share(text: str | float) -> float:
+    """Return a share that was written as a number or in per cent.
+
+    Raises:
+        ValueError: if it is neither, or below 0.
+
+    >>> share("1%"), share("0.5 %"), share(0.02)
+    (0.01, 0.005, 0.02)
+    """
+    written = str(text).strip()
+    try:
+        value = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
+    except ValueError:
+        raise ValueError(f"{text!r} is no share: write it as 1% or 0.01") from None
+    if not value >= 0:
+        raise ValueError(f"{text!r} is no share: it must be at least 0")
+    return value
+
+
 #: One number, or one a sample.
 Figure = TypeVar("Figure", float, np.ndarray)
 

@@ -91,7 +91,7 @@ def test_what_cannot_be_is_one_sentence(tmp_path):
     path.write_text(yaml.safe_dump(changed(warm_start=["nowhere"])))
     assert "nowhere holds no study" in refused("search", path)
     assert "holds no study" in refused("pick", tmp_path, "--quality", 0.5)
-    assert "give either --latency or --quality" in refused("pick", tmp_path)
+    assert "give one of --latency, --quality and --no-worse" in refused("pick", tmp_path)
     assert "holds no finished job and no study" in refused("report", tmp_path)
     result = hwopt("pick", tmp_path, "--latency", "fast")
     assert result.returncode == 2 and "is no time: write it as 0.2ms" in result.stderr

@@ -85,6 +85,8 @@ RECIPE = st.fixed_dictionaries(
         "input_shape": some([1, 28, 28], None),
         "train": TRAINING | st.none(),
         "fine_tune": TRAINING | st.none(),
+        "task": some("classification", "segmentation{ignore=0}", "regression{by=r2}"),
+        "no_worse": some("1%", 0.02, None),
         "kernel_trials": some(0, None),
         "peers": some([], ["torch"]),
         "runs": some(20, 500),

@@ -128,6 +128,10 @@ def test_results_are_read_as_they_were_written(results, tmp_path):
     assert read.to_json() == results.to_json() and read.table() == markdown_table(results)
     assert read.best == "dense"
     assert changed(read, "half", quality=0.926).best == "half"
+    sure = changed(read, "half", worse_by=0.008)
+    for no_worse, best in ((0.01, "half"), (0.005, "dense")):
+        recipe = {**read.recipe, "no_worse": no_worse}
+        assert sure.model_copy(update={"recipe": recipe}).best == best
     with pytest.raises(HwoptError, match="unknown variant 'hlaf': did you mean 'half'"):
         read.artifact("hlaf")
 

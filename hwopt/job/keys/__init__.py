@@ -1,7 +1,7 @@
 """The keys of a recipe that say more than a value: one file each, with all that belongs to it."""
 
 from hwopt.job.keys.align import Align
-from hwopt.job.keys.base import Beginning, Strict, TrainingKey, VariantKey, one_of
+from hwopt.job.keys.base import Beginning, Share, Strict, TrainingKey, VariantKey, one_of
 from hwopt.job.keys.binary import Binary
 from hwopt.job.keys.budget import Budget
 from hwopt.job.keys.constraints import Constraints
@@ -18,6 +18,7 @@ __all__ = [
     "Distillation",
     "Penalty",
     "Routing",
+    "Share",
     "Strict",
     "TrainingKey",
     "VariantKey",

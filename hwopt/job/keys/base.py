@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from hwopt.errors import HwoptError, check_choice
+from hwopt.tasks import share
 
 if TYPE_CHECKING:
     from hwopt.allocation.widths import Measure
@@ -35,6 +36,10 @@ def one_of(kind: str, names: Callable[[], Iterable[str]]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+#: A share, written as 0.01 or "1%".
+Share = Annotated[float, BeforeValidator(share)]
 
 
 class Strict(BaseModel):
