@@ -14,8 +14,8 @@ help: ## Show this help
 demo: $(INSTALLED) ## Train, prune, compile and measure ResNet-8 on Fashion-MNIST
 	$(VENV)/bin/hwopt optimize recipes/demo.yaml
 
-# Tests share the cores: threads of torch that wait must not keep one busy.
-SIDE_BY_SIDE := OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes share two cores: torch takes one thread in each, and none that waits keeps a core busy.
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: $(DEVICES) ## Run all tests: two at a time, then alone those that compare times
@@ -52,5 +52,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	scripts/setup-system.sh
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hwopt needs Python 3.11 or newer")'
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable ".[bench,dev,ray]"
+	# What is imported is compiled then: most of it never is.
+	$(PYTHON) -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[bench,dev,ray]"
 	touch $@

@@ -86,11 +86,11 @@ class GraphModule(nn.Module):
         """One module a node, in the order of the graph."""
         return self._operations
 
-    def forward(self, *given: Any, **by_name: torch.Tensor) -> Any:
+    def forward(self, *inputs: Any, **by_name: torch.Tensor) -> Any:
         """Run the nodes in order; a value is dropped after its last reader."""
-        inputs = self._in_order(given, by_name)
-        values = {Value(name): tensor for name, tensor in zip(self._inputs, inputs, strict=True)}
-        batch = self._batch(inputs)
+        given = self._in_order(inputs, by_name)
+        values = {Value(name): tensor for name, tensor in zip(self._inputs, given, strict=True)}
+        batch = self._batch(given)
         left = Counter(self._reads)
 
         def read(operand: Operand | None) -> torch.Tensor | None:
@@ -114,14 +114,14 @@ class GraphModule(nn.Module):
         return results[0] if len(results) == 1 else results
 
     def _in_order(
-        self, given: tuple[Any, ...], by_name: dict[str, torch.Tensor]
+        self, inputs: tuple[Any, ...], by_name: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
-        if by_name and not given:
+        if by_name and not inputs:
             check_same_names("input", by_name, self._inputs)
             return tuple(by_name[name] for name in self._inputs)
-        if all(isinstance(one, torch.Tensor) for one in given):
-            return given
-        return tuple(pytree.tree_leaves(given))
+        if all(isinstance(one, torch.Tensor) for one in inputs):
+            return inputs
+        return tuple(pytree.tree_leaves(inputs))
 
     def _batch(self, inputs: tuple[torch.Tensor, ...]) -> int | None:
         for tensor, spec in zip(inputs, self._inputs.values(), strict=True):

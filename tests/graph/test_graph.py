@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from torch import nn
 
 import hwopt
 from hwopt.errors import HwoptError
@@ -106,3 +109,26 @@ def test_example_inputs_have_the_batch_size_that_was_asked_for():
     assert [tuple(x.shape) for x in fixed.example_inputs()] == [(1, 4)]
     with pytest.raises(HwoptError, match="the batch size cannot be 2"):
         fixed.example_inputs(2)
+
+
+def test_what_was_found_once_is_right_for_other_attributes_strides_and_batches():
+    """What shapes remember tells 1 from True, views from copies, and errors stay errors."""
+
+    class Net(nn.Module):
+        def __init__(self, keep, start):
+            super().__init__()
+            self.keep, self.start = keep, start
+
+        def forward(self, x):
+            turned = x.transpose(1, 2)
+            return turned.flatten(self.start).sum(1, keepdim=self.keep)
+
+    for keep, start in itertools.product((True, False), (1, 2)):
+        net = Net(keep, start)
+        for batch in (1, 2, 5):
+            x = torch.randn(batch, 3, 4, 5)
+            for _ in range(2):
+                graph = hwopt.import_model(net, torch.zeros(1, 3, 4, 5))
+                graph.infer_shapes()
+                (spec,) = (graph.spec(one) for one in graph.outputs.values())
+                assert spec.at(batch) == tuple(net(x).shape)
