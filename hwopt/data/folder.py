@@ -13,7 +13,7 @@ from hwopt.data.dataset import DataSet
 from hwopt.data.tensors import image_data_set
 from hwopt.errors import HwoptError
 
-_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def load(path: Path, image_size: tuple[int, int] | None = None) -> DataSet:
@@ -31,9 +31,9 @@ def load(path: Path, image_size: tuple[int, int] | None = None) -> DataSet:
     if len(class_names) < 2:
         raise HwoptError(f"{path / 'train'} needs two folders of images or more, one a class")
     first = next(iter(_images(path / "train" / class_names[0])))
-    grey = _open(first).mode in ("1", "L", "I", "I;16")
+    grey = open_image(first).mode in ("1", "L", "I", "I;16")
     if image_size is None:
-        width, height = _open(first).size
+        width, height = open_image(first).size
         image_size = (height, width)
     splits = {
         split: _load_split(path / split, class_names, image_size, grey)
@@ -73,13 +73,18 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _images(path: Path) -> list[Path]:
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     if not found:
-        raise HwoptError(f"{path} has no images ({', '.join(_SUFFIXES)})")
+        raise HwoptError(f"{path} has no images ({', '.join(SUFFIXES)})")
     return found
 
 
-def _open(file: Path) -> Image.Image:
+def open_image(file: Path) -> Image.Image:
+    """Return an image, read whole.
+
+    Raises:
+        HwoptError: if it cannot be.
+    """
     try:
         image = Image.open(file)
         image.load()
@@ -90,7 +95,7 @@ def _open(file: Path) -> Image.Image:
 
 def _pixels(file: Path, image_size: tuple[int, int], grey: bool) -> np.ndarray:
     """Return one image as uint8 (C, H, W)."""
-    image = _open(file).convert("L" if grey else "RGB")
+    image = open_image(file).convert("L" if grey else "RGB")
     height, width = image_size
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hwopt import files, references
 from hwopt.data.dataset import DataSet, from_datasets
 from hwopt.errors import HwoptError, unknown_name
+from hwopt.option_text import parse_options
 
 _NAMES = ("digits", "fashion-mnist")
+_TEXT = re.compile(r"([^{}]+?)\s*(?:\{([^{}]*)\})?")
+
+
+@dataclass(frozen=True)
+class BuiltInOptions:
+    """What can be said of a built-in data set: ``fashion-mnist{unseen=Sneaker}``.
+
+    Options:
+        unseen: a class that training never sees, and that is strange in the test: for the task
+            ``anomaly``.
+    """
+
+    unseen: str = ""
 
 
 def names() -> list[str]:
@@ -37,7 +53,8 @@ def load(
     """Load a data set.
 
     Args:
-        name_or_path: one of :func:`names`; a folder of images; ``package.module:callable``, where
+        name_or_path: one of :func:`names`; a folder of images or recordings; a table (``.csv``,
+            ``.npz``, ``.parquet``); each with options in braces; ``package.module:callable``, where
             the callable takes nothing and returns a :class:`DataSet`, a pair (train, test) of torch
             data sets, or one, of which every twelfth sample is the test; or a :class:`DataSet`,
             which is returned as it is.
@@ -56,22 +73,48 @@ def load(
     """
     if isinstance(name_or_path, DataSet):
         return name_or_path
-    name = str(name_or_path)
-    if name == "digits":
-        from hwopt.data import digits
+    from hwopt.data import tables, unseen
 
-        return digits.load()
-    if name == "fashion-mnist":
-        return _fashion_mnist(root or files.user_folder() / "data", fallback)
-    if Path(name).is_dir():
-        from hwopt.data import folder
-
-        return folder.load(Path(name), image_size)
+    match = _TEXT.fullmatch(str(name_or_path).strip())
+    if match is None:
+        raise HwoptError(
+            f"cannot read the data set {str(name_or_path)!r}: write name{{option=value}}"
+        )
+    name, options = match[1], match[2] or ""
+    what = f"data set {name}"
+    if name in _NAMES:
+        of_images = parse_options(BuiltInOptions, options, what)
+        found = _built_in(name, root or files.user_folder() / "data", fallback)
+        return unseen.without_class(found, of_images.unseen) if of_images.unseen else found
+    path = Path(name)
+    if path.suffix in tables.SUFFIXES and path.is_file():
+        return tables.load(path, parse_options(tables.TableOptions, options, what))
+    if path.is_dir():
+        return _folder(path, options, what, image_size)
+    if options:
+        raise HwoptError(f"{what} has no options, but {{{options}}} was given: leave it out")
     if ":" in name:
         return _call(name)
-    if "/" in name:
-        raise HwoptError(f"data folder {name} does not exist")
+    if "/" in name or path.suffix in tables.SUFFIXES:
+        raise HwoptError(f"data folder or table {name} does not exist")
     raise unknown_name("data set", name, _NAMES)
+
+
+def _folder(path: Path, options: str, what: str, size: tuple[int, int] | None) -> DataSet:
+    """Load a folder of images or of recordings."""
+    from hwopt.data import audio, folder, images
+
+    if audio.has_recordings(path):
+        return audio.load(path, parse_options(audio.AudioOptions, options, what))
+    if (path / "train").is_dir() and not options:
+        return folder.load(path, size)
+    return images.load(path, parse_options(images.ImageOptions, options, what), size)
+
+
+def _built_in(name: str, root: Path, fallback: bool) -> DataSet:
+    from hwopt.data import digits
+
+    return digits.load() if name == "digits" else _fashion_mnist(root, fallback)
 
 
 def _fashion_mnist(root: Path, fallback: bool) -> DataSet:

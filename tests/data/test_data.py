@@ -70,7 +70,7 @@ def test_folder_with_validation(tmp_path: Path) -> None:
 
 
 def test_folder_errors(tmp_path: Path) -> None:
-    with pytest.raises(HwoptError, match=r"train does not exist"):
+    with pytest.raises(HwoptError, match=r"has no images .* stand in train/<class>/"):
         data.load(tmp_path)
     write_images(tmp_path)
     (tmp_path / "train/dog/0.png").write_bytes(b"no image")
@@ -111,7 +111,7 @@ def test_own_data_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_unknown_names() -> None:
     with pytest.raises(HwoptError, match="did you mean 'fashion-mnist'"):
         data.load("fashion_mnist")
-    with pytest.raises(HwoptError, match="data folder /no/such/folder does not exist"):
+    with pytest.raises(HwoptError, match="data folder or table /no/such/folder does not exist"):
         data.load("/no/such/folder")
 
 
