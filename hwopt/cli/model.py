@@ -35,6 +35,7 @@ class Making(NamedTuple):
     inputs: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
     dims: tuple[str, ...] = ()
+    weights: Path | None = None
 
     def graph(self, model: str) -> Graph:
         """Return the graph of a model that the user named."""
@@ -49,6 +50,7 @@ class Making(NamedTuple):
             inputs=inputs.examples(self.inputs),
             constants=inputs.constants(self.constants),
             dims=inputs.dims(self.dims),
+            weights=self.weights,
         )
 
     def context(self, graph: Graph, samples: Samples, target: str) -> Context:
@@ -147,6 +149,11 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Argument of the model's function; may be repeated.",
         ),
         click.option("--input-shape", type=InputShape(), help="Shape of one input, no batch."),
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            help="File of weights for a model that a function makes: safetensors, or torch's.",
+        ),
     ):
         command = decorate(command)
     return command
@@ -201,9 +208,11 @@ def making_options(command: Callable[..., Any]) -> Callable[..., Any]:
         inputs: tuple[str, ...],
         constants: tuple[str, ...],
         dims: tuple[str, ...],
+        weights: Path | None,
         **others: Any,
     ) -> Any:
-        making = Making(input_shape, classes, model_options, seed, inputs, constants, dims)
+        made = input_shape, classes, model_options, seed, inputs, constants, dims, weights
+        making = Making(*made)
         return command(making=making, **others)
 
     return with_making

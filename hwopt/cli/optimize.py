@@ -20,6 +20,7 @@ _PLAIN = (
     "data",
     "task",
     "no_worse",
+    "weights",
     "input_shape",
     "target",
     "threads",
@@ -115,6 +116,8 @@ def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
 def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe's keys that flags set."""
     document = {key: flags[key] for key in _PLAIN if flags[key] is not None}
+    if "weights" in document:
+        document["weights"] = str(document["weights"])
     if flags["model_options"]:
         document["model_options"] = model.parse_options(flags["model_options"])
     for key, flag in (("train", "epochs"), ("fine_tune", "fine_tune_epochs")):

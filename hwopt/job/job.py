@@ -27,7 +27,7 @@ from hwopt.job.steps import GraphStep, Network, do, own_source
 from hwopt.job.trainer import Trainer
 from hwopt.job.variants import Variants
 from hwopt.job.workspace import Workspace, start_fresh
-from hwopt.models.source import load_graph, source_kind
+from hwopt.models.source import are_random, load_graph, source_kind
 from hwopt.passes.routing import is_routed
 from hwopt.routing.routed_parts import coverage_of
 from hwopt.train.cpu import set_threads
@@ -138,6 +138,9 @@ class Job:
     def notes(self) -> list[str]:
         """Return what the reader of the results must be told."""
         notes = asked_peers.missing(self.recipe, self.target)
+        recipe = self.recipe
+        if are_random(recipe.model, recipe.weights, recipe.model_options) and not recipe.train:
+            notes.append(f"{recipe.model} has random weights: give weights, or train it")
         if self.target.emulated:
             notes.append("all latencies are an emulator's, and those of no device")
         return [*([self.data.note] if self.data.note else []), *notes]
@@ -180,6 +183,7 @@ class Job:
             num_classes=self.data.num_classes if kind == "zoo" else None,
             options=dict(recipe.model_options),
             seed=recipe.seed,
+            weights=recipe.weights,
         )
         took = [(spec.at()[1:], spec.dtype) for spec in graph.inputs.values()]
         given = [

@@ -110,6 +110,8 @@ class Common(Strict):
         model: zoo name, ``torchvision:NAME``, ``timm:NAME``, ``package.module:callable``,
             ``.pt2``, ``.onnx`` or a saved graph.
         model_options: keyword arguments, for those that are functions.
+        weights: a file of weights (safetensors, or a state dict of torch) for a model that a
+            function makes.
         input_shape: shape of one input without the batch; by default that of the data.
         data: a data set's name, a folder of images or ``package.module:callable``.
         task: what the model is for: a name of ``hwopt.tasks``, or ``package.module:Class``, with
@@ -133,6 +135,7 @@ class Common(Strict):
 
     model: str
     model_options: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    weights: str | None = None
     input_shape: tuple[PositiveInt, ...] | None = None
     data: str
     task: str = "classification"

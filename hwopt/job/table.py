@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 def header(results: JobResults) -> list[str]:
     """Return the column titles: one more for every measured peer."""
-    titles = ["variant", f"test {results.metric.name}", "parameters", "MACs", "bytes on disk"]
+    titles = [
+        "variant",
+        f"test {results.metric.name} (95 %)",
+        "parameters",
+        "MACs",
+        "bytes on disk",
+    ]
     titles += ["median ms (p10–p90)", f"ratio to {results.baseline}"]
     return titles + [f"ratio to {peer}" for peer in measured_peers(results)]
 
@@ -22,7 +28,7 @@ def rows(results: JobResults) -> Iterator[list[str]]:
         latency, mean = facts.latency, "mean " * facts.has_ways
         yield [
             name,
-            results.metric.metric.show(facts.quality),
+            results.metric.metric.show_within(facts.quality, facts.low, facts.high),
             f"{facts.parameters:,}",
             f"{facts.macs / 1e6:.2f} M",
             f"{facts.bytes:,}",
@@ -47,7 +53,7 @@ def caption(results: JobResults) -> str:
     return (
         f"{results.recipe['model']} on {results.data}; {target.cpu} ({target.isa}), "
         f"{results.threads} threads, batch 1, {runs} runs each, alternating in one run. "
-        "A ratio below 1 is faster."
+        "A ratio below 1 is faster; between the figures in brackets quality is with 95 %."
     )
 
 

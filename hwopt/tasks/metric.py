@@ -65,6 +65,18 @@ class Metric:
         """
         return value - beside if self.higher_is_better else beside - value
 
+    def show_within(self, value: float | None, low: float | None, high: float | None) -> str:
+        """Return a figure with what it is between.
+
+        >>> Metric("accuracy").show_within(0.92, 0.915, 0.9251)
+        '92.00 % (91.50–92.51)'
+        """
+        shown = self.show(value)
+        if low is None or high is None:
+            return shown
+        ends = (f"{100 * end:.2f}" if self.is_share else f"{end:.4g}" for end in (low, high))
+        return f"{shown} ({'–'.join(ends)})"
+
     def show_difference(self, value: float, beside: float) -> str:
         """Return a difference with its sign for people.
 

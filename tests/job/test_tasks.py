@@ -59,7 +59,7 @@ def test_two_outputs_are_imitated_without_labels(tmp_path):
     assert results.metric.name == "agreement" and dense.quality == pytest.approx(1.0)
     assert 0.7 < half.low < half.quality < half.high < 1
     assert half.worse_by == pytest.approx(1 - half.low, abs=0.02)
-    assert "| dense | 100.00 % |" in results.table()
+    assert "| dense | 100.00 % (100.00–100.00) |" in results.table()
     with pytest.raises(HwoptError, match="is what is imitated: leave `train` out"):
         make_recipe({**recipe, "train": {"epochs": 1}})
 
@@ -94,7 +94,7 @@ def test_of_errors_the_smaller_ones_are_better(tmp_path):
     assert dense.quality < 0.2 and half.quality > 1.05 * dense.quality
     assert half.worse_by >= half.quality - dense.quality > 0
     assert results.best == "dense"
-    assert f"| dense | {dense.quality:.4g} |" in results.table()
+    assert f"| dense | {dense.quality:.4g} (" in results.table()
 
 
 @pytest.mark.parametrize(
