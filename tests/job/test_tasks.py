@@ -24,6 +24,7 @@ COMMON = {
 }
 
 
+@pytest.mark.slow
 def test_ids_and_a_mask_by_name(tmp_path):
     recipe = {**COMMON, "model": f"{HERE}:Reader", "data": f"{HERE}:sentences"}
     results = hwopt.optimize(recipe, tmp_path)
@@ -44,6 +45,7 @@ def test_ids_and_a_mask_by_name(tmp_path):
     assert torch.equal(torch.stack(found), expected)
 
 
+@pytest.mark.slow
 def test_two_outputs_are_imitated_without_labels(tmp_path):
     recipe = {
         **COMMON,
@@ -64,6 +66,7 @@ def test_two_outputs_are_imitated_without_labels(tmp_path):
         make_recipe({**recipe, "train": {"epochs": 1}})
 
 
+@pytest.mark.slow
 def test_pairs_are_fed_one_behind_the_other(tmp_path):
     recipe = {
         **COMMON,
