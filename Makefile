@@ -6,6 +6,9 @@ DEVICES := $(VENV)/.devices
 
 .DEFAULT_GOAL := help
 
+# Every process that a command or a test starts reads what was compiled before, and compiles nothing.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +55,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	scripts/setup-system.sh
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hwopt needs Python 3.11 or newer")'
 	python3 -m venv $(VENV)
-	# What is imported is compiled then: most of it never is.
 	$(PYTHON) -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[bench,dev,ray]"
 	touch $@

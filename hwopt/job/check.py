@@ -101,7 +101,7 @@ def one_by_one(inputs: Any, names: Iterable[str]) -> Iterator[tuple[np.ndarray, 
 
 
 def _outputs(found: Any) -> list[np.ndarray]:
-    return [np.array(one) for one in as_tuple(found)]
+    return [np.asarray(one) for one in as_tuple(found)]
 
 
 def _differences(

@@ -54,7 +54,8 @@ def quality(
         for place in range(len(arrays[0])):
             for given, array in zip(inputs, arrays, strict=True):
                 given[0] = array[place]
-            found.append([np.array(one) for one in call()])
+            # A copy: what a peer returns may be where it writes the next time.
+            found.append([np.asarray(one).copy() for one in call()])
         outputs = [torch.from_numpy(np.concatenate(one)) for one in zip(*found, strict=True)]
         evidence.append(task.evidence(outputs[0] if len(outputs) == 1 else tuple(outputs), batch))
     return task.quality(task.scores(np.concatenate(evidence)))
