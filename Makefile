@@ -23,7 +23,7 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n
 .PHONY: test
 test: $(DEVICES) ## Run all tests: two at a time, then alone those that compare times
 	$(SIDE_BY_SIDE) --durations=40 -m "not alone"
-	$(PYTHON) -m pytest -m alone
+	$(PYTHON) -m pytest -m alone $$(grep -rl "mark\.alone" tests)
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## Run the tests that are not marked slow

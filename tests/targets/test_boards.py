@@ -226,14 +226,14 @@ def test_many_requests_leave_nothing_behind(one, target, tmp_path):
         board = boards.request(target)
         run_module(board, board.load(library))
 
-    for _ in range(20):
+    for _ in range(10):
         run()
     one.wait_for("one", 1)
     before = [(p.num_fds(), p.memory_info().rss) for p in (this, server)]
-    for _ in range(50):
+    for _ in range(25):
         run()
     one.wait_for("one", 1)
     for process, (files, memory) in zip((this, server), before, strict=True):
         assert process.num_fds() <= files + 2
-        assert process.memory_info().rss < memory + 15 * 2**20
+        assert process.memory_info().rss < memory + 8 * 2**20
     assert not server.children()
