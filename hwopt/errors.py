@@ -67,7 +67,10 @@ def check_same_names(kind: str, given: Iterable[str], valid: Iterable[str]) -> N
 
 
 def check_choice(kind: str, name: str, valid: Iterable[str]) -> None:
-    """Raise the error for a ``name`` that is not among the ``valid`` ones.
+    """Refuse a ``name`` that is not among the ``valid`` ones.
+
+    Raises:
+        HwoptError: with the nearest valid name.
 
     >>> check_choice("form", "kl", ["kl", "mse"])
     """

@@ -81,6 +81,9 @@ def grid(graph: Graph, levels: int, multiple: int) -> list[Graph]:
         graph: the widest network.
         levels: widths of a group, a prime number.
         multiple: widths are multiples of it.
+
+    Raises:
+        HwoptError: if the number of levels is no prime.
     """
     if levels < 2 or any(levels % n == 0 for n in range(2, levels)):
         raise HwoptError(f"levels must be a prime number, not {levels}")

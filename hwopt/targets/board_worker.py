@@ -56,7 +56,10 @@ class _Progress:
 
 
 def measure_on_boards(kernel: Kernel, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield answers as :func:`hwopt.targets.worker.measure` does, in the order of the request."""
+    """Yield answers as :func:`hwopt.targets.worker.measure` does, in the order of the request.
+
+    What goes wrong is an answer, too.
+    """
     configs, best_us = request["configs"], request["best_us"]
     progress = _Progress(best_us or 0.0)
     if best_us is None:

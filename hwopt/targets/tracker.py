@@ -123,7 +123,11 @@ class Tracker:
         wait: float = WAIT_SECONDS,
         waiting: Callable[[str], None] | None = None,
     ) -> None:
-        """Return when a server is free; see :meth:`request`."""
+        """Return when a server is free; see :meth:`request`.
+
+        Raises:
+            HwoptError: if none is after ``wait`` seconds, or the tracker does not answer.
+        """
         end, pause = time.monotonic() + wait, FIRST_PAUSE_SECONDS
         while True:
             listing = next((one for one in self.listings() if one.key == key), None)
