@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Records, measured_on
+from benchmarks.records import Records, latest, measured_on
 from hwopt.report import markdown
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
@@ -21,15 +21,10 @@ def write(about: str) -> None:
     PAGE.write_text("\n\n".join(page(about)) + "\n")
 
 
-def latest(runs: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the last run of every network."""
-    return {(run["library"], run["network"]): run for run in runs}
-
-
 def page(about: str) -> Iterator[str]:
     """Return the tables."""
     names = ("sweep", "sweep_pruned", "sweep_peer")
-    runs, pruned, peer = (latest(Records(name).read()) for name in names)
+    runs, pruned, peer = (latest(Records(name).read(), "library", "network") for name in names)
     for key, run in runs.items():
         run.pop("macs_left", None)
         run |= {name: value for name, value in pruned.get(key, {}).items() if name == "macs_left"}

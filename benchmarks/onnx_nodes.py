@@ -28,7 +28,7 @@ import torch
 import hwopt
 from benchmarks.apart import Ended, apart
 from benchmarks.experiment import Experiment
-from benchmarks.records import Records, measured_on
+from benchmarks.records import Records, latest, measured_on
 from hwopt.errors import FAULT, HwoptError, first_line
 from hwopt.graph.onnx import load_onnx
 from hwopt.graph.onnx.table import OPERATORS
@@ -167,6 +167,7 @@ def measured(name: str, compiled: bool) -> dict[str, Any]:
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return the counts, and every operator of which tests are not equal."""
     yield "## ONNX's node tests\n\n`python -m benchmarks onnx_nodes`"
+    runs = list(latest(runs, "operator").values())
     total = {kind: sum(run[kind] for run in runs) for kind in KINDS}
     ours = sum(total.values()) - total[OTHER]
     yield markdown(

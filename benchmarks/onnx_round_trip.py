@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import hwopt
 from benchmarks import architectures
 from benchmarks.experiment import Experiment, Key
-from benchmarks.records import measured_on
+from benchmarks.records import latest, measured_on
 from hwopt import models
 from hwopt.errors import HwoptError
 from hwopt.report import markdown
@@ -144,6 +144,7 @@ def _difference(found: Tensor, expected: Tensor) -> float:
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     """Return what came of each model."""
     yield "## Torch's exporters to ONNX\n\n`python -m benchmarks onnx_round_trip`"
+    runs = list(latest(runs, "model", "exporter").values())
     equal = sum(run["outcome"] == "equal" for run in runs)
     yield (
         f"{equal} of {len(runs)} files equal to the model they come from. MACs left are those of "

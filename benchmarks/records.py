@@ -136,3 +136,12 @@ def machine() -> dict[str, Any]:
     """Return what figures of different machines are told apart by."""
     host = targets.get("host")
     return {"cpu": host.cpu, "isa": host.isa, "threads": host.threads}
+
+
+def latest(runs: Iterable[dict[str, Any]], *names: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return the last run of every combination of values.
+
+    >>> latest([{"net": "a", "ms": 2}, {"net": "a", "ms": 1}], "net")
+    {('a',): {'net': 'a', 'ms': 1}}
+    """
+    return {tuple(run[name] for name in names): run for run in runs}

@@ -29,7 +29,7 @@ import hwopt
 from benchmarks import hugging_face, networks_page
 from benchmarks.apart import Ended, apart
 from benchmarks.experiment import Experiment
-from benchmarks.records import Records
+from benchmarks.records import Records, latest
 from benchmarks.timm_families import TIMM
 from hwopt.errors import HwoptError, check_choice
 from hwopt.models import libraries
@@ -258,7 +258,7 @@ def swept(library: str, name: str, chosen: Namespace) -> None:
     """Take a network through what has no line yet."""
     records = Records("sweep")
     key = {"library": library, "network": name}
-    before = networks_page.latest(records.read()).get((library, name))
+    before = latest(records.read(), "library", "network").get((library, name))
     if not chosen.pruning and (before is None or (chosen.again and before["outcome"] != "equal")):
         records.append(key, isolated(measure, library, name, seconds=SECONDS))
     for other, (function, seconds) in PRUNING.items():
