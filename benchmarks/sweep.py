@@ -42,7 +42,7 @@ RATIO = 0.3
 SECONDS, PEER_SECONDS = 1500.0, 60.0
 LIBRARIES = ("huggingface", "timm", "torchvision")
 #: Of memory, for one process.
-MOST_BYTES = 18 << 30
+MOST_BYTES = 23 << 30
 Made = tuple[nn.Module, tuple[Tensor, ...] | Mapping[str, Tensor]]
 
 
