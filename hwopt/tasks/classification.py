@@ -79,9 +79,21 @@ class Classification(Task):
     def evidence(self, outputs: Any, batch: Batch) -> np.ndarray:
         """Return the share of right answers of every sample, float64 (N,); NaN without a label."""
         count = len(batch.targets)
-        right = (outputs.argmax(1) == batch.targets).reshape(count, -1).sum(1).double()
+        # Of logits that are no numbers the largest one is no answer.
+        sure = ~outputs.isnan().any(1)
+        right = (sure & (outputs.argmax(1) == batch.targets)).reshape(count, -1).sum(1).double()
         counted = (batch.targets != IGNORED).reshape(count, -1).sum(1)
         return (right / counted).numpy()
+
+    @property
+    def is_mean(self) -> bool:
+        """The accuracy is, of the samples that have a label."""
+        return True
+
+    def quality(self, scores: np.ndarray) -> float:
+        """Return the mean over the samples that have a label."""
+        labelled = scores[~np.isnan(scores)]
+        return float(labelled.mean()) if labelled.size else float("nan")
 
     def answer(self, outputs: Any) -> Tensor:
         """Return the class of the largest output."""

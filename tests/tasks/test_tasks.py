@@ -227,3 +227,19 @@ def test_what_is_hard_for_both_does_not_widen_the_comparison():
     assert 0.001 <= lost <= 0.005
     low, high = tasks.interval(np.mean, beside)
     assert high - low > 0.05
+
+
+@pytest.mark.parametrize("name", ["reconstruction", "regression", "anomaly"])
+def test_what_is_no_number_is_never_left_out_of_a_quality(name):
+    outputs, batch = EXAMPLES[name]
+    broken = outputs.clone()
+    broken[0] = torch.nan
+    assert np.isnan(quality(tasks.find(name), broken, batch))
+
+
+def test_logits_that_are_no_numbers_are_wrong_and_samples_without_a_label_do_not_count():
+    task, logits = tasks.Classification(), torch.eye(3)[[0, 0, 0, 0]]
+    labels = torch.tensor([0, 0, 1, tasks.IGNORED])
+    assert quality(task, logits, Batch(None, labels)) == pytest.approx(2 / 3)
+    logits[0] = torch.nan
+    assert quality(task, logits, Batch(None, labels)) == pytest.approx(1 / 3)
