@@ -130,6 +130,11 @@ def as_tuple(outputs: Any) -> tuple[Any, ...]:
     return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
 
 
+def are_numbers(outputs: Any) -> bool:
+    """Return whether no output is NaN: of what is none, no largest one and no sign is an answer."""
+    return not any(bool(one.isnan().any()) for one in as_tuple(outputs))
+
+
 def one_tensor(outputs: Any, what: str) -> Tensor:
     """Return the only output.
 

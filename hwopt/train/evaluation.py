@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hwopt import tasks
 from hwopt.data import Batch, batches, leaves, run_model
 from hwopt.errors import HwoptError
 from hwopt.tasks import Task
+from hwopt.tasks.task import are_numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Evaluation:
     Attributes:
         task: that it was asked for.
         loss: the mean over the samples.
-        quality: by the metric of the task; NaN where the samples say nothing.
+        quality: by the metric of the task; NaN where the samples say nothing, or an output is NaN.
         scores: what each sample adds to it, (samples, ...).
     """
 
@@ -81,7 +83,7 @@ def evaluate(
     task = tasks.find(task) if isinstance(task, str) else task
     was_training = model.training
     model.eval()
-    loss, samples, evidence = 0.0, 0, []
+    loss, samples, evidence, known = 0.0, 0, [], True
     try:
         with torch.no_grad():
             for batch in map(task.complete, batches(dataset, batch_size)):
@@ -90,12 +92,14 @@ def evaluate(
                 loss += float(losses.mean()) * len(losses)
                 samples += len(losses)
                 evidence.append(task.evidence(outputs, batch))
+                known = known and are_numbers(outputs)
     finally:
         model.train(was_training)
     if not samples:
         raise HwoptError("the data set to evaluate on is empty")
     scores = task.scores(np.concatenate(evidence))
-    return Evaluation(task, loss / samples, task.quality(scores), scores)
+    quality = task.quality(scores) if known else math.nan
+    return Evaluation(task, loss / samples, quality, scores)
 
 
 def outputs_of(model: nn.Module, batch: Batch, task: Task, is_first: bool) -> Any:

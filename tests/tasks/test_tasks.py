@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sklearn import metrics
 from torch.nn import functional
 
-from hwopt import tasks
+from hwopt import tasks, train
 from hwopt.data import Batch
 from hwopt.errors import HwoptError
 
@@ -237,9 +237,18 @@ def test_what_is_no_number_is_never_left_out_of_a_quality(name):
     assert np.isnan(quality(tasks.find(name), broken, batch))
 
 
-def test_logits_that_are_no_numbers_are_wrong_and_samples_without_a_label_do_not_count():
-    task, logits = tasks.Classification(), torch.eye(3)[[0, 0, 0, 0]]
+def test_samples_without_a_label_do_not_count():
     labels = torch.tensor([0, 0, 1, tasks.IGNORED])
-    assert quality(task, logits, Batch(None, labels)) == pytest.approx(2 / 3)
-    logits[0] = torch.nan
-    assert quality(task, logits, Batch(None, labels)) == pytest.approx(1 / 3)
+    found = quality(tasks.Classification(), torch.eye(3)[[0, 0, 0, 0]], Batch(None, labels))
+    assert found == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", ["classification", "segmentation", "multi-label"])
+def test_an_output_that_is_no_number_is_no_answer(name):
+    outputs, batch = EXAMPLES[name]
+    broken = outputs.clone()
+    broken[0] = torch.nan
+    for one, known in ((outputs, True), (broken, False)):
+        samples = torch.utils.data.TensorDataset(one, batch.targets)
+        found = train.evaluate(torch.nn.Identity(), samples, name).quality
+        assert np.isfinite(found) == known
