@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from hwopt.graph.fingerprint import fingerprint
 from hwopt.job import asked_peers
 from hwopt.job.check import check, one_by_one
 from hwopt.job.compare import compare, routed_notes, sparse_notes
+from hwopt.job.importing import import_for, load_data
 from hwopt.job.quality import judge, lost
 from hwopt.job.recipe import Recipe, Variant
 from hwopt.job.results import MEASURED, JobResults, MetricFacts
@@ -27,7 +28,7 @@ from hwopt.job.steps import GraphStep, Network, do, own_source
 from hwopt.job.trainer import Trainer
 from hwopt.job.variants import Variants
 from hwopt.job.workspace import Workspace, start_fresh
-from hwopt.models.source import are_random, load_graph, source_kind
+from hwopt.models.source import are_random
 from hwopt.passes.routing import is_routed
 from hwopt.routing.routed_parts import coverage_of
 from hwopt.train.cpu import set_threads
@@ -174,28 +175,7 @@ class Job:
         Raises:
             HwoptError: if it does not take samples of the data.
         """
-        recipe = self.recipe
-        kind = source_kind(recipe.model)
-        fed = self._task.feed(self.data.example.inputs)
-        graph = load_graph(
-            recipe.model,
-            **_inputs(recipe, kind, fed),
-            num_classes=self.data.num_classes if kind == "zoo" else None,
-            options=dict(recipe.model_options),
-            seed=recipe.seed,
-            weights=recipe.weights,
-        )
-        took = [(spec.at()[1:], spec.dtype) for spec in graph.inputs.values()]
-        given = [
-            (tuple(one.shape[1:]), str(one.dtype).removeprefix("torch."))
-            for one in data.leaves(fed, graph.inputs)
-        ]
-        if took != given:
-            raise HwoptError(
-                f"{recipe.model} takes {_shown(took)} as {', '.join(graph.inputs)}, but samples of "
-                f"{recipe.data} are {_shown(given)}: give input_shape, or other data"
-            )
-        return graph
+        return import_for(self.recipe, self.data, self._task)
 
     @functools.cached_property
     def task(self) -> Task:
@@ -320,30 +300,6 @@ class Job:
         fed = self.task.feed(drawn.inputs)
         names = [spec.name for spec in artifact.manifest.inputs]
         return InTurns(artifact, itertools.cycle(one_by_one(fed, names)))
-
-
-def load_data(recipe: Recipe) -> DataSet:
-    """Return the data set of a recipe; images of a folder are resized to what it takes."""
-    size = data.image_size((1, *(recipe.input_shape or ())))
-    return data.load(recipe.data, fallback=recipe.data_fallback, image_size=size)
-
-
-def _inputs(recipe: Recipe, kind: str, fed: Any) -> dict[str, Any]:
-    """Return what a model is imported with: the shape of its input, or examples of several."""
-    if recipe.input_shape:
-        return {"input_shape": recipe.input_shape}
-    if kind == "file":
-        return {}
-    given = data.leaves(fed)
-    if len(given) == 1 and given[0].is_floating_point():
-        return {"input_shape": tuple(given[0].shape[1:])}
-    names = fed if isinstance(fed, dict) else map(str, range(len(given)))
-    return {"inputs": dict(zip(names, given, strict=True))}
-
-
-def _shown(inputs: Iterable[tuple[tuple[int, ...], str]]) -> str:
-    """Return shapes and dtypes for people."""
-    return ", ".join(f"{'x'.join(map(str, shape))} {dtype}" for shape, dtype in inputs)
 
 
 def _masked_share(graph: Graph) -> float:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt import data
 from hwopt.peers.registry import PeerCall
+from hwopt.tasks.task import are_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ def quality(
     task: Task,
     names: Sequence[str] = (),
 ) -> float:
-    """Return how good a peer's model is, by the metric of a task.
+    """Return how good a peer's model is, by the metric of a task; NaN if an output is NaN.
 
     Args:
         call: as :func:`hwopt.peers.make` returns it for ``inputs``.
@@ -47,7 +48,7 @@ def quality(
     import numpy as np
     import torch
 
-    evidence = []
+    evidence, known = [], True
     for batch in map(task.complete, data.batches(samples, _BATCH)):
         arrays = [one.numpy() for one in data.leaves(task.feed(batch.inputs), names)]
         found = []
@@ -58,4 +59,5 @@ def quality(
             found.append([np.asarray(one).copy() for one in call()])
         outputs = [torch.from_numpy(np.concatenate(one)) for one in zip(*found, strict=True)]
         evidence.append(task.evidence(outputs[0] if len(outputs) == 1 else tuple(outputs), batch))
-    return task.quality(task.scores(np.concatenate(evidence)))
+        known = known and are_numbers(outputs)
+    return task.quality(task.scores(np.concatenate(evidence))) if known else float("nan")

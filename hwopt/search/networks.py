@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwopt.job import Job, Variant
-from hwopt.job.job import load_data
+from hwopt.job.importing import load_data
 from hwopt.job.quality import judge, lost
 from hwopt.job.steps import Network
 from hwopt.job.workspace import digest
