@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler.latency import Latency
 from hwopt.job.results import PeerFacts, VariantFacts
+
+if TYPE_CHECKING:
+    from hwopt.graph import Graph
 
 
 def compare(
@@ -64,3 +67,9 @@ def routed_notes(table: Mapping[str, VariantFacts]) -> list[str]:
         for name, facts in table.items()
         if facts.has_ways
     ]
+
+
+def masked_share(graph: Graph) -> float:
+    """Return the share of the trainable values that masks hold at zero."""
+    held = sum(int((~mask).count_nonzero()) for mask in graph.masks.values())
+    return held / max(1, graph.num_parameters())

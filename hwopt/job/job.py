@@ -19,7 +19,7 @@ from hwopt.graph import Graph
 from hwopt.graph.fingerprint import fingerprint
 from hwopt.job import asked_peers
 from hwopt.job.check import check, one_by_one
-from hwopt.job.compare import compare, routed_notes, sparse_notes
+from hwopt.job.compare import compare, masked_share, routed_notes, sparse_notes
 from hwopt.job.importing import import_for, load_data
 from hwopt.job.quality import judge, lost
 from hwopt.job.recipe import Recipe, Variant
@@ -252,7 +252,7 @@ class Job:
         return {
             "macs": manifest.macs,
             "parameters": manifest.parameters,
-            "zeros_masked": _masked_share(artifact.graph()),
+            "zeros_masked": masked_share(artifact.graph()),
             "bytes": artifact.bytes(),
             "has_ways": artifact.has_ways,
             "compile_seconds": manifest.compile_seconds,
@@ -300,9 +300,3 @@ class Job:
         fed = self.task.feed(drawn.inputs)
         names = [spec.name for spec in artifact.manifest.inputs]
         return InTurns(artifact, itertools.cycle(one_by_one(fed, names)))
-
-
-def _masked_share(graph: Graph) -> float:
-    """Return the share of the trainable values that masks hold at zero."""
-    held = sum(int((~mask).count_nonzero()) for mask in graph.masks.values())
-    return held / max(1, graph.num_parameters())
