@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt import data
 from hwopt.peers.registry import PeerCall
-from hwopt.tasks.task import are_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +46,8 @@ def quality(
     """
     import numpy as np
     import torch
+
+    from hwopt.tasks.task import are_numbers
 
     evidence, known = [], True
     for batch in map(task.complete, data.batches(samples, _BATCH)):
