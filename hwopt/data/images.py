@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hwopt.data.dataset import DataSet, from_datasets
+from hwopt.data.dataset import HELD_OUT_EVERY, DataSet, from_datasets, hold_out
 from hwopt.data.folder import SUFFIXES, open_image
 from hwopt.errors import HwoptError
 
@@ -78,6 +79,9 @@ class ImageFiles(Dataset[Any]):
 def load(path: Path, options: ImageOptions, size: tuple[int, int] | None) -> DataSet:
     """Return the images below a folder, at any depth, without labels.
 
+    Those below ``test/`` are the test, and those below ``validation/`` the validation, where there
+    are such folders; else every twelfth image, with all of its crops.
+
     Args:
         path: of the folder.
         options: see there.
@@ -86,19 +90,44 @@ def load(path: Path, options: ImageOptions, size: tuple[int, int] | None) -> Dat
     Raises:
         HwoptError: if there are not enough images.
     """
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
+    splits = dict.fromkeys(("train", "test", "validation"), path)
+    if (path / "test").is_dir():
+        splits = {name: path / name for name in splits}
+    files = {name: _shuffled(of) for name, of in splits.items() if of.is_dir()}
+    if not files.get("train") or not files["test"]:
         raise HwoptError(
-            f"{path} has no images ({', '.join(SUFFIXES)}): those with classes stand in "
-            "train/<class>/ and test/<class>/"
+            f"{path} has no images ({', '.join(SUFFIXES)}), or none in test: those with classes "
+            "stand in train/<class>/ and test/<class>/, those without in one folder, or in train/ "
+            "and test/"
         )
+    # Crops of one photograph are alike: all of them are of one split.
+    if splits["test"] == path:
+        files["train"], files["test"] = _hold_out(files["train"])
+    full = files["train"]
+    if "validation" not in files or splits["validation"] == path:
+        files["train"], files["validation"] = _hold_out(full)
     if size is None:
-        width, height = open_image(files[0]).size
+        width, height = open_image(files["train"][0]).size
         size = (height, width)
-    order = np.random.default_rng(0).permutation(len(files))
-    return from_datasets(
-        path.name, ImageFiles([files[place] for place in order], size, options), class_names=()
-    )
+    sets = {name: ImageFiles(of, size, options) for name, of in files.items()}
+    found = from_datasets(path.name, **sets, class_names=())
+    return dataclasses.replace(found, train_full=ImageFiles(full, size, options))
+
+
+def _hold_out(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    if len(files) < HELD_OUT_EVERY:
+        raise HwoptError(
+            f"{len(files)} images are too few: give {HELD_OUT_EVERY} to train on, so that one is "
+            "held out, and others to test"
+        )
+    rest, held_out = hold_out(len(files))
+    return [files[place] for place in rest], [files[place] for place in held_out]
+
+
+def _shuffled(path: Path) -> list[Path]:
+    """Return the images below a folder, in an order that is always the same."""
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    return [files[place] for place in np.random.default_rng(0).permutation(len(files))]
 
 
 def _square(file: Path, crop: int, width: int, height: int) -> tuple[int, int, int, int]:

@@ -106,7 +106,7 @@ def _folder(path: Path, options: str, what: str, size: tuple[int, int] | None) -
 
     if audio.has_recordings(path):
         return audio.load(path, parse_options(audio.AudioOptions, options, what))
-    if (path / "train").is_dir() and not options:
+    if folder.has_classes(path) and not options:
         return folder.load(path, size)
     return images.load(path, parse_options(images.ImageOptions, options, what), size)
 

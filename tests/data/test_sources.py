@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import wave
 
 import numpy as np
@@ -147,8 +148,28 @@ def test_photographs_without_labels(photos):
     inputs, targets = data.batch(found.test, torch.arange(len(found.test)))
     assert targets is None and inputs.dtype == torch.float32
     again = data.load(f"{photos}{{crops=4,mean=[0.4,0.5,0.6],std=[0.2]}}", image_size=(16, 24))
-    assert torch.equal(data.batch(again.test, torch.arange(5)).inputs, inputs[:5])
+    assert torch.equal(data.batch(again.test, torch.arange(3)).inputs, inputs[:3])
     assert len({tuple(one.flatten()[:8].tolist()) for one in inputs}) == len(inputs)
+
+
+def test_no_photograph_is_in_two_splits(photos):
+    found = data.load(f"{photos}{{crops=4}}")
+    splits = (found.train, found.validation, found.test)
+    names = [{file.name for file in split.files} for split in splits]
+    assert [len(one) for one in names] == [13, 1, 1] and len(set.union(*names)) == 15
+    assert {file.name for file in found.train_full.files} == names[0] | names[1]
+
+
+def test_photographs_are_split_by_folders_where_there_are(photos):
+    (photos / "2").rename(photos / "test")
+    (photos / "0").rename(photos / "train")
+    with pytest.raises(HwoptError, match="5 images are too few: give 12 to train on"):
+        data.load(str(photos))
+    for n in range(8):
+        shutil.copy(next((photos / "train").rglob("0.png")), photos / "train" / f"more{n}.png")
+    found = data.load(str(photos))
+    assert [len(one) for one in (found.train, found.validation, found.test)] == [12, 1, 5]
+    assert {file.parent.name for file in found.test.files} == {"test"}
 
 
 def test_a_photograph_is_normalised_as_asked(photos):
