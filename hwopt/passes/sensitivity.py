@@ -55,7 +55,8 @@ def gradients(
     """Yield weight x gradient of the loss, in float32, for every trainable parameter and batch.
 
     That is the derivative by a factor of the weight at 1 (Lee et al. 2019, eq. 5). The loss is the
-    mean of the task's; batch norms take their running statistics and dropout is off.
+    mean of what the task's ``probe`` returns; batch norms take their running statistics and dropout
+    is off.
 
     Args:
         graph: whose parameters.
@@ -73,7 +74,7 @@ def gradients(
             "the criterion needs data: run the pass in hwopt optimize, give --data or "
             "Context(batches=...), or choose a criterion without data"
         )
-    module, task = graph.to_torch().eval(), context.task
+    module, task, generator = graph.to_torch().eval(), context.task, context.generator()
     parameters = dict(module.named_parameters())
     found = False
     for given in itertools.islice(context.batches(), batches or None):
@@ -87,7 +88,7 @@ def gradients(
             _uniform_loss(outputs).backward()
         else:
             _check(task, outputs, one)
-            task.loss(outputs, one).mean().backward()
+            task.probe(outputs, one, generator).mean().backward()
         yield {
             name: (p.detach() * p.grad if p.grad is not None else torch.zeros_like(p.detach()))
             for name, p in parameters.items()

@@ -5,22 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwopt.errors import HwoptError
 from hwopt.tasks.metric import Metric
+from hwopt.tasks.output_kinds import KINDS, Kind, kind_of
 from hwopt.tasks.task import Task, as_tuple
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from hwopt.data import Batch
-
-Kind = Literal["classes", "shares", "masks", "vectors", "numbers"]
-#: Beside a value that is smaller than this, relative errors mean nothing.
-_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -94,19 +91,31 @@ class Imitation(Task):
 
     def kinds_of(self, taught: Any) -> tuple[Kind, ...]:
         """Return what every output of the teacher is taken for."""
-        return self.kinds or tuple(_kind(one) for one in as_tuple(taught))
+        return self.kinds or tuple(kind_of(one) for one in as_tuple(taught))
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean of the losses of the outputs."""
         import torch
 
-        found = [self._loss(*one) for one in self._beside(outputs, batch)]
+        found = [
+            KINDS[kind].loss(said, taught, self.temperature)
+            for kind, said, taught in self._beside(outputs, batch)
+        ]
         return torch.stack(found).mean(0)
+
+    def probe(self, outputs: Any, batch: Batch, generator: Generator) -> Tensor:
+        """Return the outputs along random slopes: where the teacher is met, the loss is flat."""
+        found = [
+            (said * KINDS[kind].slope(taught, self.temperature, generator)).flatten(1).sum(1)
+            for kind, said, taught in self._beside(outputs, batch)
+        ]
+        total: Tensor = sum(found[1:], found[0])
+        return total / len(found) ** 0.5
 
     def evidence(self, outputs: Any, batch: Batch) -> np.ndarray:
         """Return the mean of the agreements of the outputs, float64 (N,)."""
         found = [
-            _agreement(kind, said.double(), taught.double())
+            KINDS[kind].agreement(said.double(), taught.double())
             for kind, said, taught in self._beside(outputs, batch)
         ]
         return np.mean([one.numpy() for one in found], 0)
@@ -122,54 +131,3 @@ class Imitation(Task):
         """Yield the kind of every output, the output, and that of the teacher."""
         kinds = self.kinds_of(batch.targets)
         return zip(kinds, as_tuple(outputs), as_tuple(batch.targets), strict=True)
-
-    def _loss(self, kind: Kind, said: Tensor, taught: Tensor) -> Tensor:
-        """Return the loss of one output, (N,)."""
-        from torch.nn import functional
-
-        if kind == "classes":
-            log_said, log_taught = (
-                functional.log_softmax(one / self.temperature, 1) for one in (said, taught)
-            )
-            parts = (log_taught.exp() * (log_taught - log_said)).sum(1)
-            return parts.reshape(len(said), -1).mean(1) * self.temperature**2
-        if kind == "shares":
-            log_said, log_taught = (one.clamp(min=_TINY).log() for one in (said, taught))
-            parts = (taught * (log_taught - log_said)).sum(1)
-            return parts.reshape(len(said), -1).mean(1)
-        if kind == "masks":
-            wanted = taught.sigmoid()
-            parts = functional.binary_cross_entropy_with_logits(said, wanted, reduction="none")
-            # What certainty is not there is not asked for: imitating exactly is no loss.
-            least = functional.binary_cross_entropy(wanted, wanted, reduction="none")
-            return (parts - least).flatten(1).mean(1)
-        if kind == "vectors":
-            return 1 - functional.cosine_similarity(said.flatten(1), taught.flatten(1))
-        spread = taught.var(unbiased=False).clamp(min=_TINY)
-        return (said - taught).square().reshape(len(said), -1).mean(1) / spread
-
-
-def _kind(output: Tensor) -> Kind:
-    if output.dim() not in (2, 4, 5) or output.shape[1] < 2:
-        return "numbers"
-    sums = output.detach().sum(1)
-    is_shares = bool((output >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all())
-    return "shares" if is_shares else "classes"
-
-
-def _agreement(kind: Kind, said: Tensor, taught: Tensor) -> Tensor:
-    """Return the agreement of one output, float64 (N,)."""
-    from torch.nn import functional
-
-    count = len(said)
-    if kind in ("classes", "shares"):
-        return (said.argmax(1) == taught.argmax(1)).double().reshape(count, -1).mean(1)
-    one, other = said.reshape(count, -1), taught.reshape(count, -1)
-    if kind == "masks":
-        both = ((one > 0) & (other > 0)).sum(1).double()
-        either = ((one > 0) | (other > 0)).sum(1).double()
-        return (both / either.clamp(min=1)).masked_fill(either == 0, 1.0)
-    if kind == "vectors":
-        return functional.cosine_similarity(one, other).clamp(min=0)
-    error = (one - other).norm(dim=1) / other.norm(dim=1).clamp(min=_TINY)
-    return (1 - error).clamp(min=0)

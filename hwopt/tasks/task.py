@@ -13,7 +13,7 @@ from hwopt.option_text import format_options
 from hwopt.tasks.metric import Metric
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from hwopt.data import Batch
 
@@ -79,6 +79,14 @@ class Task:
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return what training makes small, of every sample: float (N,)."""
         raise NotImplementedError(f"task {type(self).__name__} defines no loss")
+
+    def probe(self, outputs: Any, batch: Batch, generator: Generator) -> Tensor:
+        """Return what gradients are taken of to tell how much a weight matters: float (N,).
+
+        It is the loss; but a task whose loss is flat where the network is as it should be returns
+        what tells there, such as outputs along random slopes.
+        """
+        return self.loss(outputs, batch)
 
     def learned_from(self, teacher: Callable[[], nn.Module]) -> Task:
         """Return the task where a network is compressed: to imitate keeps that as its teacher.
