@@ -3,8 +3,8 @@
     python -m benchmarks.photographs         # writes the crops into the data folder of hwopt
 
 The crops lie in ``photographs`` (224x224) and ``faces`` (48x48, with small portraits of their own)
-below ``~/.cache/hwopt/data``. Those of training are of the left two thirds of a photograph, those
-of the test of the right third; some photographs are kept for the test as a whole.
+below ``~/.cache/hwopt/data``: those in ``train`` and ``test`` are of the same photographs, those in
+``others`` of five that are in neither.
 """
 
 from __future__ import annotations
@@ -55,20 +55,16 @@ def crops(count: int, size: int) -> Iterator[tuple[str, Image.Image]]:
 
     Args:
         count: of the crops of a photograph, of which three quarters are trained on.
-        size: of their sides, which were from 0.15 to 0.33 of the photograph's width.
+        size: of their sides, which were from 0.4 to 1 of the photograph's shorter side.
     """
     random = np.random.default_rng(0)
     for number, (name, image) in enumerate(photographs().items()):
-        width, height = image.size
         kept = number % _KEPT_EVERY == _KEPT_EVERY - 1
         for crop in range(count):
-            is_test = kept or crop % 4 == 3
-            first, last = (0, width) if kept else (2 * width // 3, width)
-            first, last = (first, last) if is_test else (0, 2 * width // 3)
-            side = int(min(random.uniform(0.15, 0.33) * width, last - first, height))
-            left, top = random.integers(first, last - side + 1), random.integers(height - side + 1)
-            box = (int(left), int(top), int(left) + side, int(top) + side)
-            split = "train" if not is_test else "test/others" if kept else "test/same"
+            side = int(random.uniform(0.4, 1.0) * min(image.size))
+            left, top = (int(random.integers(0, most - side + 1)) for most in image.size)
+            split = "others" if kept else "test" if crop % 4 == 3 else "train"
+            box = (left, top, left + side, top + side)
             yield f"{split}/{name}-{crop}.png", image.crop(box).resize((size, size))
 
 
@@ -89,7 +85,7 @@ def portraits(size: int) -> Iterator[tuple[str, Image.Image]]:
     """Yield a hundred small faces, and what else scikit-image has beside them."""
     for number, pixels in enumerate(np.load(_scikit_image() / "lfw_subset.npy")):
         image = Image.fromarray((255 * pixels).astype(np.uint8)).convert("RGB")
-        split = "test/portraits" if number % 4 == 3 else "train"
+        split = "test" if number % 4 == 3 else "train"
         yield f"{split}/portrait-{number}.png", image.resize((size, size))
 
 

@@ -28,6 +28,9 @@ _PLAIN = (
     "seed",
 )
 
+#: Keys of a recipe's limits, by which flags set them.
+_LIMITS = {"ms": "budget", "memory_bytes": "memory", "bytes": "size"}
+
 
 @click.command("optimize")
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
@@ -36,6 +39,9 @@ _PLAIN = (
 @click.option("--task", help="What the model is for.  [default: classification]")
 @options.no_worse_option
 @model.model_options
+@click.option("--budget", type=options.Milliseconds(), help="Most latency of the best: 2ms.")
+@click.option("--memory", type=options.Bytes(), help="Most memory of its values: 64KB.")
+@click.option("--size", type=options.Bytes(), help="Most bytes of its weights and code: 1MB.")
 @click.option("--passes", multiple=True, metavar="NAME:PASSES", help="A variant; may be repeated.")
 @click.option("--epochs", type=click.IntRange(0), help="Train first; 0 takes the weights as given.")
 @click.option("--fine-tune-epochs", type=click.IntRange(0), help="After passes that need it.")
@@ -66,14 +72,19 @@ def command(
     Flags stand for a recipe, or change single values of one. Every step is recorded: the same
     command run again goes on where it stopped. Ends with one table, and a report beside it.
 
+    With a limit and without passes a recipe is made that keeps it: see what was made with
+    --dry-run, which measures the model as it is.
+
     \b
+    hwopt optimize --model net.onnx --data photos --budget 2ms --size 1MB --no-worse 1%
     hwopt optimize recipes/demo.yaml
     hwopt optimize --model resnet8 --data fashion-mnist --epochs 8 \\
         --passes dense: --passes half:prune-channels{ratio=0.3}
     """
     options.load_plugins(plugins)
-    chosen = _recipe(recipe, flags)
-    folder = output or Path("runs") / (recipe.stem if recipe else _folder_name(chosen.model))
+    name = recipe.stem if recipe else _folder_name(flags["model"] or "")
+    folder = output or Path("runs") / name
+    chosen = _recipe(recipe, flags, folder)
     if dry_run:
         click.echo(f"into {folder}:", err=True)
         options.print_json(chosen.model_dump(mode="json"))
@@ -96,8 +107,9 @@ def _run(recipe: Recipe, folder: Path, resume: bool) -> JobResults:
     return results
 
 
-def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
-    from hwopt.job import changed_recipe, load_recipe, make_recipe
+def _recipe(path: Path | None, flags: dict[str, Any], folder: Path) -> Recipe:
+    """Return the recipe of a file or of flags; with limits and without passes, one that is made."""
+    from hwopt.job import changed_recipe, load_recipe, make_recipe, recipe_text, recipe_within
 
     changes = _from_flags(flags)
     if path is not None:
@@ -110,7 +122,12 @@ def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
     for key in ("model", "data"):
         if key not in changes:
             raise HwoptError(f"give a recipe, or at least --model and --data: --{key} is missing")
-    return make_recipe(changes, "the flags")
+    if "limits" not in changes or "variants" in changes:
+        return make_recipe(changes, "the flags")
+    with progress.tuning_progress() as tuning:
+        made = recipe_within(changes, folder, tuning)
+    click.echo(f"The recipe, which can be run again or changed:\n\n{recipe_text(made)}", err=True)
+    return made
 
 
 def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +140,9 @@ def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     for key, flag in (("train", "epochs"), ("fine_tune", "fine_tune_epochs")):
         if flags[flag] is not None:
             document[key] = {"epochs": flags[flag]} if flags[flag] else None
+    limits = {key: flags[flag] for key, flag in _LIMITS.items() if flags[flag] is not None}
+    if limits:
+        document["limits"] = limits
     if flags["passes"]:
         document["variants"] = _variants(flags["passes"])
     return document
@@ -146,9 +166,11 @@ def _folder_name(model: str) -> str:
 
 
 def _print(results: JobResults, folder: Path) -> None:
+    from hwopt.job.table import verdict
     from hwopt.report import print_table, rich_table
 
     for note in results.notes:
         click.echo(f"note: {note}", err=True)
     print_table(rich_table(results))
+    click.echo(verdict(results))
     click.echo(f"report: {folder / 'report.html'}; artefacts: {folder / 'artifacts'}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -78,6 +78,42 @@ class Share(click.ParamType):
             return share(value)
         except ValueError as error:
             self.fail(str(error))
+
+
+class Milliseconds(click.ParamType):
+    """A time such as 0.2, 0.2ms or 200us."""
+
+    name = "MS"
+
+    def convert(self, value: object, param: object, ctx: object) -> float:
+        """Return milliseconds."""
+        text = str(value).strip()
+        number, factor = text.removesuffix("ms"), 1.0
+        if text.endswith("us"):
+            number, factor = text.removesuffix("us"), 1e-3
+        try:
+            return float(number) * factor
+        except ValueError:
+            self.fail(f"{value!r} is no time: write it as 0.2ms or 200us")
+
+
+class Bytes(click.ParamType):
+    """A size such as 64KB, 1.5MB or 2000."""
+
+    name = "SIZE"
+    _UNITS: ClassVar[dict[str, int]] = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "B": 1}
+
+    def convert(self, value: object, param: object, ctx: object) -> int:
+        """Return bytes."""
+        number, factor = str(value).strip().upper(), 1
+        for unit, of in self._UNITS.items():
+            if number.endswith(unit):
+                number, factor = number.removesuffix(unit), of
+                break
+        try:
+            return int(float(number) * factor)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no size: write it as 64KB (of 1,024 bytes) or 1MB")
 
 
 no_worse_option = click.option(

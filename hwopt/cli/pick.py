@@ -10,26 +10,9 @@ from hwopt.cli import options
 from hwopt.errors import HwoptError
 
 
-class Milliseconds(click.ParamType):
-    """A time such as 0.2, 0.2ms or 200us."""
-
-    name = "MS"
-
-    def convert(self, value: object, param: object, ctx: object) -> float:
-        """Return milliseconds."""
-        text = str(value).strip()
-        number, factor = text.removesuffix("ms"), 1.0
-        if text.endswith("us"):
-            number, factor = text.removesuffix("us"), 1e-3
-        try:
-            return float(number) * factor
-        except ValueError:
-            self.fail(f"{value!r} is no time: write it as 0.2ms or 200us")
-
-
 @click.command("pick")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--latency", type=Milliseconds(), help="The best one that is no slower.")
+@click.option("--latency", type=options.Milliseconds(), help="The best one that is no slower.")
 @click.option("--quality", type=float, help="The fastest one no worse, by the task's metric.")
 @click.option(
     "--no-worse", type=options.Share(), help="The fastest one no worse by more, with 95 %."

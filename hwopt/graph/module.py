@@ -47,9 +47,14 @@ class Operation(nn.Module):
         """The name of the node."""
         return self._node.name
 
+    @property
+    def op(self) -> str:
+        """The operator's name."""
+        return self._node.op
+
     def extra_repr(self) -> str:
         """Return the operator's name, so that printing the module shows what it does."""
-        return self._node.op
+        return self.op
 
 
 class GraphModule(nn.Module):

@@ -190,7 +190,7 @@ class Job:
         )
         compiled, key = self.work.step(
             f"{name}.compile",
-            [key, self.target.fingerprint(), self.recipe.kernel_trials],
+            [key, self.target.fingerprint(), self.recipe.kernel_trials, "memory"],
             lambda: self._compile(name, graph),
             makes=self.work.path("artifacts", name),
         )
@@ -249,11 +249,14 @@ class Job:
             progress=self.tuning,
         )
         manifest = artifact.manifest
+        assert manifest.footprint is not None  # which is so of older artefacts only
         return {
             "macs": manifest.macs,
             "parameters": manifest.parameters,
             "zeros_masked": masked_share(artifact.graph()),
             "bytes": artifact.bytes(),
+            "kept_bytes": manifest.footprint.kept_bytes,
+            "memory_bytes": manifest.footprint.activation_bytes,
             "has_ways": artifact.has_ways,
             "compile_seconds": manifest.compile_seconds,
             "kernels": [kernel.model_dump() for kernel in manifest.kernels],

@@ -85,6 +85,19 @@ def make_recipe(document: dict[str, Any], where: str = "recipe") -> Recipe:
     return recipe
 
 
+def recipe_text(recipe: BaseModel) -> str:
+    """Return a recipe as YAML, without what is as it is by default.
+
+    >>> print(recipe_text(make_recipe({"model": "resnet8", "data": "digits", "seed": 3})))
+    model: resnet8
+    data: digits
+    seed: 3
+    <BLANKLINE>
+    """
+    document = recipe.model_dump(mode="json", exclude_defaults=True)
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=88))
+
+
 def changed_recipe(recipe: Recipe, **changes: Any) -> Recipe:
     """Return a recipe with other values of keys, checked again.
 

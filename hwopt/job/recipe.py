@@ -13,6 +13,7 @@ from hwopt.job.keys import (
     Budget,
     Constraints,
     Distillation,
+    Limits,
     Penalty,
     Routing,
     Share,
@@ -40,6 +41,7 @@ class Training(Strict):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     augment: Annotated[str, one_of("augmentation", lambda: augment.NAMES)] | None = None
     bfloat16: bool = False
+    freeze_batch_norm: bool = False
     penalty: Penalty | None = None
     constraints: Constraints | None = None
 
@@ -158,8 +160,10 @@ class Recipe(Common):
 
     Attributes:
         variants: by name; the first is the one that ratios refer to.
+        limits: what the best variant must not exceed.
     """
 
+    limits: Limits = Limits()
     variants: dict[str, Variant] = Field(default={"dense": Variant()}, min_length=1)
 
     @property

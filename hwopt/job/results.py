@@ -13,6 +13,7 @@ from hwopt.compiler.manifest import KernelDescription
 from hwopt.documents import Document, Figure, Part, TargetFacts
 from hwopt.errors import unknown_name
 from hwopt.files import RESULTS_FILE
+from hwopt.job.keys.limits import Limits
 from hwopt.job.table import markdown_table
 from hwopt.tasks import Metric
 
@@ -102,7 +103,9 @@ class VariantFacts(Part):
         easy: share of them that a router answers itself; None where there is none.
         macs, parameters: of the graph.
         zeros_masked: share of the trainable values that masks hold at zero.
-        bytes: of the artefact.
+        bytes: of the artefact on disk, with the graph that it was made of.
+        kept_bytes: of weights and code, as a device keeps them; of the code as predicted.
+        memory_bytes: the most that values inside the model take at one time.
         has_ways: whether inputs have ways to go, so that the mean latency counts.
         compile_seconds: with tuning.
         kernels: of the artefact.
@@ -124,6 +127,8 @@ class VariantFacts(Part):
     parameters: int
     zeros_masked: float = 0.0
     bytes: int
+    kept_bytes: int
+    memory_bytes: int
     has_ways: bool = False
     compile_seconds: float
     kernels: tuple[KernelDescription, ...]
@@ -171,10 +176,10 @@ class JobResults(Document):
         variants: by name.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     made_by: ClassVar[str] = "hwopt optimize"
 
-    schema_version: int = 3
+    schema_version: int = 4
     hwopt: str
     recipe: dict[str, Any]
     target: TargetFacts
@@ -194,11 +199,17 @@ class JobResults(Document):
         """
         return cls.read(folder / RESULTS_FILE).in_folder(folder)
 
+    def exceeded(self, name: str) -> list[str]:
+        """Return what a variant takes beyond the recipe's limits, as text."""
+        facts, limits = self.variants[name], Limits(**self.recipe.get("limits", {}))
+        return list(limits.exceeded(facts.typical_ms, facts.memory_bytes, facts.kept_bytes))
+
     @property
-    def best(self) -> str:
+    def best(self) -> str | None:
         """The fastest variant that is as good as the recipe's ``no_worse`` wants.
 
-        Without that, it is about as good as the baseline: half a point is lost.
+        Without that, it is about as good as the baseline: half a point is lost. None if no such
+        variant keeps the recipe's limits.
         """
         beside, wanted = self.variants[self.baseline].quality, self.recipe.get("no_worse")
         good = [
@@ -207,7 +218,8 @@ class JobResults(Document):
             if name == self.baseline
             or is_as_good(self.metric.metric, facts.quality, facts.worse_by, beside, wanted)
         ]
-        return min(good, key=lambda name: self.variants[name].ratio_to_baseline)
+        kept = [name for name in good if not self.exceeded(name)]
+        return min(kept, key=lambda name: self.variants[name].ratio_to_baseline, default=None)
 
     def artifact(self, name: str, target: str | Target | None = None) -> Artifact:
         """Load the artefact of a variant.

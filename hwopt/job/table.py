@@ -46,6 +46,22 @@ def measured_peers(results: JobResults) -> list[str]:
     return list({peer: None for facts in results.variants.values() for peer in facts.peers})
 
 
+def verdict(results: JobResults) -> str:
+    """Return which variant is best, or why none is."""
+    if results.best is not None:
+        facts = results.variants[results.best]
+        quality = results.metric.metric.show(facts.quality)
+        return (
+            f"best: {results.best}: {facts.typical_ms:.3f} ms, {facts.ratio_to_baseline:.2f} of "
+            f"{results.baseline}, {quality}"
+        )
+    reasons = []
+    for name in results.variants:
+        over = results.exceeded(name)
+        reasons.append(f"{name} {'takes ' + ' and '.join(over) if over else 'is too much worse'}")
+    return f"no variant is within the limits and good enough: {'; '.join(reasons)}"
+
+
 def caption(results: JobResults) -> str:
     """Return what one must know to read the table."""
     target = results.target

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hwopt.compiler.graph_latency import GraphLatency
     from hwopt.graph import Graph
     from hwopt.job import Job, Variant
-    from hwopt.search.recipe import Limits
+    from hwopt.search.recipe import CandidateLimits
 
 #: The upper end of an interval that is good enough, as a multiple of the lower one.
 _SURE = 1.3
@@ -85,7 +85,9 @@ class Knowledge:
         dimensions = {**found.space.dimensions, **{n: space.dimensions[n] for n in others}}
         return {"dimensions": dimensions, "table": table, "refused": found.refused}
 
-    def over(self, variant: Variant, base: Graph, unchanged: Graph, limits: Limits) -> str | None:
+    def over(
+        self, variant: Variant, base: Graph, unchanged: Graph, limits: CandidateLimits
+    ) -> str | None:
         """Say which limit a candidate is over for sure, before it is trained.
 
         Args:

@@ -12,7 +12,7 @@ from hwopt.errors import HwoptError
 from hwopt.files import write_json
 from hwopt.job import Recipe, Variant
 from hwopt.job.check_recipe import check_common, check_recipe
-from hwopt.job.keys import Binary, Routing, Strict, one_of
+from hwopt.job.keys import Binary, Limits, Routing, Strict, one_of
 from hwopt.job.read_recipe import read_document, sentence
 from hwopt.job.recipe import Common
 from hwopt.passes import parse
@@ -22,22 +22,16 @@ from hwopt.search.files import RECIPE_FILE
 Sampler = Annotated[str, one_of("sampler", lambda: plugins.names(plugins.SAMPLERS))]
 
 
-class Limits(Strict):
+class CandidateLimits(Limits):
     """What a candidate must not exceed; it is not trained where that is known before.
 
     Attributes:
-        ms: latency in milliseconds.
         share: latency as a share of that of the network before.
         quality: on the validation split: the least, or, of errors, the most.
-        memory_bytes: of the values inside the model.
-        bytes: of weights and code.
     """
 
-    ms: float | None = Field(default=None, gt=0)
     share: float | None = Field(default=None, gt=0)
     quality: float | None = None
-    memory_bytes: PositiveInt | None = None
-    bytes: PositiveInt | None = None
 
 
 class Search(Strict):
@@ -78,7 +72,7 @@ class Search(Strict):
     trials: PositiveInt = 30
     patience: NonNegativeInt = 0
     sampler: Sampler = "guided"
-    limits: Limits = Limits()
+    limits: CandidateLimits = CandidateLimits()
     minimise: tuple[Literal["memory_bytes", "bytes"], ...] = ()
     first_epochs: tuple[PositiveInt, ...] = ()
     clearly: float = Field(default=0.01, ge=0)

@@ -44,6 +44,7 @@ def fit(
     terms: Sequence[Term] = (),
     augment: str | augmentations.Augment | None = None,
     bfloat16: bool = False,
+    freeze_batch_norm: bool = False,
     seed: int = 0,
     threads: int | None = None,
     validate: Dataset[Any] | None = None,
@@ -86,6 +87,8 @@ def fit(
         bfloat16: on a processor with instructions for it (AVX512-BF16, AMX), run the forward and
             backward pass under autocast; elsewhere it would be slower, and nothing changes.
             Weights stay float32.
+        freeze_batch_norm: batch norms keep their statistics and normalise by them, as they do when
+            the network answers: for data, or batches, that are too few to know statistics by.
         seed: of shuffling, augmentation, and random layers such as dropout.
         threads: of torch, during the call; None leaves them as they are.
         validate: evaluated after every epoch.
@@ -118,6 +121,7 @@ def fit(
         "terms": [str(term) for term in terms],
         "augment": _name(augment),
         "bfloat16": bfloat16 and has_bfloat16(),
+        "freeze_batch_norm": freeze_batch_norm,
         "seed": seed,
         "processes": processes.count,
     }

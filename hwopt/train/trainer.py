@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from hwopt.data import Batch, batch
 from hwopt.errors import HwoptError
+from hwopt.graph.module import Operation
 from hwopt.optim.behaviour import behaviour
 from hwopt.tasks import Metric, Task
 from hwopt.train import augment as augmentations
@@ -83,6 +84,8 @@ class TrainingRun:
         shows_quality = type(self.task).scores is Task.scores
         start = time.perf_counter()
         self.model.train()
+        if self.settings["freeze_batch_norm"]:
+            _keep_statistics(self.model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
             drawn = (self._batch(indices, generator) for indices in batches)
@@ -241,3 +244,11 @@ def _each(change: Callable[[Tensor], Tensor], outputs: Any) -> Any:
     if isinstance(outputs, Tensor):
         return change(outputs)
     return tuple(_each(change, one) for one in outputs)
+
+
+def _keep_statistics(model: nn.Module) -> None:
+    """Let batch norms of a model in training normalise by their running statistics."""
+    for module in model.modules():
+        is_ours = isinstance(module, Operation) and module.op == "batch_norm"
+        if is_ours or isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -7,6 +7,7 @@ import pytest
 from hwopt.errors import HwoptError
 from hwopt.files import RESULTS_FILE, write_json
 from hwopt.job import JobResults
+from hwopt.job.table import verdict
 from hwopt.report import markdown_table, rich_table, write_report
 
 
@@ -31,6 +32,8 @@ def variant(median, accuracy, timed=True):
         "parameters": 1234,
         "macs": 5_000_000,
         "bytes": 99_999,
+        "kept_bytes": 90_000,
+        "memory_bytes": 5000,
         "compile_seconds": 3.0,
         "kernels": [
             {
@@ -132,6 +135,19 @@ def test_results_are_read_as_they_were_written(results, tmp_path):
     for no_worse, best in ((0.01, "half"), (0.005, "dense")):
         recipe = {**read.recipe, "no_worse": no_worse}
         assert sure.model_copy(update={"recipe": recipe}).best == best
+    for limits, best in (
+        ({"ms": 0.25, "bytes": 100_000}, "half"),
+        ({"ms": 0.09}, None),
+        ({"memory_bytes": 4999}, None),
+    ):
+        limited = sure.model_copy(
+            update={"recipe": {**read.recipe, "no_worse": 0.01, "limits": limits}}
+        )
+        assert limited.best == best
+    assert limited.exceeded("half") == ["5,000 bytes of memory of 4,999"]
+    assert verdict(limited).startswith(
+        "no variant is within the limits and good enough: dense take"
+    )
     with pytest.raises(HwoptError, match="unknown variant 'hlaf': did you mean 'half'"):
         read.artifact("hlaf")
 
@@ -139,7 +155,7 @@ def test_results_are_read_as_they_were_written(results, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 1}, "is of schema version 1, and this hwopt reads version 3"),
+        ({"schema_version": 1}, "is of schema version 1, and this hwopt reads version 4"),
         ({"threads": None}, "is damaged: threads: Input should be a valid integer"),
     ],
 )

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
+import hwopt
 from hwopt import data, models, tasks, train
 from hwopt.errors import HwoptError
 from hwopt.train import Constrained, loop, progress
@@ -216,6 +217,18 @@ def test_bfloat16_where_the_processor_has_it(
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert history.epochs[-1].loss < history.epochs[0].loss
     assert equal(exact, model) is not capable
+
+
+@pytest.mark.parametrize("is_graph", [True, False])
+def test_frozen_batch_norms_keep_their_statistics(is_graph: bool) -> None:
+    model = small_model()
+    module = hwopt.import_model(model, torch.zeros(1, 1, 6, 6)).to_torch() if is_graph else model
+    for frozen in (True, False):
+        before = {name: one.clone() for name, one in module.state_dict().items()}
+        quiet_fit(module, blobs(), epochs=1, batch_size=32, freeze_batch_norm=frozen)
+        same = {name: torch.equal(one, before[name]) for name, one in module.state_dict().items()}
+        assert same["1.running_mean"] is same["1.running_var"] is frozen
+        assert not same["1.weight"] and not same["0.weight"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hwopt.job.keys.binary import Binary
 from hwopt.job.keys.budget import Budget
 from hwopt.job.keys.constraints import Constraints
 from hwopt.job.keys.distill import Distillation
+from hwopt.job.keys.limits import Limits
 from hwopt.job.keys.penalty import Penalty
 from hwopt.job.keys.route import Routing
 
@@ -16,6 +17,7 @@ __all__ = [
     "Budget",
     "Constraints",
     "Distillation",
+    "Limits",
     "Penalty",
     "Routing",
     "Share",
