@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt import passes, peers
 from hwopt.errors import HwoptError, unknown_name
-from hwopt.passes.abstain import Abstain
 from hwopt.passes.route import Route
 
 if TYPE_CHECKING:
@@ -134,10 +133,11 @@ def _check_passes(text: str, where: str) -> None:
     except HwoptError as error:
         raise HwoptError(f"{where}: {error}") from None
     for one in parsed:
-        if isinstance(one, Abstain):
+        if one.changes_interface:
             raise HwoptError(
-                f"{where}: {one.name} adds an output, which a job cannot train or evaluate: apply "
-                "it to the graph that the job leaves"
+                f"{where}: {one.name} changes what the model takes or returns, which a job cannot "
+                "train or evaluate: compile the graph that the job leaves with it (hwopt compile "
+                f"FOLDER/graphs/VARIANT --passes {one.name})"
             )
         if isinstance(one, Route) and (one.router == "learned" or not one.expert):
             raise HwoptError(

@@ -25,6 +25,7 @@ OWN = {
     "FoldConstants": "hwopt.passes.fold_constants",
     "FreezeBinary": "hwopt.passes.freeze_binary",
     "FuseLayers": "hwopt.passes.fuse_layers",
+    "GiveAnswers": "hwopt.passes.give_answers",
     "PruneChannels": "hwopt.passes.prune_channels",
     "PruneWeights": "hwopt.passes.prune_weights",
     "ReestimateBatchNorm": "hwopt.passes.reestimate_batch_norm",
@@ -32,6 +33,8 @@ OWN = {
     "ShareCodebook": "hwopt.passes.share_codebook",
     "SubstituteGlobalLayer": "hwopt.passes.substitute_global_layer",
     "SubstituteSpatialInterpolation": "hwopt.passes.substitute_spatial_interpolation",
+    "SuppressBoxes": "hwopt.passes.suppress_boxes",
+    "TakePixels": "hwopt.passes.take_pixels",
 }
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from hwopt.passes.fold_constants import FoldConstants as FoldConstants
     from hwopt.passes.freeze_binary import FreezeBinary as FreezeBinary
     from hwopt.passes.fuse_layers import FuseLayers as FuseLayers
+    from hwopt.passes.give_answers import GiveAnswers as GiveAnswers
     from hwopt.passes.prune_channels import PruneChannels as PruneChannels
     from hwopt.passes.prune_weights import PruneWeights as PruneWeights
     from hwopt.passes.reestimate_batch_norm import ReestimateBatchNorm as ReestimateBatchNorm
@@ -64,6 +68,8 @@ if TYPE_CHECKING:
     from hwopt.passes.substitute_spatial_interpolation import (
         SubstituteSpatialInterpolation as SubstituteSpatialInterpolation,
     )
+    from hwopt.passes.suppress_boxes import SuppressBoxes as SuppressBoxes
+    from hwopt.passes.take_pixels import TakePixels as TakePixels
 else:
     __getattr__, __dir__, __all__ = lazy.attach(
         __name__,

@@ -37,6 +37,7 @@ class Abstain(Pass):
     """
 
     name = "abstain"
+    changes_interface = True
 
     threshold: float = 0.5
 
@@ -61,7 +62,7 @@ class Abstain(Pass):
             )
         result = graph.copy()
         prefix = unique_prefix(graph, self.name)
-        answers = insert_module(
+        (answers,) = insert_module(
             result, prefix, lambda: _Answers(self.threshold), outputs[0], seed=context.seed
         )
         result.outputs = {**result.outputs, ANSWERS: answers}

@@ -120,6 +120,11 @@ class Pass:
         return False
 
     @property
+    def changes_interface(self) -> bool:
+        """Whether the graph takes or returns something else afterwards, as devices need it."""
+        return False
+
+    @property
     def needs_data(self) -> bool:
         """Whether ``context.batches`` must be there."""
         return False

@@ -80,7 +80,7 @@ class Route(Pass):
                 f"pass {self.name}: an exit reads images, tokens or features, not the "
                 f"{graph.spec(features)} of {self.cut}"
             )
-        small = insert_module(
+        (small,) = insert_module(
             result, EXIT, lambda: _exit(shape, classes), features, seed=context.seed
         )
         return self._routed(result, small, large, context, [Note(EXIT, f"behind {self.cut}", True)])
@@ -104,7 +104,7 @@ class Route(Pass):
                 raise HwoptError(
                     f"pass {self.name}: the expert {what} {there}, {graph.name} has {here}"
                 )
-        large = insert_graph(result, EXPERT, expert, read)
+        (large,) = insert_graph(result, EXPERT, expert, read)
         note = Note(EXPERT, f"{expert.name} reads {read}", changed=True)
         return self._routed(result, small, large, context, [note])
 
@@ -130,10 +130,11 @@ class Route(Pass):
     def _score(self, graph: Graph, small: Value, context: Context) -> Value:
         if self.router != "learned":
             make = {"entropy": Entropy, "doubt": Doubt}[self.router]
-            return insert_module(graph, ROUTER, make, small, seed=context.seed)
+            (score,) = insert_module(graph, ROUTER, make, small, seed=context.seed)
+            return score
         features = _last_layer(graph, small).input
         classes, read = graph.spec(small).at()[1], graph.spec(features).elements()
-        return insert_module(
+        (score,) = insert_module(
             graph,
             ROUTER,
             lambda: Router(classes, read, width=self.width),
@@ -141,6 +142,7 @@ class Route(Pass):
             features,
             seed=context.seed,
         )
+        return score
 
 
 def cut_points(graph: Graph) -> list[str]:

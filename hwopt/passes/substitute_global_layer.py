@@ -161,7 +161,7 @@ class SubstituteGlobalLayer(Pass):
         sliced = graph.add_node(f"{name}.source", "slice", {"self": source}, attributes)
         graph.infer_shapes()
         make = partial(self._layer, needed)
-        made = insert_module(graph, name, make, sliced, seed=context.seed)
+        (made,) = insert_module(graph, name, make, sliced, seed=context.seed)
         concat = graph.node(stage.end)
         graph.replace_node(concat.replace(operands={"tensors": (source, made)}))
         return Note(name, f"in the place of {', '.join(map(str, gone))}", changed=True)
@@ -183,7 +183,7 @@ class SubstituteGlobalLayer(Pass):
         make = partial(self._layer, _channels(graph, source))
         name = unique_prefix(graph, f"{module_of(blocks)}global_layer")
         starts = [blocks[0].end] if self.start == "block" else []
-        end = insert_module(graph, name, make, source, *starts, seed=context.seed)
+        (end,) = insert_module(graph, name, make, source, *starts, seed=context.seed)
         graph.replace_uses(Value(last.sum), end)
         gone = blocks[1:] if self.start == "block" else blocks
         return Note(name, f"in the place of {', '.join(block.sum for block in gone)}", changed=True)

@@ -127,7 +127,9 @@ class SubstituteSpatialInterpolation(Pass):
             return None
         make = partial(AnchorMix, shape[1], self.stride)
         name = unique_prefix(result, f"{module_of([block])}between")
-        between = insert_module(result, name, make, block.source, block.result, seed=context.seed)
+        (between,) = insert_module(
+            result, name, make, block.source, block.result, seed=context.seed
+        )
         total = graph.node(block.sum)
         result.replace_node(total)
         _read(result, total, block.result, between)
