@@ -20,6 +20,8 @@ from hwopt.graph.fingerprint import fingerprint
 from hwopt.job import asked_peers
 from hwopt.job.check import check, one_by_one
 from hwopt.job.compare import compare, masked_share, routed_notes, sparse_notes
+from hwopt.job.differences import most_different
+from hwopt.job.gains import earlier, step_facts
 from hwopt.job.importing import import_for, load_data
 from hwopt.job.quality import judge, lost
 from hwopt.job.recipe import Recipe, Variant
@@ -111,7 +113,7 @@ class Job:
         depends_on = [keys, beside, self.recipe.runs, "failures"]
         measured, _ = self.work.step("measure", depends_on, self.measured)
         for name in variants:
-            variants[name]["worse_by"] = self._worse_by(name)
+            variants[name] |= self._beside_baseline(name)
         table = compare(variants, measured["latencies"], self.recipe.baseline)
         for name, facts in table.items():
             figures = facts.model_dump(mode="json", include=MEASURED)
@@ -133,6 +135,8 @@ class Job:
             ),
             variants=table,
         )
+        before = earlier(self.work.folder, results)
+        results = results.model_copy(update={"earlier": before})
         results.write(self.work.path(RESULTS_FILE))
         return results.in_folder(self.work.folder)
 
@@ -229,15 +233,27 @@ class Job:
             )
         return {**found, **easy}
 
-    def _worse_by(self, name: str) -> float | None:
-        """Return how much worse a variant is than the baseline at the most, with 95 %."""
-        baseline = self.recipe.baseline
+    def _beside_baseline(self, name: str) -> dict[str, Any]:
+        """Return how much worse a variant is at the most, with 95 %, where, and by which step."""
+        baseline, folder = self.recipe.baseline, self.work.path("differences", name)
         if name == baseline:
-            return None
-        files = self._scores(name), self._scores(baseline)
+            return {}
+
+        def find() -> dict[str, Any]:
+            before, after = ((self.kept(one), self._scores(one)) for one in (baseline, name))
+            with set_threads(targets.threads_here(self.target)):
+                return {
+                    "worse_by": lost(self._task, after[1], before[1]),
+                    "differences": most_different(before, after, self.data, self.task, folder),
+                    "steps": step_facts(
+                        self.variants.folders[name], self.data.test, self.task, self.target
+                    ),
+                }
+
         depends_on = [self._judged[name], self._judged[baseline]]
-        found, _ = self.work.step(f"{name}.worse_by", depends_on, lambda: lost(self._task, *files))
-        return float(found)
+        found: dict[str, Any]
+        found, _ = self.work.step(f"{name}.beside-baseline", depends_on, find)
+        return found
 
     def _compile(self, name: str, graph: Graph) -> dict[str, Any]:
         artifact = compile_model(

@@ -89,6 +89,53 @@ class PeerFacts(Part):
     ratio: float
 
 
+class StepFacts(Part):
+    """What a variant was after one of its steps.
+
+    Attributes:
+        step: its name.
+        quality: on the test set; None after the last step, where it is the variant's.
+        macs: of the graph.
+        kept_bytes: as of :class:`VariantFacts`.
+        is_final: it has the structure of the variant already, and with that its latency.
+    """
+
+    step: str
+    quality: Figure = None
+    macs: int
+    kept_bytes: int
+    is_final: bool
+
+
+class Difference(Part):
+    """A test sample on which a variant is worse than the baseline.
+
+    Attributes:
+        sample: its place in the test set.
+        before, after: what both say of it.
+        truth: its target; None where that is no class or number.
+        image: a file below ``differences``; None where it is no image or recording.
+    """
+
+    sample: int
+    before: str
+    after: str
+    truth: str | None = None
+    image: str | None = None
+
+
+class Earlier(Part):
+    """What the last job in the same folder found.
+
+    Attributes:
+        recipe: of that.
+        variants: quality and latency in ms, by name.
+    """
+
+    recipe: dict[str, Any]
+    variants: dict[str, tuple[Figure, float]]
+
+
 class VariantFacts(Part):
     """One compiled model.
 
@@ -113,6 +160,8 @@ class VariantFacts(Part):
         latency: of one call.
         ratio_to_baseline: of the latencies, below 1 is faster.
         peers: by name.
+        steps: what it was after each of its steps; nothing of the baseline.
+        differences: test samples on which it lost most beside the baseline.
     """
 
     passes: str
@@ -136,6 +185,8 @@ class VariantFacts(Part):
     latency: Latency
     ratio_to_baseline: float
     peers: dict[str, PeerFacts] = Field(default_factory=dict)
+    steps: tuple[StepFacts, ...] = ()
+    differences: tuple[Difference, ...] = ()
 
     @property
     def typical_ms(self) -> float:
@@ -174,6 +225,7 @@ class JobResults(Document):
         baseline: the variant that ratios refer to.
         notes: what the reader must be told.
         variants: by name.
+        earlier: what the last job in the folder found, if that was something else.
     """
 
     version: ClassVar[int] = 4
@@ -189,6 +241,7 @@ class JobResults(Document):
     baseline: str
     notes: tuple[str, ...] = ()
     variants: dict[str, VariantFacts]
+    earlier: Earlier | None = None
 
     @classmethod
     def of(cls, folder: Path) -> JobResults:

@@ -11,15 +11,9 @@ if TYPE_CHECKING:
 
 def header(results: JobResults) -> list[str]:
     """Return the column titles: one more for every measured peer."""
-    titles = [
-        "variant",
-        f"test {results.metric.name} (95 %)",
-        "parameters",
-        "MACs",
-        "bytes on disk",
-    ]
-    titles += ["median ms (p10–p90)", f"ratio to {results.baseline}"]
-    return titles + [f"ratio to {peer}" for peer in measured_peers(results)]
+    titles = ["variant", f"test {results.metric.name} (95 %)", "median ms (p10–p90)"]
+    titles += [f"ratio to {beside}" for beside in (results.baseline, *measured_peers(results))]
+    return [*titles, "parameters", "MACs", "bytes on disk"]
 
 
 def rows(results: JobResults) -> Iterator[list[str]]:
@@ -29,15 +23,15 @@ def rows(results: JobResults) -> Iterator[list[str]]:
         yield [
             name,
             results.metric.metric.show_within(facts.quality, facts.low, facts.high),
-            f"{facts.parameters:,}",
-            f"{facts.macs / 1e6:.2f} M",
-            f"{facts.bytes:,}",
             f"{mean}{facts.typical_ms:.3f} ({latency.p10_ms:.3f}–{latency.p90_ms:.3f})",
             f"{facts.ratio_to_baseline:.2f}",
             *(
                 f"{facts.peers[peer].ratio:.2f}" if peer in facts.peers else "–"
                 for peer in measured_peers(results)
             ),
+            f"{facts.parameters:,}",
+            f"{facts.macs / 1e6:.2f} M",
+            f"{facts.bytes:,}",
         ]
 
 

@@ -26,6 +26,8 @@ class Variants:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.made: dict[str, Network] = {}
+        #: By variant, where the graph after every step lies.
+        self.folders: dict[str, dict[str, Path]] = {}
 
     def make(self, name: str, variant: Variant, base: Network) -> tuple[Network, list[str]]:
         """Make a variant, where that is not done.
@@ -42,10 +44,12 @@ class Variants:
         """
         steps = VariantSteps(self, name, variant).of(base)
         network, notes = base, []
+        self.folders[name] = {}
         for step in steps:
             folder = name if step is steps[-1] else f"{name}.{step.name}"
             path = self.trainer.work.path("graphs", folder)
             network, said = do(self.trainer.work, f"{name}.{step.name}", step, network, path)
+            self.folders[name][step.name] = path
             notes += said
         self.made[name] = network
         return network, notes

@@ -17,7 +17,7 @@ from hwopt.errors import HwoptError
 from hwopt.files import read_json, storage_errors, write_json
 
 STEPS, CHECKPOINTS = "steps", "checkpoints"
-PARTS = (STEPS, "graphs", "artifacts", "peers", CHECKPOINTS)
+PARTS = (STEPS, "graphs", "artifacts", "peers", "scores", "differences", CHECKPOINTS)
 # Names that hwopt.files writes under.
 _TEMPORARY = ".*.part"
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwopt.report import study_plots, study_texts, study_view
-from hwopt.report.page import PAGE_FILE, write_page, write_plot
+from hwopt.report.page import PAGE_FILE, source, write_page, write_plot
 from hwopt.search.table import changes
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from hwopt.search.results import Contribution, StudyResults
 
 FRONT_FILE = "front.png"
@@ -40,8 +37,8 @@ def write_study_report(study: StudyResults, folder: Path) -> Path:
         texts=study_texts,
         metric=study.metric.metric,
         changes=changes,
-        style=_source("study.css"),
-        scripts=[_source("charts.js"), _source("study.js")],
+        style=source("page.css"),
+        scripts=[source("charts.js"), source("study.js")],
         data=study_view.drawn(study),
         tested=any(trial.test_quality is not None for trial in study.front),
         summary=study_view.summary(study),
@@ -75,10 +72,3 @@ def _bars(contributions: Sequence[Contribution]) -> list[dict[str, Any]]:
 def _bar(share: float) -> dict[str, Any]:
     width = 50 * abs(share)
     return {"start": 50 - width if share < 0 else 50, "width": width, "less": share < 0}
-
-
-def _source(name: str) -> Markup:
-    """Return a file of the package as it is: style and script go into the page unescaped."""
-    from markupsafe import Markup
-
-    return Markup((files("hwopt.report") / "templates" / name).read_text(encoding="utf-8"))

@@ -91,7 +91,7 @@ def test_a_changed_value_repeats_only_what_depends_on_it(finished, tmp_path):
         "half.quality",
         "half.compile",
         "half.check",
-        "half.worse_by",
+        "half.beside-baseline",
         "measure",
     }
 

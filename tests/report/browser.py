@@ -63,7 +63,7 @@ class Browser:
             self.driver.get_log(log)  # what came before is not of this page
         self.driver.get(page.as_uri())
         if scripts:
-            WebDriverWait(self.driver, 30).until(lambda _: self.all("#time > *, #time:not(:empty)"))
+            WebDriverWait(self.driver, 30).until(lambda _: self.all(".chart:not(:empty)"))
 
     def tap(self, element: WebElement) -> None:
         """Touch the middle of an element with a finger, and lift the finger."""

@@ -84,7 +84,7 @@ def changed(results, name, **changes):
 def test_markdown(results):
     text = markdown_table(results)
     assert (
-        "| half | 92.00 % | 1,234 | 5.00 M | 99,999 | 0.100 (0.090–0.120) | 0.50 | 0.33 |" in text
+        "| half | 92.00 % | 0.100 (0.090–0.120) | 0.50 | 0.33 | 1,234 | 5.00 M | 99,999 |" in text
     )
     assert "2 threads, batch 1, 100 runs" in text
 
@@ -92,7 +92,7 @@ def test_markdown(results):
 def test_a_peer_that_could_not_run_a_variant(results):
     results = changed(results, "dense", peers={})
     dense, half = markdown_table(results).splitlines()[2:4]
-    assert dense.endswith("| 1.00 | – |") and half.endswith("| 0.50 | 0.33 |")
+    assert "| 1.00 | – |" in dense and "| 0.50 | 0.33 |" in half
 
 
 def test_terminal_table_has_the_same_columns(results):
