@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import hwopt
@@ -84,7 +86,11 @@ def test_a_changed_value_repeats_only_what_depends_on_it(finished, tmp_path):
     shutil.copytree(finished[0], folder)
     recipe = make_recipe({**RECIPE, "fine_tune": {"epochs": 1, "learning_rate": 0.01}})
     steps = []
-    Job(recipe, folder, report=lambda *step: steps.append(step), bars=False).run()
+    done = Job(recipe, folder, report=lambda *step: steps.append(step), bars=False).run()
+    before = finished[1]["variants"]["half"]
+    assert done.earlier.variants["half"] == (before["quality"], before["latency"]["median_ms"])
+    assert make_recipe(done.earlier.recipe) == make_recipe(RECIPE)
+    assert Job(recipe, folder, bars=False).run().earlier == done.earlier
     repeated = {name for name, reused in steps if not reused}
     assert repeated == {
         "half.fine-tune",
@@ -118,7 +124,29 @@ def test_training_starts_from_the_pruned_weights_and_the_graphs_are_kept(finishe
         train.evaluate(graph.to_torch(), data.load("digits").test).quality
         for graph in (pruned, tuned)
     ]
-    assert accuracies[1] == results["variants"]["half"]["quality"] > accuracies[0]
+    half = results["variants"]["half"]
+    assert accuracies[1] == half["quality"] > accuracies[0]
+    assert [(step["step"], step["quality"], step["is_final"]) for step in half["steps"]] == [
+        ("passes", accuracies[0], True),
+        ("fine-tune", None, True),
+    ]
+    assert half["steps"][0]["kept_bytes"] == half["kept_bytes"]
+    assert not list((folder / "checkpoints").iterdir())
+
+
+def test_samples_on_which_a_variant_lost_are_shown(finished):
+    folder, results, _ = finished
+    digits, found = data.load("digits"), results["variants"]["half"]["differences"]
+    near = {"rtol": 0, "atol": 1 / 255}
+    assert found and results["variants"]["dense"]["differences"] == []
+    for one in found:
+        image, label = (part[0] for part in data.batch(digits.test, torch.tensor([one["sample"]])))
+        assert one["before"] == one["truth"] == str(int(label)) != one["after"]
+        shown = Image.open(folder / "differences" / "half" / one["image"])
+        pixels = torch.tensor(np.asarray(shown))[::4, ::4].double() / 255
+        torch.testing.assert_close(
+            pixels, image[0].double() * digits.std[0] + digits.mean[0], **near
+        )
     assert not list((folder / "checkpoints").iterdir())
 
 
