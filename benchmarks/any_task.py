@@ -224,9 +224,9 @@ def keys(chosen: Namespace) -> Iterator[Key]:
         recipe = load_recipe(FOLDER / f"{name}.yaml").model_dump(mode="json", exclude_defaults=True)
         for seed in SEEDS:
             yield {"recipe": name, "as": recipe, "seed": seed, "kind": "whole"}
-        yield {"recipe": name, "as": recipe, "seed": SEEDS[0], "kind": "killed"}
         for seed in SEEDS * (name == "efficientnet"):
             yield {"recipe": name, "as": recipe, "seed": seed, "kind": "torch-pruning"}
+        yield {"recipe": name, "as": recipe, "seed": SEEDS[0], "kind": "killed"}
 
 
 EXPERIMENTS = (

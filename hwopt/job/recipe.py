@@ -26,6 +26,8 @@ from hwopt.train import augment, schedules
 
 #: The name of one that is installed.
 Optimizer = Annotated[str, one_of("optimizer", lambda: plugins.names(plugins.OPTIMIZERS))]
+#: A name, or a function of the user's own.
+Augmentation = Annotated[str, one_of("augmentation", lambda: augment.NAMES, or_reference=True)]
 
 
 class Training(Strict):
@@ -39,9 +41,10 @@ class Training(Strict):
     schedule: Annotated[str, one_of("schedule", lambda: schedules.NAMES)] = "one-cycle"
     weight_decay: float = Field(default=5e-4, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    augment: Annotated[str, one_of("augmentation", lambda: augment.NAMES)] | None = None
+    augment: Augmentation | None = None
     bfloat16: bool = False
     freeze_batch_norm: bool = False
+    workers: int = Field(default=0, ge=0)
     penalty: Penalty | None = None
     constraints: Constraints | None = None
 

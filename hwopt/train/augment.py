@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from hwopt import references
 from hwopt.errors import unknown_name
 
 Augment = Callable[[Tensor, Generator], Tensor]
@@ -49,11 +50,15 @@ NAMES: dict[str, Augment] = {"flip": flip, "shift": shift, "shift-flip": shift_a
 def find(augment: str | Augment | None) -> Augment | None:
     """Return the function for "flip", "shift" or "shift-flip", or what was given.
 
+    A text with a colon is a user's own: ``package.module:callable``.
+
     Raises:
-        HwoptError: on an unknown name.
+        HwoptError: on an unknown name, or if there is no such callable.
     """
     if not isinstance(augment, str):
         return augment
+    if ":" in augment:
+        return references.find(augment, "augmentation")
     if augment not in NAMES:
         raise unknown_name("augmentation", augment, NAMES)
     return NAMES[augment]

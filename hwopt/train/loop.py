@@ -45,6 +45,7 @@ def fit(
     augment: str | augmentations.Augment | None = None,
     bfloat16: bool = False,
     freeze_batch_norm: bool = False,
+    workers: int = 0,
     seed: int = 0,
     threads: int | None = None,
     validate: Dataset[Any] | None = None,
@@ -82,13 +83,16 @@ def fit(
             "alig" and "borat".
         terms: what acts on the training besides: penalties, distillation, constraints, a budget of
             latency, ...: all subclasses of :class:`Term`, or your own.
-        augment: "flip", "shift", "shift-flip", None, or a function from a batch of images and a
-            generator to images. Choose what leaves the label right.
+        augment: "flip", "shift", "shift-flip", None, ``package.module:callable``, or a function
+            from a batch of images and a generator to images. Choose what leaves the label right.
         bfloat16: on a processor with instructions for it (AVX512-BF16, AMX), run the forward and
             backward pass under autocast; elsewhere it would be slower, and nothing changes.
             Weights stay float32.
         freeze_batch_norm: batch norms keep their statistics and normalise by them, as they do when
             the network answers: for data, or batches, that are too few to know statistics by.
+        workers: processes that read samples ahead while the model trains, for data that are read
+            one by one; 0 reads in this one. What a data set draws at random, if it does, depends on
+            their number.
         seed: of shuffling, augmentation, and random layers such as dropout.
         threads: of torch, during the call; None leaves them as they are.
         validate: evaluated after every epoch.
@@ -149,6 +153,7 @@ def fit(
         settings=settings,
         steps=max(1, settings["samples"] // batch_size),
         terms=terms,
+        workers=workers,
         processes=processes,
     )
     with set_threads(threads), weights_in(model, trainer.order), trainer:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from hwopt.data import Batch, batch
+from hwopt.data import Batch
+from hwopt.data.ahead import read_ahead
 from hwopt.errors import HwoptError
 from hwopt.graph.module import Operation
 from hwopt.optim.behaviour import behaviour
@@ -46,6 +47,7 @@ class TrainingRun:
     settings: dict[str, Any]
     steps: int
     terms: Sequence[Term] = ()
+    workers: int = 0
     processes: ProcessGroup = dataclasses.field(default_factory=ProcessGroup)
 
     def __post_init__(self) -> None:
@@ -88,10 +90,12 @@ class TrainingRun:
             _keep_statistics(self.model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
-            drawn = (self._batch(indices, generator) for indices in batches)
+            drawn = (self._prepared(one, generator) for one in self._read(batches, seed))
             self.behaviour.start_epoch(self._closure(one, epoch, 0, []) for one in drawn)
-            for step, indices in enumerate(batches):
-                given = self._batch(indices, generator)
+            for step, (indices, one) in enumerate(
+                zip(batches, self._read(batches, seed), strict=True)
+            ):
+                given = self._prepared(one, generator)
                 rate = self._set_learning_rate(epoch, step)
                 if step == 0:
                     for term in self.terms:
@@ -125,8 +129,12 @@ class TrainingRun:
             notes=", ".join(filter(None, (term.note() for term in self.terms))),
         )
 
-    def _batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        inputs, targets = batch(self.dataset, indices)
+    def _read(self, batches: Sequence[Tensor], seed: int) -> Iterator[Batch]:
+        seeds = torch.Generator().manual_seed(seed)
+        return read_ahead(self.dataset, batches, self.workers, seeds)
+
+    def _prepared(self, given: Batch, generator: torch.Generator) -> Batch:
+        inputs, targets = given
         if self.augment:
             if not isinstance(inputs, Tensor):
                 raise HwoptError(

@@ -10,6 +10,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from hwopt import data
+from hwopt.data import folder
 from hwopt.errors import HwoptError
 
 
@@ -67,6 +68,22 @@ def test_folder_with_validation(tmp_path: Path) -> None:
     (tmp_path / "more" / "test").rename(tmp_path / "test")
     loaded = data.load(tmp_path)
     assert (len(loaded.train), len(loaded.train_full), len(loaded.validation)) == (12, 12, 6)
+
+
+def test_a_folder_that_is_too_large_is_read_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path)
+    whole = data.load(tmp_path)
+    monkeypatch.setattr(folder, "MEMORY", 1000)
+    lazily = data.load(tmp_path)
+    assert lazily.content is None and (lazily.mean, lazily.std) == (whole.mean, whole.std)
+    for split in ("train", "validation", "test", "train_full"):
+        given = [getattr(one, split) for one in (lazily, whole)]
+        assert isinstance(given[0], folder.ImageFolder) and len(given[0]) == len(given[1])
+        read, kept = (data.batch(one, torch.arange(len(one))) for one in given)
+        torch.testing.assert_close(read.inputs, kept.inputs)
+        assert torch.equal(read.targets, kept.targets)
 
 
 def test_folder_errors(tmp_path: Path) -> None:

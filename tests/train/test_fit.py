@@ -219,6 +219,36 @@ def test_bfloat16_where_the_processor_has_it(
     assert equal(exact, model) is not capable
 
 
+class OneByOne(torch.utils.data.Dataset):
+    """The blobs without a fast way to many of them."""
+
+    def __len__(self) -> int:
+        return 96
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return blobs()[index]
+
+
+def test_workers_read_the_same_samples_ahead() -> None:
+    models = [small_model(), small_model()]
+    for workers, model in enumerate(models):
+        quiet_fit(model, OneByOne(), epochs=2, batch_size=32, workers=2 * workers)
+    assert equal(*models)
+
+
+def brighter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images + torch.rand(len(images), 1, 1, 1, generator=generator)
+
+
+def test_an_augmentation_of_the_users_own() -> None:
+    by_name, given = small_model(), small_model()
+    quiet_fit(by_name, blobs(), epochs=1, batch_size=32, augment=f"{__name__}:brighter")
+    quiet_fit(given, blobs(), epochs=1, batch_size=32, augment=brighter)
+    assert equal(by_name, given)
+    with pytest.raises(HwoptError, match="has no callable 'darker'"):
+        quiet_fit(given, blobs(), epochs=1, batch_size=32, augment=f"{__name__}:darker")
+
+
 @pytest.mark.parametrize("is_graph", [True, False])
 def test_frozen_batch_norms_keep_their_statistics(is_graph: bool) -> None:
     model = small_model()

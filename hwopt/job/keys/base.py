@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from hwopt.train import Term
 
 
-def one_of(kind: str, names: Callable[[], Iterable[str]]) -> AfterValidator:
+def one_of(
+    kind: str, names: Callable[[], Iterable[str]], or_reference: bool = False
+) -> AfterValidator:
     """Return what refuses a word that is none of those that there are.
 
     Args:
         kind: what the word stands for.
         names: returns the words when one is checked.
+        or_reference: ``package.module:callable`` is fine, too; it is looked up when it is needed.
     """
 
     def check(value: str) -> str:
+        if or_reference and ":" in value:
+            return value
         try:
             check_choice(kind, value, names())
         except HwoptError as error:
