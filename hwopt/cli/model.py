@@ -39,13 +39,17 @@ class Making(NamedTuple):
 
     def graph(self, model: str) -> Graph:
         """Return the graph of a model that the user named."""
-        from hwopt.models.source import load_graph
+        from hwopt.models import libraries
+        from hwopt.models.source import are_random, load_graph
 
+        options = parse_options(self.options)
+        if libraries.is_library(model) and are_random(model, self.weights, options):
+            click.echo(f"note: {model} has random weights: give --weights FILE", err=True)
         return load_graph(
             model,
             input_shape=self.input_shape,
             num_classes=self.classes,
-            options=parse_options(self.options),
+            options=options,
             seed=self.seed,
             inputs=inputs.examples(self.inputs),
             constants=inputs.constants(self.constants),
