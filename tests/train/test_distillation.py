@@ -117,6 +117,29 @@ def graph():
     return hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
 
 
+def test_where_it_looks_is_learned_with_fewer_channels(graph):
+    convolutions = [node.name for node in graph.nodes("conv2d")][1:]
+    torch.manual_seed(7)
+    other = hwopt.import_model(Residual(), torch.randn(1, *IMAGE))
+    pruned = hwopt.apply(other, "prune-channels{ratio=0.5}")
+    term = SelfDistillation(graph.to_torch(), "attention", share=1.0, layer=convolutions)
+    module, inputs = pruned.to_torch(), data()[:96][0]
+
+    def distance():
+        module.eval()
+        term.start(module, 96)
+        value = term.loss(torch.zeros(()), inputs, module(inputs), None).item()
+        term.finish()
+        return value
+
+    first = distance()
+    train.fit(module, data(), terms=[term], **(OPTIONS | {"epochs": 5}))
+    assert distance() < 0.95 * first
+    with pytest.raises(HwoptError, match=r"have the shape .*: distil with form kl"):
+        mse = SelfDistillation(graph.to_torch(), "mse", layer=convolutions[0])
+        train.fit(module, data(), terms=[mse], **OPTIONS)
+
+
 @pytest.mark.parametrize("form", ["cross-correlation", "cosine", "kl", "mse"])
 def test_the_student_comes_nearer_to_its_teacher(graph, form):
     pruned = hwopt.apply(graph, "prune-weights{ratio=0.7}")

@@ -22,9 +22,11 @@ class Distillation(VariantKey):
 
     changes_loss: ClassVar[bool] = True
 
-    form: Literal["cross-correlation", "cosine", "kl", "mse", "blocks"] = "cross-correlation"
+    form: Literal["attention", "cross-correlation", "cosine", "kl", "mse", "blocks"] = (
+        "cross-correlation"
+    )
     share: float = Field(default=0.5, ge=0, le=1)
-    layer: str | None = None
+    layer: str | tuple[str, ...] | None = None
 
     def check(self, name: str, recipe: Recipe, where: str) -> None:
         """Refuse a layer where the form finds its layers."""
