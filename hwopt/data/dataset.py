@@ -91,8 +91,10 @@ def from_datasets(
         test: the samples that the reported quality is measured on; if None, every twelfth sample of
             ``train`` is held out for it.
         validation: if None, every twelfth sample of ``train`` is held out for it.
-        class_names: if None, and targets are single whole numbers, all of them are read and the
-            classes are called "0", "1", ...; give () where such numbers are no classes.
+        class_names: if None, and targets are single whole numbers, the data set's ``classes`` (as
+            torchvision's have them), else the largest of its ``targets``, else that of all samples,
+            which are then read; then they are called "0", "1", .... Give () where such numbers are
+            no classes.
 
     Raises:
         HwoptError: if a split is empty or has no length, or its items are no samples.
@@ -130,17 +132,25 @@ def from_datasets(
 
 
 def _class_names(dataset: Dataset[Any]) -> tuple[str, ...]:
-    """Return names for targets that are single whole numbers, by reading all; none for others."""
+    """Return names for targets that are single whole numbers; none for others."""
     import torch
 
     if not _is_class(as_batch(dataset[0]).targets):
         return ()
-    if isinstance(dataset, torch.utils.data.TensorDataset):
-        largest = int(dataset.tensors[1].max())
+    whole: Any = dataset
+    while isinstance(whole, torch.utils.data.Subset):
+        whole = whole.dataset
+    known = getattr(whole, "classes", None)
+    if isinstance(known, list | tuple) and known:
+        return tuple(map(str, known))
+    if isinstance(whole, torch.utils.data.TensorDataset):
+        targets: Any = whole.tensors[1]
     else:
+        targets = getattr(whole, "targets", None)
+    if targets is None:
         length: int = len(dataset)  # type: ignore[arg-type]
-        largest = max(int(as_batch(dataset[i]).targets) for i in range(length))
-    return tuple(str(label) for label in range(largest + 1))
+        targets = [int(as_batch(dataset[place]).targets) for place in range(length)]
+    return tuple(str(label) for label in range(int(max(targets)) + 1))
 
 
 def _is_class(target: Any) -> bool:

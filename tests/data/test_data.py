@@ -86,6 +86,27 @@ def test_a_folder_that_is_too_large_is_read_one_by_one(
         assert torch.equal(read.targets, kept.targets)
 
 
+class Costly(torch.utils.data.Dataset):
+    """Samples of which only the first one may be read."""
+
+    def __init__(self, **known: object) -> None:
+        self.__dict__.update(known)
+
+    def __len__(self) -> int:
+        return 10**6
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        assert index == 0
+        return torch.zeros(1, 4, 4), 0
+
+
+def test_classes_that_a_data_set_knows_are_not_looked_for() -> None:
+    named = data.from_datasets("pets", Costly(classes=["cat", "dog"]))
+    assert named.class_names == ("cat", "dog")
+    counted = data.from_datasets("pets", Costly(targets=[0, 2, 1]))
+    assert counted.class_names == ("0", "1", "2")
+
+
 def test_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(HwoptError, match=r"has no images .* stand in train/<class>/"):
         data.load(tmp_path)
