@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from hwopt.report import job_view, plots
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
+    from pydantic import BaseModel
 
     from hwopt.job.results import Difference, JobResults
 
@@ -49,14 +51,19 @@ def write_report(results: JobResults, folder: Path) -> Path:
         waterfall=[] if chosen is None else job_view.waterfall(results, chosen),
         differences=[] if chosen is None else _differences(results, chosen, folder),
         changed=job_view.changed(results),
-        recipe=recipe_as_yaml(results.recipe),
+        recipe=recipe_as_yaml(results.recipe, make_recipe),
     )
 
 
-def recipe_as_yaml(document: dict[str, Any]) -> str:
-    """Return the recipe of results as YAML, which runs when it is copied into a file."""
+def recipe_as_yaml(document: dict[str, Any], make: Callable[[dict[str, Any]], BaseModel]) -> str:
+    """Return the recipe of results as YAML, which runs when it is copied into a file.
+
+    Args:
+        document: keys and values, also those that are as by default.
+        make: makes the recipe of them.
+    """
     try:
-        return recipe_text(make_recipe(document))
+        return recipe_text(make(document))
     except HwoptError:  # it names what is not there any more, such as a pass of a plugin
         return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 

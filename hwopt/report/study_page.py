@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwopt.report import study_plots, study_texts, study_view
-from hwopt.report.page import PAGE_FILE, source, write_page, write_plot
+from hwopt.report.page import PAGE_FILE, recipe_as_yaml, source, write_page, write_plot
+from hwopt.search.recipe import make_search
 from hwopt.search.table import changes
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def write_study_report(study: StudyResults, folder: Path) -> Path:
         peers=study_view.peers(study),
         bars=_bars(study.contributions),
         image=image,
-        recipe=json.dumps(study.recipe, indent=2),
+        recipe=recipe_as_yaml(study.recipe, make_search),
     )
 
 

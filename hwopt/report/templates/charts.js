@@ -119,3 +119,10 @@ function connect(entries, first = 0) {
     });
   });
 }
+
+// Buttons that copy a text of the page.
+for (const button of document.querySelectorAll("button[data-copies]"))
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
+    button.textContent = "copied";
+  });

@@ -71,8 +71,3 @@ function drawKernels(holder, width) {
 document.documentElement.classList.add("scripted");
 drawByWidth(document.getElementById("variants"), drawVariants);
 drawByWidth(document.getElementById("kernels"), drawKernels);
-for (const button of document.querySelectorAll("button[data-copies]"))
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
-    button.textContent = "copied";
-  });
