@@ -84,7 +84,10 @@ def command(
     options.load_plugins(plugins)
     name = recipe.stem if recipe else _folder_name(flags["model"] or "")
     folder = output or Path("runs") / name
-    chosen = _recipe(recipe, flags, folder)
+    chosen = _recipe(recipe, flags)
+    if recipe is None and chosen.limits.asks and not flags["passes"]:
+        chosen = _within(_from_flags(flags), folder, fresh=not resume)
+        resume = True  # what was left is gone, and what was measured since is not
     if dry_run:
         click.echo(f"into {folder}:", err=True)
         options.print_json(chosen.model_dump(mode="json"))
@@ -107,14 +110,23 @@ def _run(recipe: Recipe, folder: Path, resume: bool) -> JobResults:
     return results
 
 
-def _recipe(path: Path | None, flags: dict[str, Any], folder: Path) -> Recipe:
-    """Return the recipe of a file or of flags; with limits and without passes, one that is made."""
-    from hwopt.job import changed_recipe, load_recipe, make_recipe, recipe_text, recipe_within
+def _within(document: dict[str, Any], folder: Path, fresh: bool) -> Recipe:
+    """Return a recipe that is made to keep the limits of flags, and print it."""
+    from hwopt.job import recipe_text, recipe_within
+
+    with progress.tuning_progress() as tuning:
+        made = recipe_within(document, folder, tuning, fresh=fresh)
+    click.echo(f"The recipe, which can be run again or changed:\n\n{recipe_text(made)}", err=True)
+    return made
+
+
+def _recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
+    from hwopt.job import changed_recipe, load_recipe, make_recipe
 
     changes = _from_flags(flags)
     if path is not None:
         recipe = load_recipe(path)
-        for key in ("train", "fine_tune"):
+        for key in ("train", "fine_tune", "limits"):
             if changes.get(key) and getattr(recipe, key):
                 written = getattr(recipe, key).model_dump(mode="json")
                 changes[key] = {**written, **changes[key]}
@@ -122,12 +134,7 @@ def _recipe(path: Path | None, flags: dict[str, Any], folder: Path) -> Recipe:
     for key in ("model", "data"):
         if key not in changes:
             raise HwoptError(f"give a recipe, or at least --model and --data: --{key} is missing")
-    if "limits" not in changes or "variants" in changes:
-        return make_recipe(changes, "the flags")
-    with progress.tuning_progress() as tuning:
-        made = recipe_within(changes, folder, tuning)
-    click.echo(f"The recipe, which can be run again or changed:\n\n{recipe_text(made)}", err=True)
-    return made
+    return make_recipe(changes, "the flags")
 
 
 def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -92,9 +93,12 @@ class Milliseconds(click.ParamType):
         if text.endswith("us"):
             number, factor = text.removesuffix("us"), 1e-3
         try:
-            return float(number) * factor
+            milliseconds = float(number) * factor
         except ValueError:
+            milliseconds = math.nan
+        if not 0 < milliseconds < math.inf:
             self.fail(f"{value!r} is no time: write it as 0.2ms or 200us")
+        return milliseconds
 
 
 class Bytes(click.ParamType):
@@ -111,9 +115,12 @@ class Bytes(click.ParamType):
                 number, factor = number.removesuffix(unit), of
                 break
         try:
-            return int(float(number) * factor)
+            size = int(float(number) * factor)
         except (ValueError, OverflowError):
+            size = 0
+        if size < 1:
             self.fail(f"{value!r} is no size: write it as 64KB (of 1,024 bytes) or 1MB")
+        return size
 
 
 no_worse_option = click.option(

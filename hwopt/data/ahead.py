@@ -10,17 +10,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hwopt.data.batches import Batch, batch
+from hwopt.errors import HwoptError
 
 
-class _Batches(Dataset[Batch]):
+class _Batches(Dataset[Batch | HwoptError]):
     def __init__(self, dataset: Dataset[Any], indices: Sequence[Tensor]) -> None:
         self.dataset, self.indices = dataset, indices
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, place: int) -> Batch:
-        return batch(self.dataset, self.indices[place])
+    def __getitem__(self, place: int) -> Batch | HwoptError:
+        try:
+            return batch(self.dataset, self.indices[place])
+        except HwoptError as error:
+            return error  # raised in a worker it would come with a traceback as its text
 
 
 def read_ahead(
@@ -34,16 +38,20 @@ def read_ahead(
         workers: processes that read; 0 reads in this one, when a batch is asked for.
         generator: of the seeds of the workers; is not used without.
 
+    Raises:
+        HwoptError: if a sample cannot be read.
+
     >>> from hwopt import data
     >>> test, order = data.load("digits").test, torch.arange(6).split(4)
     >>> [len(labels) for _, labels in read_ahead(test, order, 0, torch.Generator())]
     [4, 2]
     """
-    batches = _Batches(dataset, indices)
     if not workers:
-        yield from (batches[place] for place in range(len(batches)))
+        yield from (batch(dataset, one) for one in indices)
         return
     # A batch is an item: the loader puts nothing together.
-    loader = DataLoader(batches, batch_size=None, num_workers=workers, generator=generator)
-    for one in loader:
+    batches = _Batches(dataset, indices)
+    for one in DataLoader(batches, batch_size=None, num_workers=workers, generator=generator):
+        if isinstance(one, HwoptError):
+            raise one
         yield Batch(*one)

@@ -140,17 +140,24 @@ def _class_names(dataset: Dataset[Any]) -> tuple[str, ...]:
     whole: Any = dataset
     while isinstance(whole, torch.utils.data.Subset):
         whole = whole.dataset
+    # What changes targets on the way makes other ones than the data set has.
+    is_plain = getattr(whole, "target_transform", None) is None
     known = getattr(whole, "classes", None)
-    if isinstance(known, list | tuple) and known:
-        return tuple(map(str, known))
+    if is_plain and isinstance(known, list | tuple) and known:
+        return tuple(one if isinstance(one, str) else _joined(one) for one in known)
+    targets: Any = getattr(whole, "targets", None)
     if isinstance(whole, torch.utils.data.TensorDataset):
-        targets: Any = whole.tensors[1]
-    else:
-        targets = getattr(whole, "targets", None)
-    if targets is None:
+        targets = whole.tensors[1]
+    elif not is_plain or targets is None or not all(map(_is_class, targets)):
         length: int = len(dataset)  # type: ignore[arg-type]
         targets = [int(as_batch(dataset[place]).targets) for place in range(length)]
-    return tuple(str(label) for label in range(int(max(targets)) + 1))
+    largest = int(torch.as_tensor(targets).max())
+    return tuple(str(label) for label in range(largest + 1))
+
+
+def _joined(names: Any) -> str:
+    """Return the names of one class as one; torchvision's ImageNet has several of each."""
+    return ", ".join(map(str, names)) if isinstance(names, list | tuple) else str(names)
 
 
 def _is_class(target: Any) -> bool:

@@ -16,7 +16,7 @@ from hwopt.data.tensors import image_data_set, statistics
 from hwopt.errors import HwoptError
 
 #: Bytes of images that are kept in memory, at the most.
-MEMORY = 2**31
+MEMORY = 2**30
 #: Training images whose mean and deviation are taken where not all of them are kept.
 _FOR_STATISTICS = 2000
 #: A file, and its label.

@@ -90,28 +90,32 @@ def load(path: Path, options: ImageOptions, size: tuple[int, int] | None) -> Dat
     Raises:
         HwoptError: if there are not enough images.
     """
-    splits = dict.fromkeys(("train", "test", "validation"), path)
-    if (path / "test").is_dir():
-        splits = {name: path / name for name in splits}
-    files = {name: _shuffled(of) for name, of in splits.items() if of.is_dir()}
-    if not files.get("train") or not files["test"]:
+    named = [name for name in ("train", "test", "validation") if (path / name).is_dir()]
+    files = {name: _shuffled(path / name) for name in named}
+    if "train" not in files:
+        others = {file for name in named for file in files[name]}
+        files["train"] = [file for file in _shuffled(path) if file not in others]
+    if not all(files.values()):
         raise HwoptError(
             f"{path} has no images ({', '.join(SUFFIXES)}), or none in test: those with classes "
             "stand in train/<class>/ and test/<class>/, those without in one folder, or in train/ "
             "and test/"
         )
     # Crops of one photograph are alike: all of them are of one split.
-    if splits["test"] == path:
+    if "test" not in files:
         files["train"], files["test"] = _hold_out(files["train"])
     full = files["train"]
-    if "validation" not in files or splits["validation"] == path:
+    if "validation" not in files:
         files["train"], files["validation"] = _hold_out(full)
     if size is None:
         width, height = open_image(files["train"][0]).size
         size = (height, width)
     sets = {name: ImageFiles(of, size, options) for name, of in files.items()}
     found = from_datasets(path.name, **sets, class_names=())
-    return dataclasses.replace(found, train_full=ImageFiles(full, size, options))
+    channels = 1 if options.grey else 3
+    mean, std = (one * channels if len(one) == 1 else one for one in (options.mean, options.std))
+    full_set = ImageFiles(full, size, options)
+    return dataclasses.replace(found, train_full=full_set, mean=mean, std=std)
 
 
 def _hold_out(files: list[Path]) -> tuple[list[Path], list[Path]]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 
 from hwopt import data
 from hwopt.data import run_model
 from hwopt.files import atomic_file
+from hwopt.job.quality import scores_of
+from hwopt.tasks import Imitation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 COUNT = 8
 #: Sides of images in pixels, at the least, so that they can be seen.
 _SIDE = 96
+#: What is smaller is no image.
+_LEAST_SIDE = 4
 #: Samples of a spectrogram's window; recordings are at least as long.
 _WINDOW = 256
 
@@ -50,8 +53,10 @@ def most_different(
     """
     if not task.is_mean:
         return []
-    scores, others = (next(iter(load_file(one[1]).values())) for one in (before, after))
+    scores, others = scores_of(before[1]), scores_of(after[1])
     loss = (scores - others) * (1 if task.metric.higher_is_better else -1)
+    # Answers of what is imitated are of the network's own classes.
+    class_names = samples.class_names if task.has_classes else ()
     worst = [int(place) for place in np.argsort(-loss, kind="stable")[:COUNT] if loss[place] > 0]
     modules = [graph.to_torch().eval() for graph, _ in (before, after)]
     found = []
@@ -59,13 +64,13 @@ def most_different(
         one = data.batch(samples.test, torch.tensor([place]))
         with torch.no_grad():
             said = [run_model(module, task.feed(one.inputs)) for module in modules]
-        texts = [task.show(outputs, samples.class_names) for outputs in said]
+        texts = [task.show(outputs, class_names) for outputs in said]
         found.append(
             {
                 "sample": place,
                 "before": texts[0],
                 "after": texts[1],
-                "truth": _truth(one.targets, task, samples.class_names),
+                "truth": _truth(one.targets, task, class_names),
                 "image": _drawn(one.inputs, samples, folder / f"{place}.png"),
             }
         )
@@ -74,7 +79,8 @@ def most_different(
 
 def _truth(targets: Any, task: Task, class_names: tuple[str, ...]) -> str | None:
     """Return the target of a sample as text, where it is a class or a number."""
-    if not isinstance(targets, torch.Tensor) or targets.numel() != 1:
+    is_taught = isinstance(task, Imitation)
+    if is_taught or not isinstance(targets, torch.Tensor) or targets.numel() != 1:
         return None
     if task.has_classes and 0 <= int(targets) < len(class_names):
         return class_names[int(targets)]
@@ -86,20 +92,18 @@ def _drawn(inputs: Any, samples: DataSet, path: Path) -> str | None:
     leaves = data.leaves(inputs)
     if len(leaves) != 1:
         return None
+    if not leaves[0].is_floating_point():
+        return None
     one = leaves[0][0].double()
-    if one.dim() == 3 and one.shape[0] in (1, 3):
+    if one.dim() == 3 and one.shape[0] in (1, 3) and min(one.shape[1:]) >= _LEAST_SIDE:
         pixels = _pixels(one, samples)
-    elif (
-        one.dim() in (1, 2)
-        and one.shape[-1] >= _WINDOW
-        and one.reshape(-1, one.shape[-1]).shape[0] == 1
-    ):
-        pixels = _spectrogram(one.reshape(-1))
+    elif one.dim() == 2 and one.shape[0] == 1 and one.shape[1] >= _WINDOW:
+        pixels = _spectrogram(one[0])
     else:
         return None
     from PIL import Image
 
-    image = Image.fromarray(pixels.squeeze())
+    image = Image.fromarray(pixels)
     factor = max(1, -(-_SIDE // min(image.size)))
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     with atomic_file(path) as temporary:
@@ -108,7 +112,9 @@ def _drawn(inputs: Any, samples: DataSet, path: Path) -> str | None:
 
 
 def _pixels(image: Tensor, samples: DataSet) -> np.ndarray:
-    """Return uint8 (height, width, channels) of an image as it was before it was normalised."""
+    """Return uint8 (height, width[, 3]) of an image: as it was, where that is known, else
+    stretched from its darkest to its brightest.
+    """
     if samples.mean is not None and samples.std is not None:
         mean, std = (
             torch.tensor(one).double().view(-1, 1, 1) for one in (samples.mean, samples.std)
@@ -118,7 +124,7 @@ def _pixels(image: Tensor, samples: DataSet) -> np.ndarray:
         low, high = image.min(), image.max()
         values = (image - low) / (high - low).clamp(min=1e-12)
     pixels: np.ndarray = (255 * values.clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
-    return pixels
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 
 def _spectrogram(recording: Tensor) -> np.ndarray:

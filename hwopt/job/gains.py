@@ -70,6 +70,7 @@ def earlier(folder: Path, now: JobResults) -> Earlier | None:
         return None
     found = Earlier(
         recipe=before.recipe,
+        metric=before.metric,
         variants={
             name: (facts.quality, facts.typical_ms) for name, facts in before.variants.items()
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,6 +241,8 @@ class Job:
             return {}
 
         def find() -> dict[str, Any]:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
             before, after = ((self.kept(one), self._scores(one)) for one in (baseline, name))
             with set_threads(targets.threads_here(self.target)):
                 return {
@@ -250,9 +253,9 @@ class Job:
                     ),
                 }
 
-        depends_on = [self._judged[name], self._judged[baseline]]
+        depends_on = [self._judged[name], self._judged[baseline], self.target.fingerprint()]
         found: dict[str, Any]
-        found, _ = self.work.step(f"{name}.beside-baseline", depends_on, find)
+        found, _ = self.work.step(f"{name}.beside-baseline", depends_on, find, makes=folder)
         return found
 
     def _compile(self, name: str, graph: Graph) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hwopt.files import atomic_file
 from hwopt.tasks import worse_by
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch.utils.data import Dataset
 
     from hwopt.graph import Graph
@@ -50,14 +51,24 @@ def lost(task: Task, file: Path, beside: Path) -> float:
         beside: ... and of the other one, on the same samples.
 
     Raises:
-        HwoptError: if a file is gone, or damaged.
+        HwoptError: as :func:`scores_of`.
     """
-    try:
-        scores, others = (load_file(one)[_SCORES] for one in (file, beside))
-    except (OSError, KeyError, ValueError) as error:
-        raise HwoptError(f"{file} or {beside} cannot be read ({error}): run again") from None
+    scores, others = scores_of(file), scores_of(beside)
 
     def loss_of(one: float, other: float) -> float:
         return -task.metric.gain(one, beside=other)
 
     return worse_by(loss_of, task.quality, scores, others)
+
+
+def scores_of(file: Path) -> np.ndarray:
+    """Return what each sample adds to the quality of a network, as :func:`judge` wrote it.
+
+    Raises:
+        HwoptError: if the file is gone, or damaged.
+    """
+    try:
+        scores: np.ndarray = load_file(file)[_SCORES]
+    except (OSError, KeyError, ValueError) as error:
+        raise HwoptError(f"{file} cannot be read ({error}): run again") from None
+    return scores

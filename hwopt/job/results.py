@@ -11,10 +11,10 @@ from pydantic import Field
 from hwopt.compiler.latency import Latency
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.documents import Document, Figure, Part, TargetFacts
-from hwopt.errors import unknown_name
+from hwopt.errors import HwoptError, unknown_name
 from hwopt.files import RESULTS_FILE
 from hwopt.job.keys.limits import Limits
-from hwopt.job.table import markdown_table
+from hwopt.job.table import markdown_table, verdict
 from hwopt.tasks import Metric
 
 if TYPE_CHECKING:
@@ -124,18 +124,6 @@ class Difference(Part):
     image: str | None = None
 
 
-class Earlier(Part):
-    """What the last job in the same folder found.
-
-    Attributes:
-        recipe: of that.
-        variants: quality and latency in ms, by name.
-    """
-
-    recipe: dict[str, Any]
-    variants: dict[str, tuple[Figure, float]]
-
-
 class VariantFacts(Part):
     """One compiled model.
 
@@ -213,6 +201,20 @@ class MetricFacts(Part):
         return Metric(**self.model_dump())
 
 
+class Earlier(Part):
+    """What the last job in the same folder found.
+
+    Attributes:
+        recipe: of that.
+        metric: of its qualities.
+        variants: quality and latency in ms, by name.
+    """
+
+    recipe: dict[str, Any]
+    metric: MetricFacts
+    variants: dict[str, tuple[Figure, float]]
+
+
 class JobResults(Document):
     """What a job ends with; see :func:`hwopt.optimize`.
 
@@ -257,6 +259,14 @@ class JobResults(Document):
         facts, limits = self.variants[name], Limits(**self.recipe.get("limits", {}))
         return list(limits.exceeded(facts.typical_ms, facts.memory_bytes, facts.kept_bytes))
 
+    def is_good(self, name: str) -> bool:
+        """Return whether a variant is as good as the recipe wants."""
+        facts, beside = self.variants[name], self.variants[self.baseline].quality
+        wanted = self.recipe.get("no_worse")
+        return name == self.baseline or is_as_good(
+            self.metric.metric, facts.quality, facts.worse_by, beside, wanted
+        )
+
     @property
     def best(self) -> str | None:
         """The fastest variant that is as good as the recipe's ``no_worse`` wants.
@@ -264,28 +274,23 @@ class JobResults(Document):
         Without that, it is about as good as the baseline: half a point is lost. None if no such
         variant keeps the recipe's limits.
         """
-        beside, wanted = self.variants[self.baseline].quality, self.recipe.get("no_worse")
-        good = [
-            name
-            for name, facts in self.variants.items()
-            if name == self.baseline
-            or is_as_good(self.metric.metric, facts.quality, facts.worse_by, beside, wanted)
-        ]
-        kept = [name for name in good if not self.exceeded(name)]
+        kept = [name for name in self.variants if self.is_good(name) and not self.exceeded(name)]
         return min(kept, key=lambda name: self.variants[name].ratio_to_baseline, default=None)
 
-    def artifact(self, name: str, target: str | Target | None = None) -> Artifact:
+    def artifact(self, name: str | None, target: str | Target | None = None) -> Artifact:
         """Load the artefact of a variant.
 
         Args:
-            name: of the variant.
+            name: of the variant; ``best`` may be None.
             target: what it runs on; see ``hwopt.load``.
 
         Raises:
-            HwoptError: if there is no such variant, or its artefact is gone.
+            HwoptError: if there is no such variant, no best one, or its artefact is gone.
         """
         from hwopt.compiler import load
 
+        if name is None:
+            raise HwoptError(f"there is no best variant to load: {verdict(self)}")
         if name not in self.variants:
             raise unknown_name("variant", name, self.variants)
         return load(self.folder / "artifacts" / name, target=target)

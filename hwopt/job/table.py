@@ -49,11 +49,22 @@ def verdict(results: JobResults) -> str:
             f"best: {results.best}: {facts.typical_ms:.3f} ms, {facts.ratio_to_baseline:.2f} of "
             f"{results.baseline}, {quality}"
         )
-    reasons = []
-    for name in results.variants:
-        over = results.exceeded(name)
-        reasons.append(f"{name} {'takes ' + ' and '.join(over) if over else 'is too much worse'}")
+    reasons = [f"{name} {' and '.join(_misses(results, name))}" for name in results.variants]
     return f"no variant is within the limits and good enough: {'; '.join(reasons)}"
+
+
+def _misses(results: JobResults, name: str) -> list[str]:
+    """Return what keeps a variant from being best."""
+    facts, metric = results.variants[name], results.metric.metric
+    found = [f"takes {one}" for one in results.exceeded(name)]
+    if not results.is_good(name):
+        beside = results.variants[results.baseline].quality
+        if facts.quality is None or beside is None:
+            found.append("is of a quality that is not known")
+        else:
+            difference = metric.show_difference(facts.quality, beside)
+            found.append(f"is at {metric.show(facts.quality)}, {difference}")
+    return found
 
 
 def caption(results: JobResults) -> str:

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwopt import tasks
+from hwopt import targets, tasks
 from hwopt.compiler.kernels_of import footprint_of
 from hwopt.errors import HwoptError
 from hwopt.job.importing import load_data
 from hwopt.job.job import Job
 from hwopt.job.read_recipe import changed_recipe, make_recipe
+from hwopt.job.workspace import start_fresh
 from hwopt.models.source import are_random
 from hwopt.passes import apply
 
@@ -32,18 +33,25 @@ _GENTLY = {"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.0}
 WITHIN = "within"
 
 
-def recipe_within(document: dict[str, Any], folder: Path, tuning: Progress | None = None) -> Recipe:
+def recipe_within(
+    document: dict[str, Any],
+    folder: Path,
+    tuning: Progress | None = None,
+    *,
+    fresh: bool = False,
+) -> Recipe:
     """Return a recipe with a variant that is made to keep its limits.
 
     The task is that of the data, if none is said: classes are to be told, and without targets the
-    network is imitated. A model with random weights is trained first. Where the network exceeds a
-    limit, channels are taken: one share of all layers as memory and size need it, the rest by
-    measured latency.
+    network is imitated. A model of the zoo or of a library with random weights is trained first.
+    Where the network exceeds a limit, channels are taken: one share of all layers as memory and
+    size need it, the rest by measured latency.
 
     Args:
         document: keys and values of a recipe, ``limits`` among them.
         folder: of the job, which remembers what was measured.
         tuning: progress of compiling; see ``hwopt.compile``.
+        fresh: forget what an earlier job left in the folder, also what it measured.
 
     Raises:
         HwoptError: if the recipe is wrong, nothing says what the model is for, or no pruning keeps
@@ -55,14 +63,24 @@ def recipe_within(document: dict[str, Any], folder: Path, tuning: Progress | Non
     if "task" not in document:
         changes["task"] = _task_of(samples)
     if are_random(written.model, written.weights, written.model_options):
+        if changes.get("task") == "imitate":
+            raise HwoptError(
+                f"{written.model} has random weights, and {samples.name} no targets: there is "
+                "nothing to learn from; give --weights, or data with targets"
+            )
         changes |= {} if "train" in document else {"train": {}}
     elif document.get("fine_tune", {}) is not None:
         changes["fine_tune"] = {**_GENTLY, **document.get("fine_tune", {})}
     recipe = changed_recipe(written, **changes)
-    if tasks.find(recipe.task).has_classes is False:
+    if not tasks.find(recipe.task).has_classes:
         recipe = _without_smoothing(recipe)
     job = Job(recipe, folder, data_set=samples, tuning=tuning)
-    passes = _passes_within(job)
+    targets.require(job.target)
+    graph = job.imported  # refuses what does not fit before anything is removed
+    if fresh:
+        start_fresh(folder)
+    with job.work.alone():
+        passes = _passes_within(graph, job)
     variants = {"dense": ""} | ({WITHIN: passes} if passes else {})
     return changed_recipe(recipe, variants=variants)
 
@@ -87,26 +105,25 @@ def _without_smoothing(recipe: Recipe) -> Recipe:
     return make_recipe(document)
 
 
-def _passes_within(job: Job) -> str:
+def _passes_within(dense: Graph, job: Job) -> str:
     """Return passes after which a network keeps the limits; none where it does as it is."""
     limits = job.recipe.limits
-    graph, passes = job.imported, []
+    graph, passes = dense, []
     if not _fits(graph, job):
         graph, ratio = _narrowed(graph, job)
         passes.append(f"prune-channels{{ratio={ratio:g},criterion=taylor,batches=10}}")
     if limits.ms is not None:
         latency = job.context().latency
         assert latency is not None
-        dense = job.imported
         ms = latency([dense, graph])[1] if passes else latency([dense])[0]
-        share = math.floor(100 * _AIM * limits.ms / ms) / 100
-        if share < _LEAST_SHARE:
+        if limits.ms / ms < _LEAST_SHARE:
             raise HwoptError(
                 f"{limits.ms:g} ms is under {_LEAST_SHARE:.0%} of the {ms:.3g} ms that "
                 f"{job.recipe.model} takes on {job.target.name}: choose a smaller model, or a "
                 "larger budget"
             )
-        if share < 1:
+        if limits.ms < ms:
+            share = math.floor(100 * _AIM * limits.ms / ms) / 100
             passes.append(f"prune-to-latency{{share={share:g}}}")
     return ", ".join(passes)
 

@@ -54,7 +54,9 @@ def insert_graph(graph: Graph, name: str, part: Graph, *inputs: Value) -> tuple[
         part: what is added.
         inputs: what it reads, in the order of its inputs.
     """
-    return _add(graph, part, inputs, prefix=f"{name}.")
+    results = _add(graph, part, inputs, prefix=f"{name}.")
+    assert all(isinstance(one, Value) for one in results), "a part computes what it returns"
+    return tuple(one for one in results if isinstance(one, Value))
 
 
 def behind_input(graph: Graph, name: str, part: Graph, spec: TensorSpec) -> Graph:
@@ -75,7 +77,7 @@ def behind_input(graph: Graph, name: str, part: Graph, spec: TensorSpec) -> Grap
     return result
 
 
-def _add(graph: Graph, part: Graph, inputs: Sequence[Value], prefix: str) -> tuple[Value, ...]:
+def _add(graph: Graph, part: Graph, inputs: Sequence[Value], prefix: str) -> list[Operand]:
     """Add a graph to another one in place, with a prefix of all names; return its results."""
     named: dict[str, Value] = dict(zip(part.inputs, inputs, strict=True))
 
@@ -97,10 +99,7 @@ def _add(graph: Graph, part: Graph, inputs: Sequence[Value], prefix: str) -> tup
         operands = node.mapped(moved).operands
         graph.add_node(f"{prefix}{node.name}", node.op, operands, node.attributes)
     graph.infer_shapes()
-    # A result may be a parameter, which no graph of ours that is added has.
-    results = [moved(output) for output in part.outputs.values()]
-    assert all(isinstance(result, Value) for result in results)
-    return tuple(result for result in results if isinstance(result, Value))
+    return [moved(output) for output in part.outputs.values()]
 
 
 def unique_prefix(graph: Graph, wanted: str) -> str:

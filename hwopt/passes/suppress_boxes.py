@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,9 +23,9 @@ class SuppressBoxes(Pass):
 
     The detector returns boxes (N, B, 4) and scores (N, B, classes), each also with the last two
     axes the other way round, or one output of both, whose first four numbers are the box. In their
-    place are M = N x ``most`` rows, by image and then by score, of which ``count`` count and the
-    others are zero: ``images`` int64 (M,), ``boxes`` (M, 4) as the detector gives them, ``scores``
-    (M,), and ``classes`` int64 (M,).
+    place are M rows (N times ``most``, or as many boxes as there are), by image and then by score,
+    of which ``count`` count and the others are zero: ``images`` int64 (M,), ``boxes`` (M, 4) as the
+    detector gives them, ``scores`` (M,), and ``classes`` int64 (M,).
 
     A box is of the class of its largest score; only boxes of one class suppress each other.
 
@@ -73,9 +74,12 @@ class SuppressBoxes(Pass):
             return f"{graph.name} has the outputs {', '.join(names)}: say which are boxes, scores"
         if any(len(spec.shape) != 3 or spec.dtype != "float32" for spec in specs):
             return f"{found} are not (N, boxes, numbers) in float32"
-        if self.boxes and 4 not in specs[0].shape[1:]:
-            return f"{found}: the first has no four numbers a box"
-        return None
+        if self.boxes and not _are_boxes_and_scores(*(spec.shape[1:] for spec in specs)):
+            return f"{found} are not four numbers, and scores, of as many boxes"
+        if not self.boxes and min(specs[0].at()[1:]) < 5:
+            return f"{found} has no scores behind the four numbers of a box"
+        taken = [name for name in graph.outputs if name in OUTPUTS and name not in names]
+        return f"it has an output {taken[0]!r} beside boxes and scores already" if taken else None
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
         """Return the graph with other outputs."""
@@ -97,6 +101,11 @@ class SuppressBoxes(Pass):
         return PassResult(result, modified=True, notes=(note,))
 
 
+def _are_boxes_and_scores(boxes: tuple[Any, ...], scores: tuple[Any, ...]) -> bool:
+    """Return whether shapes, without the batch, are of four numbers and scores of all boxes."""
+    return 4 in boxes and (boxes[0] if boxes[1] == 4 else boxes[1]) in scores
+
+
 class _Suppressed(nn.Module):
     def __init__(self, options: SuppressBoxes) -> None:
         super().__init__()
@@ -106,7 +115,7 @@ class _Suppressed(nn.Module):
         boxes, scores = self._boxes_and_scores(outputs)
         best, classes = scores.max(-1)
         # Boxes of different classes lie so far apart that none overlaps.
-        span = boxes.amax((1, 2), keepdim=True) - boxes.amin((1, 2), keepdim=True)
+        span = 2 * boxes.abs().amax((1, 2), keepdim=True)
         centre = boxes.new_tensor([1.0, 1.0, 0.0, 0.0] if self.options.centered else [1.0] * 4)
         apart = boxes + (2 * span + 1) * classes[:, :, None] * centre
         options = self.options

@@ -9,6 +9,7 @@ from hwopt.job.table import measured_peers, verdict
 if TYPE_CHECKING:
     from hwopt.compiler.latency import Latency
     from hwopt.job.results import JobResults, VariantFacts
+    from hwopt.tasks import Metric
 
 
 def chosen(results: JobResults) -> str | None:
@@ -60,9 +61,12 @@ def waterfall(results: JobResults, name: str) -> list[tuple[str, tuple[Bar, ...]
     """Return what a variant was from the baseline on, after every step.
 
     Returns:
-        By step, bars of quality, latency as a ratio to the baseline, and size.
+        By step, bars of quality, latency as a ratio to the baseline, and size; nothing where the
+        baseline has passes of its own.
     """
     metric = results.metric.metric
+    if results.variants[results.baseline].passes:
+        return []  # what it was made of is not what the variant was made of
     first, facts = results.variants[results.baseline], results.variants[name]
     rows: list[tuple[str, Any, float | None, int]] = [
         (results.baseline, first.quality, 1.0, first.kept_bytes)
@@ -108,18 +112,19 @@ def changed(results: JobResults) -> list[tuple[str, str, str]]:
         for key in sorted({*earlier.recipe, *results.recipe})
         if earlier.recipe.get(key) != results.recipe.get(key)
     ]
-    metric = results.metric.metric
     for name in {**earlier.variants, **results.variants}:
-        texts = [
-            "–" if one is None else f"{metric.show(one[0])}, {one[1]:.3f} ms"
-            for one in (earlier.variants.get(name), _figures(results.variants.get(name)))
-        ]
-        found.append((name, texts[0], texts[1]))
+        before = _figures(earlier.metric.metric, earlier.variants.get(name))
+        facts = results.variants.get(name)
+        known = None if facts is None else (facts.quality, facts.typical_ms)
+        now = _figures(results.metric.metric, known)
+        if before != now:
+            found.append((name, before, now))
     return found
 
 
-def _figures(facts: VariantFacts | None) -> tuple[float | None, float] | None:
-    return None if facts is None else (facts.quality, facts.typical_ms)
+def _figures(metric: Metric, known: tuple[float | None, float] | None) -> str:
+    """Return quality and latency as text."""
+    return "–" if known is None else f"{metric.name} {metric.show(known[0])}, {known[1]:.3f} ms"
 
 
 def _shown(value: Any) -> str:
@@ -154,19 +159,23 @@ def drawn(results: JobResults) -> dict[str, Any]:
         "best": results.best,
         "baseline": results.baseline,
         "metric": {"axis": f"test {metric.axis}", "name": metric.name, "scale": metric.scale},
-        "kernels": {
-            name: [
-                {
-                    "name": one.name,
-                    "road": one.road,
-                    "calls": one.calls,
-                    "us": None if one.median_us is None else one.median_us * one.calls,
-                    "gigamacs": one.macs / one.median_us / 1e3 if one.median_us else None,
-                }
-                for one in facts.kernels
-            ]
+        # A list: objects of JSON have no order.
+        "kernels": [
+            (
+                name,
+                [
+                    {
+                        "name": one.name,
+                        "road": one.road,
+                        "calls": one.calls,
+                        "us": None if one.median_us is None else one.median_us * one.calls,
+                        "gigamacs": one.macs / one.median_us / 1e3 if one.median_us else None,
+                    }
+                    for one in facts.kernels
+                ],
+            )
             for name, facts in results.variants.items()
-        },
+        ],
     }
 
 

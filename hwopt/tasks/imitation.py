@@ -106,7 +106,9 @@ class Imitation(Task):
     def probe(self, outputs: Any, batch: Batch, generator: Generator) -> Tensor:
         """Return the outputs along random slopes: where the teacher is met, the loss is flat."""
         found = [
-            (said * KINDS[kind].slope(taught, self.temperature, generator)).flatten(1).sum(1)
+            (said * KINDS[kind].slope(taught, self.temperature, generator))
+            .reshape(len(said), -1)
+            .sum(1)
             for kind, said, taught in self._beside(outputs, batch)
         ]
         total: Tensor = sum(found[1:], found[0])

@@ -27,7 +27,8 @@ class OutputKind:
     def slope(self, taught: Tensor, temperature: float, generator: Generator) -> Tensor:
         """Return random slopes at what is taught, (N, ...).
 
-        Their covariance is the second derivative of the loss there, whose first one is zero.
+        Their second moment is the second derivative of the loss there, where the network gains
+        nothing by a first one.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no slope")
 

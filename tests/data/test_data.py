@@ -105,6 +105,20 @@ def test_classes_that_a_data_set_knows_are_not_looked_for() -> None:
     assert named.class_names == ("cat", "dog")
     counted = data.from_datasets("pets", Costly(targets=[0, 2, 1]))
     assert counted.class_names == ("0", "1", "2")
+    many = data.from_datasets("pets", Costly(classes=[("tench", "fish"), ("hen",)]))
+    assert many.class_names == ("tench, fish", "hen")
+
+
+def test_classes_that_samples_do_not_have_are_not_believed() -> None:
+    class Few(Costly):
+        def __len__(self) -> int:
+            return 24
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return torch.zeros(1, 4, 4), index % 3
+
+    for known in ({"classes": list("abcdef"), "target_transform": len}, {"targets": ["a", "b"]}):
+        assert data.from_datasets("few", Few(**known)).class_names == ("0", "1", "2")
 
 
 def test_folder_errors(tmp_path: Path) -> None:

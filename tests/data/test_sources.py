@@ -160,6 +160,17 @@ def test_no_photograph_is_in_two_splits(photos):
     assert {file.name for file in found.train_full.files} == names[0] | names[1]
 
 
+def test_a_folder_of_validation_alone_is_kept_apart(photos):
+    (photos / "1").rename(photos / "validation")
+    for n in range(5):
+        shutil.copy(next((photos / "0").glob("0.png")), photos / "0" / f"more{n}.png")
+    found = data.load(f"{photos}{{mean=[0.4]}}")
+    assert {file.parent.name for file in found.validation.files} == {"validation"}
+    for split in (found.train_full, found.test):
+        assert "validation" not in {file.parent.name for file in split.files}
+    assert found.mean == (0.4, 0.4, 0.4) and found.std == (0.5, 0.5, 0.5)
+
+
 def test_photographs_are_split_by_folders_where_there_are(photos):
     (photos / "2").rename(photos / "test")
     (photos / "0").rename(photos / "train")

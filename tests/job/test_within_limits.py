@@ -60,6 +60,12 @@ def test_classes_are_told_and_other_targets_are_asked_about(tmp_path):
         within(tmp_path, "numbers", ms=10_000)
 
 
+def test_random_weights_cannot_be_imitated(tmp_path):
+    document = {"model": "resnet8", "data": f"{HERE}:unlabelled", "limits": {"ms": 1}}
+    with pytest.raises(HwoptError, match=r"resnet8 has random weights, and .* no targets"):
+        recipe_within(document, tmp_path / "run")
+
+
 def test_a_limit_on_the_size_takes_no_more_than_it_needs(tmp_path):
     most = 600_000
     (within_size,) = passes.parse(within(tmp_path, bytes=most).variants["within"].passes)
@@ -106,6 +112,11 @@ def test_from_the_command_line(tmp_path):
     again = command("optimize", *flags, "--size", "600KB", "--no-worse", "50%")
     assert "= within.fine-tune (done before)" in again.stderr
     assert "is no size: write it as 64KB" in refused_usage(*flags, "--size", "much")
+    assert "is no time: write it as 0.2ms" in refused_usage(*flags, "--budget", "inf")
+    printed = tmp_path / "printed.yaml"
+    both = command("optimize", printed, "--budget", "5ms", "--dry-run")
+    limits = json.loads(both.stdout)["limits"]
+    assert limits == {"ms": 5.0, "bytes": 614400, "memory_bytes": None}
 
 
 def refused_usage(*flags):

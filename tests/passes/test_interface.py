@@ -135,6 +135,23 @@ def test_the_surest_boxes_are_chosen(together, centered, tmp_path):
         assert not at[total:].any() and not kinds[total:].any()
 
 
+def test_large_boxes_of_different_classes_leave_each_other():
+    class Two(nn.Module):
+        def forward(self, image):
+            boxes = image.new_tensor([[450.0, 450, 440, 440], [451, 451, 441, 441]])[None]
+            scores = image.new_tensor([[0.9, 0.0], [0.0, 0.8]])[None]
+            return boxes + image.mean(), scores
+
+    graph = hwopt.import_model(Two(), torch.zeros(1, 3, 4, 4))
+    names = "boxes={},scores={}".format(*graph.outputs)
+    apart = passes.apply(graph, f"suppress-boxes{{{names},centered=true,most=2}}")
+    *_, count = called(apart, torch.zeros(1, 3, 4, 4))
+    assert int(count) == 2
+    with pytest.raises(HwoptError, match="has no scores behind the four numbers"):
+        only = hwopt.import_model(nn.Unflatten(1, (6, 4)), torch.zeros(1, 24))
+        passes.apply(only, "suppress-boxes")
+
+
 def greedy(boxes, scores, classes, overlap, centered):
     """Return the boxes that are kept, the surest first, in plain Python."""
     if centered:
@@ -167,6 +184,7 @@ def shared(a, b):
         ("suppress-boxes", r"are not \(N, boxes, numbers\)"),
         ("suppress-boxes{boxes=boxs,scores=output}", "unknown output 'boxs'"),
         ("suppress-boxes{boxes=output}", "boxes and scores both outputs"),
+        ("suppress-boxes{boxes=output,scores=output}", "are not"),
     ],
 )
 def test_what_does_not_fit_is_refused(text, message):

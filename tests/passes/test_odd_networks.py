@@ -138,7 +138,7 @@ def test_the_last_linear_layer_is_the_last_of_the_graph():
         block=nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)),
     )
     graph = hwopt.import_model(model, torch.randn(1, 6))
-    assert SelfDistillation(graph.to_torch()).layer == "fc"
+    assert SelfDistillation(graph.to_torch()).layers == ["fc"]
 
 
 def test_fixed_kernels_are_not_pruned():

@@ -19,7 +19,7 @@ RECIPE = {"model": "resnet8", "data": "digits", "variants": {"dense": "", "half"
 
 @pytest.fixture(scope="module")
 def results():
-    names = {"dense": variant(0.2, 0.93), "half": variant(0.1, 0.928)}
+    names = {"dense": variant(0.2, 0.93) | {"passes": ""}, "half": variant(0.1, 0.928)}
     names["half"]["steps"] = [
         StepFacts(step="passes", quality=0.2, macs=1, kept_bytes=50_000, is_final=True),
         StepFacts(step="fine-tune", macs=1, kept_bytes=50_000, is_final=True),
@@ -36,7 +36,11 @@ def results():
         metric=figures,
         baseline="dense",
         variants=names,
-        earlier=Earlier(recipe={**RECIPE, "seed": 4}, variants={"half": (0.9, 0.12)}),
+        earlier=Earlier(
+            recipe={**RECIPE, "seed": 4},
+            metric={**figures, "name": "share"},
+            variants={"dense": (0.93, 0.2), "half": (0.9, 0.12)},
+        ),
     )
 
 
@@ -90,7 +94,10 @@ def test_steps_differences_and_what_is_new(browser, job_page):
     assert bars == ["bar loss", "bar gain", "bar gain"]
     assert "<5>" in browser.one(".samples").text
     new = " ".join(browser.one("#changed").text.split())
-    assert "recipe: seed 4 0" in new and "half 90.00 %, 0.120 ms 92.80 %, 0.100 ms" in new
+    assert "recipe: seed 4 0" in new
+    assert "half share 90.00 %, 0.120 ms accuracy 92.80 %, 0.100 ms" in new
+    names = browser.run("return data.kernels.map(([name]) => name)")
+    assert names == ["dense", "half"]
 
 
 def test_the_recipe_runs_when_it_is_copied(browser, job_page, results):

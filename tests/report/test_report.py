@@ -148,6 +148,10 @@ def test_results_are_read_as_they_were_written(results, tmp_path):
     assert verdict(limited).startswith(
         "no variant is within the limits and good enough: dense take"
     )
+    worse = changed(limited, "half", quality=0.5, worse_by=0.5)
+    assert "half takes 5,000 bytes of memory of 4,999 and is at 50.00 %, " in verdict(worse)
+    with pytest.raises(HwoptError, match="there is no best variant to load: no variant is within"):
+        limited.artifact(limited.best)
     with pytest.raises(HwoptError, match="unknown variant 'hlaf': did you mean 'half'"):
         read.artifact("hlaf")
 

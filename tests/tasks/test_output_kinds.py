@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch.autograd.functional import hessian, jacobian
 
+from hwopt.data import Batch
+from hwopt.tasks import Imitation
 from hwopt.tasks.output_kinds import KINDS, kind_of
 
 SHAPES = {"classes": (1, 4), "shares": (1, 4), "masks": (1, 1, 4), "vectors": (1, 4)}
@@ -39,6 +41,13 @@ def test_who_says_the_same_loses_nothing_and_agrees(name):
     assert KINDS[name].loss(taught, taught, 2.0).abs().max() < 1e-7
     torch.testing.assert_close(KINDS[name].agreement(taught, taught), torch.ones(3).double())
     assert (KINDS[name].loss(taught.flip(1), taught, 2.0) > 0).all()
+
+
+def test_outputs_without_another_axis_are_probed():
+    task = Imitation(kinds=("numbers", "classes"))
+    said = torch.randn(6), torch.randn(6, 3)
+    found = task.probe(said, Batch(None, said), torch.Generator().manual_seed(0))
+    assert found.shape == (6,) and found.isfinite().all()
 
 
 def test_outputs_are_told_apart():

@@ -236,6 +236,20 @@ def test_workers_read_the_same_samples_ahead() -> None:
     assert equal(*models)
 
 
+class Broken(OneByOne):
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if index == 40:
+            raise HwoptError("pets/40.png cannot be read as an image")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_cannot_be_read_is_one_sentence(workers: int) -> None:
+    with pytest.raises(HwoptError) as caught:
+        quiet_fit(small_model(), Broken(), epochs=1, batch_size=32, workers=workers)
+    assert str(caught.value) == "pets/40.png cannot be read as an image"
+
+
 def brighter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return images + torch.rand(len(images), 1, 1, 1, generator=generator)
 

@@ -29,10 +29,15 @@ class Distillation(VariantKey):
     layer: str | tuple[str, ...] | None = None
 
     def check(self, name: str, recipe: Recipe, where: str) -> None:
-        """Refuse a layer where the form finds its layers."""
+        """Refuse a layer where the form finds its layers, and none where it cannot."""
         if self.form == "blocks" and self.layer:
             raise HwoptError(
                 f"{where}: distill.form blocks finds its layers itself: leave layer out"
+            )
+        if self.form == "attention" and not self.layer:
+            raise HwoptError(
+                f"{where}: distill.form attention needs layers that read images or sequences: give "
+                "layer, such as a convolution in the middle, or several"
             )
 
     def term(self, beginning: Beginning) -> Term:

@@ -22,6 +22,11 @@ class Limits(Strict):
     memory_bytes: PositiveInt | None = None
     bytes: PositiveInt | None = None
 
+    @property
+    def asks(self) -> bool:
+        """Whether there is any."""
+        return bool(self.model_dump(exclude_none=True))
+
     def exceeded(self, ms: float, memory_bytes: int | None, size: int) -> Iterator[str]:
         """Yield, as text, what a model takes beyond a limit.
 

@@ -123,6 +123,12 @@ function connect(entries, first = 0) {
 // Buttons that copy a text of the page.
 for (const button of document.querySelectorAll("button[data-copies]"))
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
-    button.textContent = "copied";
+    const source = document.getElementById(button.dataset.copies);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "copied";
+    } catch { // not over plain http: then it is selected, for the keyboard to copy
+      getSelection().selectAllChildren(source);
+      button.textContent = "selected";
+    }
   });

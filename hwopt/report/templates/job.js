@@ -45,7 +45,7 @@ function variantEntry({ at }, point) {
 
 // A row a variant, a block a kernel, as wide as its time; those of one road have one colour.
 function drawKernels(holder, width) {
-  const rows = Object.entries(data.kernels).map(([name, kernels]) => [name, kernels.filter((one) => one.us !== null)]);
+  const rows = data.kernels.map(([name, kernels]) => [name, kernels.filter((one) => one.us !== null)]);
   const sum = (kernels) => kernels.reduce((us, one) => us + one.us, 0);
   const most = Math.max(...rows.map(([, kernels]) => sum(kernels)));
   if (!most) return holder.replaceChildren("No kernel was measured by itself: none has more than one schedule, or kernel_trials is 0.");
