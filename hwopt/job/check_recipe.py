@@ -61,10 +61,14 @@ def check_training(training: Training, variants: list[Variant], task: Task, wher
     """
     from torch import nn
 
-    from hwopt.train import optimizers
+    from hwopt.train import augment, optimizers
 
     for key in training.keys.values():
         key.check(where)
+    try:
+        augment.find(training.augment)
+    except HwoptError as error:
+        raise HwoptError(f"{where}: {error}") from None
     keys: dict[str, Any] = {
         **training.keys,
         **{n: k for variant in variants for n, k in variant.keys.items()},

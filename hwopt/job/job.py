@@ -170,7 +170,7 @@ class Job:
             terms = self.trainer.terms(training, graph)
             return self.trainer.fit(graph, training, terms, scratch), []
 
-        step = GraphStep("train", [training.model_dump(), self.trainer.samples], fit)
+        step = GraphStep("train", [*self.trainer.facts_of(training), self.trainer.samples], fit)
         return do(self.work, "train", step, network, self.work.path("graphs", "train"))[0]
 
     @functools.cached_property

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from hwopt.job.workspace import Workspace
 
 
-def own_source(kind: type[Any]) -> str | None:
-    """Return the hash of the file that defines a class; hwopt's own change with its version."""
+def own_source(kind: Callable[..., Any]) -> str | None:
+    """Return the hash of the file that defines a class or function of the user's own.
+
+    None of hwopt's, which change with its version.
+    """
     if kind.__module__.partition(".")[0] == "hwopt":
         return None
     return sha256(Path(inspect.getfile(kind)))

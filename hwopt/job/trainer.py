@@ -11,8 +11,10 @@ from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.graph import Graph
 from hwopt.job.keys import Beginning
 from hwopt.job.recipe import Recipe, Training, Variant
+from hwopt.job.steps import own_source
 from hwopt.job.workspace import STEPS, Workspace
 from hwopt.targets import threads_here
+from hwopt.train import augment
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -105,6 +107,12 @@ class Trainer:
             "progress": self.bars,
             **training.arguments(),
         }
+
+    def facts_of(self, training: Training) -> list[Any]:
+        """Return all that a training depends on, as JSON."""
+        augmentation = augment.find(training.augment)
+        source = None if augmentation is None else own_source(augmentation)
+        return [training.model_dump(), *([source] if source else [])]
 
     def terms(
         self,

@@ -187,7 +187,7 @@ class VariantSteps:
 
     def _of_fit(self, training: Training, variant: Variant) -> list[Any]:
         keys = {name: key.model_dump() for name, key in variant.keys.items() if key.is_of_training}
-        return [training.model_dump(), keys]
+        return [*self.trainer.facts_of(training), keys]
 
     def _rounds(self, training: Training) -> GraphStep:
         """Return a step that applies the passes bit by bit, and trains after each round."""

@@ -103,6 +103,28 @@ def test_a_changed_value_repeats_only_what_depends_on_it(finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_augmentation_that_was_edited_trains_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code, text = tmp_path / "my_augmentation.py", "def darker(images, _):\n    return images * {}\n"
+    code.write_text(text.format(0.9))
+    recipe = make_recipe(
+        {
+            **RECIPE,
+            "peers": [],
+            "train": {"epochs": 1, "augment": "my_augmentation:darker"},
+            "variants": {"dense": ""},
+        }
+    )
+    for share, repeats in ((0.9, True), (0.9, False), (0.85, True)):
+        code.write_text(text.format(share))
+        sys.modules.pop("my_augmentation", None)
+        importlib.invalidate_caches()
+        steps: dict[str, bool] = {}
+        Job(recipe, tmp_path / "job", report=steps.__setitem__, bars=False).run()
+        assert steps["train"] is not repeats
+
+
+@pytest.mark.slow
 def test_another_number_of_threads_trains_nothing_again(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder)
