@@ -27,8 +27,8 @@ OPTIONS = {
 #: The example networks have no empty channels, no dead code, no constants and no layers alike.
 NOTHING_TO_DO = {"condense", "eliminate-dead-code", "fold-constants", "fuse-layers"}
 #: Their own tests below: in small networks latency does not depend on widths, and none is binary;
-#: a place to cut has another name in each.
-OWN_TEST = {"prune-to-latency", "freeze-binary", "route"}
+#: a place to cut has another name in each; not all take images, and none finds boxes.
+OWN_TEST = {"prune-to-latency", "freeze-binary", "route", "take-pixels", "suppress-boxes"}
 
 
 @pytest.mark.slow
@@ -55,6 +55,17 @@ def test_a_pass_on_binary_layers_conforms():
     graphs = {name: hwopt.apply(graph, text) for name, graph in example_graphs().items()}
     lines = check_pass("freeze-binary", graphs)
     assert any(line.endswith(": modified") for line in lines)
+
+
+@pytest.mark.slow
+def test_what_images_and_boxes_need_conforms():
+    graphs = example_graphs().items()
+    images = {name: one for name, one in graphs if len(one.example_inputs()[0].shape) == 4}
+    lines = check_pass("take-pixels", images)
+    assert len(lines) >= 2 and all(line.endswith(": modified") for line in lines)
+    detector = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.Flatten(2))
+    graph = hwopt.import_model(detector, torch.randn(1, 3, 16, 16))
+    assert check_pass("suppress-boxes{most=4}", {"detector": graph}) == ["detector: modified"]
 
 
 @pytest.mark.slow

@@ -253,7 +253,8 @@ class Job:
                     ),
                 }
 
-        depends_on = [self._judged[name], self._judged[baseline], self.target.fingerprint()]
+        target = [self.target.name, self.target.isa, self.target.float_lanes]
+        depends_on = [self._judged[name], self._judged[baseline], target]
         found: dict[str, Any]
         found, _ = self.work.step(f"{name}.beside-baseline", depends_on, find, makes=folder)
         return found

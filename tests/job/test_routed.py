@@ -143,7 +143,7 @@ def test_what_could_not_be_trained_is_refused_at_once(fine_tune, message):
 @pytest.mark.parametrize(
     ("passes", "message"),
     [
-        ("abstain", "abstain adds an output"),
+        ("abstain", "abstain changes what the model takes or returns"),
         ("route{cut=stages.1,router=entropy}", "what route adds must be trained"),
     ],
 )
