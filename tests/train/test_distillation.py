@@ -112,6 +112,16 @@ def data(samples=96):
 OPTIONS = {"epochs": 2, "batch_size": 32, "progress": False, "learning_rate": 0.02}
 
 
+def distance(module, term):
+    """Return how far a student is from the teacher of a term, on the data."""
+    inputs = data()[:96][0]
+    module.eval()
+    term.start(module, 96)
+    value = term.loss(torch.zeros(()), inputs, module(inputs), None).item()
+    term.finish()
+    return value
+
+
 @pytest.fixture
 def graph():
     return hwopt.import_model(make(Residual), torch.randn(1, *IMAGE))
@@ -123,18 +133,10 @@ def test_where_it_looks_is_learned_with_fewer_channels(graph):
     other = hwopt.import_model(Residual(), torch.randn(1, *IMAGE))
     pruned = hwopt.apply(other, "prune-channels{ratio=0.5}")
     term = SelfDistillation(graph.to_torch(), "attention", share=1.0, layer=convolutions)
-    module, inputs = pruned.to_torch(), data()[:96][0]
-
-    def distance():
-        module.eval()
-        term.start(module, 96)
-        value = term.loss(torch.zeros(()), inputs, module(inputs), None).item()
-        term.finish()
-        return value
-
-    first = distance()
+    module = pruned.to_torch()
+    first = distance(module, term)
     train.fit(module, data(), terms=[term], **(OPTIONS | {"epochs": 5}))
-    assert distance() < 0.95 * first
+    assert distance(module, term) < 0.95 * first
     with pytest.raises(HwoptError, match=r"have the shape .*: distil with form kl"):
         mse = SelfDistillation(graph.to_torch(), "mse", layer=convolutions[0])
         train.fit(module, data(), terms=[mse], **OPTIONS)
@@ -146,18 +148,9 @@ def test_the_student_comes_nearer_to_its_teacher(graph, form):
     teacher, module = graph.to_torch(), pruned.to_torch()
     before = [tensor.clone() for tensor in teacher.state_dict().values()]
     term = SelfDistillation(teacher, form, share=1.0)
-    inputs = data()[:96][0]
-
-    def distance():
-        module.eval()
-        term.start(module, 96)
-        value = term.loss(torch.zeros(()), inputs, module(inputs), None).item()
-        term.finish()
-        return value
-
-    first = distance()
+    first = distance(module, term)
     train.fit(module, data(), terms=[term], **(OPTIONS | {"epochs": 5}))
-    assert distance() < 0.95 * first
+    assert distance(module, term) < 0.95 * first
     for tensor, old in zip(term.teacher.state_dict().values(), before, strict=True):
         assert torch.equal(tensor, old)
     for name, mask in pruned.masks.items():
