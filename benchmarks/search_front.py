@@ -25,7 +25,7 @@ from benchmarks.records import kept_graph, measured_on
 from hwopt import data, peers, train
 from hwopt.compiler import Latency, measure
 from hwopt.documents import TargetFacts
-from hwopt.job.results import MetricFacts
+from hwopt.job.facts import MetricFacts
 from hwopt.report import markdown
 from hwopt.report.plots import png
 from hwopt.report.study_plots import front_plot

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hwopt.compiler.latency import Latency
-from hwopt.job.results import PeerFacts, VariantFacts
+from hwopt.job.facts import PeerFacts, VariantFacts
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph

@@ -9,7 +9,8 @@ from hwopt.compiler.kernels_of import footprint_of
 from hwopt.errors import HwoptError
 from hwopt.files import RESULTS_FILE
 from hwopt.graph import Graph
-from hwopt.job.results import Earlier, JobResults
+from hwopt.job.facts import Earlier
+from hwopt.job.results import JobResults
 from hwopt.train import evaluate
 
 if TYPE_CHECKING:

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwopt import data, peers, targets, tasks
-from hwopt.compiler import InTurns, load, measure, record_figures
+from hwopt import targets, tasks
 from hwopt.compiler import compile as compile_model
-from hwopt.compiler.machines import alone_on, release_boards
+from hwopt.compiler import load, record_figures
+from hwopt.compiler.machines import release_boards
 from hwopt.documents import TargetFacts
 from hwopt.errors import HwoptError
 from hwopt.files import RESULTS_FILE
 from hwopt.graph import Graph
 from hwopt.graph.fingerprint import fingerprint
 from hwopt.job import asked_peers
-from hwopt.job.check import check, one_by_one
+from hwopt.job.check import check
 from hwopt.job.compare import compare, masked_share, routed_notes, sparse_notes
 from hwopt.job.differences import most_different
+from hwopt.job.facts import MetricFacts
 from hwopt.job.gains import earlier, step_facts
 from hwopt.job.importing import import_for, load_data
+from hwopt.job.measuring import measure_variants
 from hwopt.job.quality import judge, lost
 from hwopt.job.recipe import Recipe, Variant
-from hwopt.job.results import MEASURED, JobResults, MetricFacts
+from hwopt.job.results import MEASURED, JobResults
 from hwopt.job.steps import GraphStep, Network, do, own_source
 from hwopt.job.trainer import Trainer
 from hwopt.job.variants import Variants
@@ -38,7 +39,6 @@ from hwopt.train.cpu import set_threads
 from hwopt.version import __version__
 
 if TYPE_CHECKING:
-    from hwopt.compiler import Artifact
     from hwopt.data import DataSet
     from hwopt.passes import Context
     from hwopt.targets.progress import Progress
@@ -292,34 +292,5 @@ class Job:
             release_boards(self.target)
 
     def measured(self) -> dict[str, Any]:
-        """Measure all artefacts and peers in one run, alternating; say which peers cannot run."""
-        calls: dict[str, Callable[[], object]] = {}
-        failures: list[str] = []
-        for name in self.recipe.variants:
-            artifact = load(self.work.path("artifacts", name), target=self.target)
-            if artifact.has_ways:
-                calls[name] = self._over_samples(artifact)
-                failures += [f"{name}: peers are left out: they would compute both ways"]
-                continue
-            inputs = artifact.random_inputs(self.recipe.seed)
-            calls[name] = artifact.call(*inputs)
-            for peer in asked_peers.measurable(self.recipe, self.target):
-                folder = self.work.path("peers", name)
-                graph, threads = artifact.graph(), self.target.threads
-                try:
-                    calls[f"{name}/{peer}"] = peers.make(peer, graph, inputs, threads, folder)
-                except HwoptError as error:
-                    failures.append(f"{name}: {error}")
-        with alone_on(self.target):
-            latencies = measure(calls, threads=self.target.threads, runs=self.recipe.runs)
-        return {
-            "latencies": {name: latency.to_json() for name, latency in latencies.items()},
-            "failures": failures,
-        }
-
-    def _over_samples(self, artifact: Artifact) -> Callable[[], object]:
-        """Return a call with one test sample after the other."""
-        drawn = next(data.batches(self.data.test, self.recipe.runs, seed=self.recipe.seed))
-        fed = self.task.feed(drawn.inputs)
-        names = [spec.name for spec in artifact.manifest.inputs]
-        return InTurns(artifact, itertools.cycle(one_by_one(fed, names)))
+        """Measure all artefacts and peers in one run; see :func:`measure_variants`."""
+        return measure_variants(self.recipe, self.target, self.work, self.data.test, self.task)

@@ -8,7 +8,8 @@ from hwopt.job.table import measured_peers, verdict
 
 if TYPE_CHECKING:
     from hwopt.compiler.latency import Latency
-    from hwopt.job.results import JobResults, VariantFacts
+    from hwopt.job.facts import VariantFacts
+    from hwopt.job.results import JobResults
     from hwopt.tasks import Metric
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pydantic import BaseModel
 
-    from hwopt.job.results import Difference, JobResults
+    from hwopt.job.facts import Difference
+    from hwopt.job.results import JobResults
 
 PAGE_FILE = "report.html"
 _PLOTS = {

@@ -12,7 +12,8 @@ from hwopt.compiler.latency import Interval
 from hwopt.compiler.manifest import KernelDescription
 from hwopt.documents import Document, Figure, Part, TargetFacts
 from hwopt.errors import HwoptError
-from hwopt.job.results import CheckFacts, MetricFacts, is_as_good
+from hwopt.job.facts import CheckFacts, MetricFacts
+from hwopt.job.results import is_as_good
 from hwopt.search.files import STUDY_FILE
 from hwopt.search.table import markdown_front
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwopt.documents import TargetFacts
 from hwopt.files import MANIFEST_FILE, read_json
-from hwopt.job.results import MetricFacts
+from hwopt.job.facts import MetricFacts
 from hwopt.passes import parse
 from hwopt.search.files import RECIPE_FILE, candidate_file, finished_file
 from hwopt.search.front import Point, hypervolume

@@ -7,7 +7,7 @@ import yaml
 from selenium.webdriver.common.action_chains import ActionChains
 
 from hwopt.job import JobResults, make_recipe
-from hwopt.job.results import Difference, Earlier, StepFacts
+from hwopt.job.facts import Difference, Earlier, StepFacts
 from hwopt.report import write_report
 from tests.report.browser import needs_browser
 from tests.report.test_report import variant
