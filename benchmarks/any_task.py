@@ -72,7 +72,7 @@ def run_killed(recipe: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         other = Path(scratch) / "killed"
         command = optimize(FOLDER / f"{recipe}.yaml", other, "--seed", str(seed))
-        kills = killed(command, dict(os.environ), KILLS, earlier["seconds"], seed)
+        kills = killed(command, dict(os.environ), KILLS, earlier["seconds"] / 6, seed)
         return {"kills": kills, "same_table": same_table(folder, other)}
 
 

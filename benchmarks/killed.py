@@ -35,7 +35,7 @@ def killed(
     command: Sequence[str],
     environment: Mapping[str, str],
     kills: int,
-    seconds: float,
+    longest: float,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Kill a command so many times, then let it end; return when, and in which step.
@@ -43,14 +43,18 @@ def killed(
     Args:
         command: of a job.
         environment: of its processes.
-        kills: fewer if it ends before.
-        seconds: that it takes undisturbed; it gets at most a part of that between two kills.
+        kills: how many.
+        longest: seconds between two kills, beside the two that it takes to start: so many times a
+            part of what the command takes that it does not end before the last one.
         seed: of the moments.
+
+    Raises:
+        RuntimeError: if it ends before it was killed so often.
     """
     moments = random.Random(seed)
     found: list[dict[str, Any]] = []
     while len(found) < kills:
-        wait = moments.uniform(2.0, 2.0 + 2 * seconds / kills)
+        wait = moments.uniform(2.0, 2.0 + longest)
         process = subprocess.Popen(
             command,
             env=environment,
@@ -60,8 +64,8 @@ def killed(
             start_new_session=True,
         )
         try:
-            errors = process.communicate(timeout=wait)[1]
-            break
+            process.communicate(timeout=wait)
+            raise RuntimeError(f"it ended after {len(found)} of {kills} kills")
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             errors = process.communicate()[1]
