@@ -50,7 +50,7 @@ def disturbed(seed: int, **_: Any) -> dict:
         calm, other = folder / "calm", folder / "killed"
         seconds = whole(optimize(recipe, calm), environment(folder, "calm"))
         command = optimize(recipe, other)
-        kills = killed(command, environment(folder, "killed"), KILLS, seconds / 5, seed)
+        kills = killed(command, environment(folder, "killed"), KILLS, seconds / 12, seed)
         tables = [JobResults.of(one).variants for one in (calm, other)]
         ratios = [table["pruned"].ratio_to_baseline for table in tables]
         left = [path.name for path in folder.rglob("*.part")]
