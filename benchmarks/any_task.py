@@ -135,7 +135,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         "`hwopt optimize` on the recipes of that name, once a seed. Quality is on the test set, "
         "with 95 % between the figures in brackets; latency is a median at batch 1, ratios are of "
-        "one run. EfficientNet-Lite0 and O-net are imitated: no label was there."
+        "one run. Where quality is agreement, the network before is imitated: no label was there."
     )
     rows = [row for run in runs if run["kind"] == "whole" for row in job_rows(run)]
     titles = ["recipe", "seed", "variant", "quality", "parameters", "MACs", "bytes on disk"]

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Generator, Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from benchmarks.packages import of_debian, of_pypi
 from hwopt import data
@@ -110,28 +109,6 @@ def unseen() -> ImageFiles:
 def faces() -> DataSet:
     """Return crops 48x48, and portraits, as MTCNN's O-net takes them."""
     return data.load(f"{write('faces', 120, 48)}{{mean=[0.5],std=[{128 / 255}]}}")
-
-
-def varied(images: Tensor, generator: Generator) -> Tensor:
-    """Return other images for a teacher to tell of: parts, mirrored, mixed in pairs.
-
-    A network that imitates needs no labels, so what is shown to it may be anything (Beyer et al.
-    2022, "Knowledge distillation: a good teacher is patient and consistent").
-    """
-    count = len(images)
-
-    def drawn(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(count, generator=generator)
-
-    scale = drawn(0.5, 1.0)
-    mirror = 2.0 * torch.randint(2, (count,), generator=generator) - 1
-    zero = torch.zeros(count)
-    left, top = (drawn(-1, 1) * (1 - scale) for _ in range(2))
-    rows = torch.stack([scale * mirror, zero, left, zero, scale, top], 1).view(count, 2, 3)
-    grid = functional.affine_grid(rows, list(images.shape), align_corners=False)
-    parts = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    share = drawn(0.0, 0.5).view(-1, 1, 1, 1) * (drawn(0, 1) < 0.5).view(-1, 1, 1, 1)
-    return (1 - share) * parts + share * parts.roll(1, 0)
 
 
 def efficientnet_lite0() -> nn.Module:

@@ -90,9 +90,7 @@ def _truth(targets: Any, task: Task, class_names: tuple[str, ...]) -> str | None
 def _drawn(inputs: Any, samples: DataSet, path: Path) -> str | None:
     """Write an image of the only input of a sample; return the file's name."""
     leaves = data.leaves(inputs)
-    if len(leaves) != 1:
-        return None
-    if not leaves[0].is_floating_point():
+    if len(leaves) != 1 or not leaves[0].is_floating_point():
         return None
     one = leaves[0][0].double()
     if one.dim() == 3 and one.shape[0] in (1, 3) and min(one.shape[1:]) >= _LEAST_SIDE:

@@ -63,10 +63,10 @@ def recipe_within(
     if "task" not in document:
         changes["task"] = _task_of(samples)
     if are_random(written.model, written.weights, written.model_options):
-        if changes.get("task") == "imitate":
+        if isinstance(tasks.find(changes.get("task", written.task)), tasks.Imitation):
             raise HwoptError(
-                f"{written.model} has random weights, and {samples.name} no targets: there is "
-                "nothing to learn from; give --weights, or data with targets"
+                f"{written.model} has random weights: there is nothing to imitate; give --weights, "
+                "or data with targets and another task"
             )
         changes |= {} if "train" in document else {"train": {}}
     elif document.get("fine_tune", {}) is not None:

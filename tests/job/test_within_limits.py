@@ -61,9 +61,10 @@ def test_classes_are_told_and_other_targets_are_asked_about(tmp_path):
 
 
 def test_random_weights_cannot_be_imitated(tmp_path):
-    document = {"model": "resnet8", "data": f"{HERE}:unlabelled", "limits": {"ms": 1}}
-    with pytest.raises(HwoptError, match=r"resnet8 has random weights, and .* no targets"):
-        recipe_within(document, tmp_path / "run")
+    for data, task in (("unlabelled", {}), ("labelled", {"task": "imitate"})):
+        document = {"model": "resnet8", "data": f"{HERE}:{data}", "limits": {"ms": 1}, **task}
+        with pytest.raises(HwoptError, match="random weights: there is nothing to imitate"):
+            recipe_within(document, tmp_path / "run")
 
 
 def test_a_limit_on_the_size_takes_no_more_than_it_needs(tmp_path):
