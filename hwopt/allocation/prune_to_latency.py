@@ -35,8 +35,8 @@ class PruneToLatency(Pass):
         share: of the latency, in (0, 1).
         method: ``budgeted``, ``greedy`` or ``uniform``: see ``hwopt.allocation.allocate``.
         widths: how many widths each group is offered, the full one included.
-        criterion, batches, multiple, minimum, parts, constants: as for ``prune-channels``. What
-            a width keeps is the logarithm of the share of its group's scores (ours): shares of
+        criterion, batches, multiple, minimum, layers, parts, constants: as for ``prune-channels``.
+            What a width keeps is the logarithm of the share of its group's scores (ours): shares of
             groups in series multiply, as those of the latency do, and a group that is all but gone
             is worth nothing to the others.
 
@@ -58,6 +58,7 @@ class PruneToLatency(Pass):
     batches: int = 10
     multiple: int = 1
     minimum: int = 1
+    layers: tuple[str, ...] = ()
     parts: Literal["narrow", "whole"] = "narrow"
     constants: Carry = "bias"
 
@@ -89,10 +90,13 @@ class PruneToLatency(Pass):
                 f"pass {self.name}: a share of {self.share} was not reached; the last choice "
                 f"measured {last.share:.3f}: allow more, or a smaller minimum"
             )
-        result = narrowed(pruning, table, best.allocation.widths).prune(ranking, context)
+        chosen = narrowed(pruning, table, best.allocation.widths)
+        chosen = dataclasses.replace(chosen, constants=self.constants)
+        result = chosen.prune(ranking, context)
         message = f"{best.share:.3f} of the latency before, measured side by side"
         named = ranking.named_groups().values()
-        apart = [g for g in ranking.groups if ranking.removable(g) and g not in named]
+        free = [g for g in ranking.groups if ranking.removable(g) and pruning.takes(g)]
+        apart = [g for g in free if g not in named]
         left = [Note(str(g), "has no layer of its own to be named by: kept", False) for g in apart]
         notes = (*result.notes, *left, Note("all groups", message, changed=result.modified))
         return dataclasses.replace(result, notes=notes)
@@ -107,14 +111,17 @@ class PruneToLatency(Pass):
         return [dataclasses.replace(self, share=share) for share in (0.8, 0.6, 0.45, 0.3)]
 
     def _pruning(self) -> PruneChannels:
+        """Return what widths are measured with: fitted weights are as fast as any."""
+        constants: Carry = "bias" if self.constants == "least-squares" else self.constants
         return PruneChannels(
             ratio=0.0,
             criterion=self.criterion,
             batches=self.batches,
             multiple=self.multiple,
             minimum=self.minimum,
+            layers=self.layers,
             parts=self.parts,
-            constants=self.constants,
+            constants=constants,
         )
 
     def _share(

@@ -44,7 +44,7 @@ def measure_widths(
     table = {}
     for name, group in ranking.named_groups().items():
         counts = pruning.widths(group, ranking, context, widths)
-        if len(counts) > 1:
+        if len(counts) > 1 and pruning.takes(group):
             table[name] = _measured(pruning, name, counts, ranking, context)
     return table
 

@@ -14,6 +14,9 @@ from hwopt.errors import HwoptError
 from hwopt.passes.base import Context, Note, OptionValue, Pass, PassResult, Spread
 from hwopt.passes.channels import ChannelGroup, Kept, Ranking, find_groups, label_channels
 from hwopt.passes.channels.carry import Carry, carry
+from hwopt.passes.channels.elimination import elimination_scores
+from hwopt.passes.channels.least_squares import fit, readers_to_fit
+from hwopt.passes.channels.moments import inputs_of
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
 from hwopt.passes.fold_constants import FoldConstants
@@ -22,6 +25,12 @@ from hwopt.passes.rounds import between
 
 if TYPE_CHECKING:
     from hwopt.graph import Graph
+
+#: Why a criterion has no score for a group's channels.
+_UNKNOWN = {
+    "batch-norm": "no batch norm scales its channels",
+    "reconstruction": "no layer that could be fitted reads its channels",
+}
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,10 @@ class PruneChannels(Pass):
         layer's
             name; the last one that fits counts.
         criterion: what makes a channel important: ``l1`` or ``l2`` norm of the weights that make
-            it, ``batch-norm`` scale, ``taylor``, ``snip`` (both need data), or ``random``.
-        batches: batches that ``taylor`` and ``snip`` take gradients of; 0 takes all.
+            it, ``batch-norm`` scale, ``taylor``, ``snip``, ``reconstruction`` (what the layers that
+            read it lose, all of their weights fitted anew; these three need data), or ``random``.
+        batches: batches of data that ``taylor``, ``snip``, ``reconstruction`` and ``least-squares``
+            look at; 0 takes all.
         multiple: the number of channels kept is rounded up to a multiple of this, where the
             group is as large; a target's vector length makes pruned layers fast. 0 takes the vector
             length of the target.
@@ -52,7 +63,8 @@ class PruneChannels(Pass):
             or remove ``whole`` ones.
         constants: what removed channels add to the layers that read them: ``bias`` adds the mean
             over positions to the bias; ``exact`` adds a map where zero padding makes positions
-            differ; ``drop`` takes nothing over.
+            differ; ``drop`` takes nothing over. ``least-squares`` goes further: these layers are
+            fitted on data to say what they said before.
 
     Raises:
         HwoptError: if an option is out of range, or data or a target is needed and not there.
@@ -95,12 +107,15 @@ class PruneChannels(Pass):
         if not kept.removed.any():
             return PassResult(graph, modified=False, notes=tuple(notes))
         result = remove_channels(kept)
-        notes += carry(result, kept, self.constants)
+        readers = readers_to_fit(result, kept) if self.constants == "least-squares" else []
+        notes += carry(result, kept, self.constants, {reader.node.name for reader in readers})
+        if readers:
+            notes += fit(result, kept, readers, inputs_of(result, context, self.batches))
         return PassResult(result, modified=True, notes=tuple(notes))
 
     def choose(self, ranking: Ranking, context: Context) -> tuple[Kept, list[Note]]:
         """Return which channels stay, and a note on every group."""
-        meant = [g for g in ranking.groups if not self.layers or g.is_named(self.layers)]
+        meant = [group for group in ranking.groups if self.takes(group)]
         removed = np.zeros(len(ranking.scores), dtype=bool)
         shares = _global_shares(meant, ranking, self.ratio) if self.scope == "global" else {}
         for group in meant:
@@ -110,7 +125,7 @@ class PruneChannels(Pass):
         removed[list(keep_something(kept, ranking.scores))] = False
         names = (*self.layers, *(name for name, _ in self.ratios))
         notes = notes_on_unknown(names, (n for group in ranking.groups for n in group.layers))
-        notes += [_note(group, removed, ranking) for group in meant]
+        notes += [_note(group, removed, ranking, self.criterion) for group in meant]
         barriers = ranking.labels.barriers.items()
         return kept, notes + [Note(name, reason, changed=False) for name, reason in barriers]
 
@@ -120,8 +135,13 @@ class PruneChannels(Pass):
         graph = FoldConstants(weights=False).apply(graph, context).graph
         labels = label_channels(graph, whole_parts=self.parts == "whole")
         classes, pinned = labels.finish()
-        scores = score_classes(labels, classes, self.criterion, context, self.batches)
-        return Ranking(labels, classes, pinned, find_groups(labels, classes), scores)
+        groups = find_groups(labels, classes)
+        if self.criterion == "reconstruction":
+            meant = [group for group in groups if self.takes(group)]
+            scores = elimination_scores(labels, classes, meant, context, self.batches)
+        else:
+            scores = score_classes(labels, classes, self.criterion, context, self.batches)
+        return Ranking(labels, classes, pinned, groups, scores)
 
     def in_rounds(self, spread: Spread) -> list[Pass]:
         """Return this pass with the ratios of every round, of the channels left by that before."""
@@ -149,7 +169,7 @@ class PruneChannels(Pass):
         found: dict[str, tuple[OptionValue, ...]] = {}
         for name, group in ranking.named_groups().items():
             counts = self.widths(group, ranking, context, levels)
-            if len(counts) > 1 and (not self.layers or group.is_named(self.layers)):
+            if len(counts) > 1 and self.takes(group):
                 found[f"{self.name}.{name}"] = tuple(round(n / counts[0], 6) for n in counts)
         return found
 
@@ -181,6 +201,10 @@ class PruneChannels(Pass):
         fewest = max(1, math.ceil(self.minimum / group.width))
         wanted = [math.ceil(free * k / most / step) * step for k in range(1, most)]
         return [free, *sorted({n for n in wanted if fewest <= n < free}, reverse=True)]
+
+    def takes(self, group: ChannelGroup) -> bool:
+        """Say whether a group is among the ``layers``."""
+        return not self.layers or group.is_named(self.layers)
 
     def _weakest(
         self, group: ChannelGroup, ranking: Ranking, context: Context, ratio: float
@@ -243,7 +267,7 @@ def _global_shares(
     }
 
 
-def _note(group: ChannelGroup, removed: np.ndarray, ranking: Ranking) -> Note:
+def _note(group: ChannelGroup, removed: np.ndarray, ranking: Ranking, criterion: Criterion) -> Note:
     total = len(group.classes) * group.width
     left = int((~removed[list(group.classes)]).sum()) * group.width
     if left < total:
@@ -251,7 +275,7 @@ def _note(group: ChannelGroup, removed: np.ndarray, ranking: Ranking) -> Note:
     if all(c in ranking.pinned for c in group.classes):
         reason = f"not prunable: {ranking.pinned[group.classes[0]]}"
     elif np.isnan(ranking.scores[list(group.classes)]).all():
-        reason = "not prunable by this criterion: no batch norm scales its channels"
+        reason = f"not prunable by this criterion: {_UNKNOWN.get(criterion, 'it has no score')}"
     else:
         reason = f"all {total} channels stay: ratio, multiple and minimum ask for them"
     return Note(str(group), reason, changed=False)

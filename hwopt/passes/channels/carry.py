@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,17 +17,19 @@ from hwopt.passes.layers import OUTPUT_AXIS
 if TYPE_CHECKING:
     from hwopt.graph import Graph
 
-Carry = Literal["bias", "exact", "drop"]
+Carry = Literal["bias", "exact", "drop", "least-squares"]
 
 
-def carry(result: Graph, kept: Kept, how: Carry) -> list[Note]:
+def carry(result: Graph, kept: Kept, how: Carry, but: Collection[str] = ()) -> list[Note]:
     """Add to layers of ``result`` what removed channels gave them; return notes on what is lost.
 
     Args:
         result: the graph without the channels; changed in place.
         kept: which channels went.
         how: ``bias`` adds the mean over all positions to the bias, ``exact`` adds a map where the
-            positions differ, as they do at zero padding; ``drop`` does nothing.
+            positions differ, as they do at zero padding; ``drop`` does nothing;
+            ``least-squares`` is as ``bias``, for layers that could not be fitted.
+        but: names of layers that are fitted, and so are left out.
     """
     if how == "drop":
         return []
@@ -36,7 +39,7 @@ def carry(result: Graph, kept: Kept, how: Carry) -> list[Note]:
         if constants.contracted(node):
             message = "what removed channels add to this product is lost"
             notes.append(Note(node.name, message, changed=False))
-        if node.op not in OUTPUT_AXIS or node.name in kept.labels.separate:
+        if node.op not in OUTPUT_AXIS or node.name in kept.labels.separate or node.name in but:
             continue
         if not any(True for _ in node.values()):
             continue  # it reads a parameter
@@ -67,15 +70,15 @@ def _add(result: Graph, kept: Kept, node: Node, added: torch.Tensor, how: Carry)
     if is_map and how == "exact" and all(size.multiple == 1 for size in sizes):
         _add_map(result, node, added)
         return []
-    _add_to_bias(result, result.node(node.name), mean)
+    add_to_bias(result, result.node(node.name), mean)
     if not is_map:
         return []
     message = f"what removed channels add differs by up to {difference:.2g} between positions"
     return [Note(node.name, f"{message}; constants=exact keeps that", changed=False)]
 
 
-def _add_to_bias(result: Graph, node: Node, added: torch.Tensor) -> None:
-    """Add to the bias; without one, to the mean of a batch norm behind, or to a new bias."""
+def add_to_bias(result: Graph, node: Node, added: torch.Tensor) -> None:
+    """Add to a layer's bias; without one, to the mean of a batch norm behind, or to a new bias."""
     bias = node.parameter("bias")
     after = batch_norm_behind(result, node)
     if bias is not None and len(result.parameter_users(bias)) == 1:

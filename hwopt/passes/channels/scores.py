@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hwopt.graph import Graph
     from hwopt.passes.base import Context
 
-Criterion = Literal["l1", "l2", "batch-norm", "taylor", "snip", "random"]
+Criterion = Literal["l1", "l2", "batch-norm", "taylor", "snip", "reconstruction", "random"]
 
 
 def score_classes(
