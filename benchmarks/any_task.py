@@ -21,7 +21,7 @@ import torch
 import hwopt
 from benchmarks.experiment import Experiment, Key
 from benchmarks.killed import killed, optimize, same_table, whole
-from benchmarks.photographs import efficientnet_lite0, natural, unseen
+from benchmarks.photographs import apart, efficientnet_lite0, natural, unseen
 from benchmarks.records import measured_on
 from hwopt import targets, tasks, train
 from hwopt.compiler.graph_latency import GraphLatency
@@ -60,6 +60,7 @@ def run_whole(recipe: str, seed: int) -> dict[str, Any]:
     found = {"seconds": round(seconds), "metric": results.metric.name, "variants": facts}
     if recipe == "efficientnet":
         found["unseen"] = agreement_on_unseen(hwopt.Graph.load(folder / "graphs" / "pruned"))
+        found["apart"] = agreement_apart()
     return found
 
 
@@ -119,6 +120,15 @@ def agreement_on_unseen(pruned: hwopt.Graph) -> dict[str, float]:
     found = train.evaluate(pruned.to_torch(), unseen(), task)
     low, high = found.interval()
     return {"quality": found.quality, "low": low, "high": high}
+
+
+def agreement_apart() -> float:
+    """Return how often the network before says of a crop what it says of one 2 % beside it."""
+    network, (first, second) = efficientnet_lite0().eval(), apart()
+    with torch.no_grad():
+        pairs = zip(first.split(60), second.split(60), strict=True)
+        same = [network(a).argmax(1) == network(b).argmax(1) for a, b in pairs]
+    return round(torch.cat(same).float().mean().item(), 4)
 
 
 def prepare(recipe: str) -> None:

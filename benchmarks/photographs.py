@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.packages import of_debian, of_pypi
+from examples.tasks.networks import Shapes
 from hwopt import data
 from hwopt.data import DataSet
 from hwopt.data.images import ImageFiles
@@ -104,6 +105,34 @@ def unseen() -> ImageFiles:
     assert isinstance(train, ImageFiles)
     files = sorted((train.files[0].parents[1] / "others").iterdir())
     return ImageFiles(files, train.size, train.options)
+
+
+def apart() -> tuple[Tensor, Tensor]:
+    """Return 840 test crops as ``natural`` has them, twice: the second 2 % of the side apart."""
+    found = natural()
+    assert isinstance(found.test, ImageFiles)
+    pairs = []
+    for file in found.test.files:
+        image = Image.open(file).convert("RGB")
+        width, height = image.size
+        step = round(0.02 * width)
+        pixels = [
+            np.array(image.crop((x, 0, x + width - step, height)).resize((160, 160)))
+            for x in (0, step)
+        ]
+        pairs.append(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))
+    first, second = (torch.stack(pairs).movedim(0, 1).float() - 127) / 128
+    return first, second
+
+
+def shapes() -> tuple[Shapes, Shapes]:
+    """Return discs, squares and triangles: 4,000 over crops, 1,000 over photographs left out."""
+    folder = write("photographs", 120, 224)
+    crops = {
+        split: [np.array(Image.open(file)) for file in sorted((folder / split).iterdir())[::every]]
+        for split, every in (("train", 10), ("others", 6))
+    }
+    return Shapes(4000, 0, crops["train"]), Shapes(1000, 1_000_000, crops["others"])
 
 
 def faces() -> DataSet:
