@@ -15,8 +15,7 @@ from hwopt.passes.base import Context, Note, OptionValue, Pass, PassResult, Spre
 from hwopt.passes.channels import ChannelGroup, Kept, Ranking, find_groups, label_channels
 from hwopt.passes.channels.carry import Carry, carry
 from hwopt.passes.channels.elimination import elimination_scores
-from hwopt.passes.channels.least_squares import fit, readers_to_fit
-from hwopt.passes.channels.moments import inputs_of
+from hwopt.passes.channels.least_squares import fit_readers
 from hwopt.passes.channels.removal import keep_something, remove_channels
 from hwopt.passes.channels.scores import Criterion, score_classes
 from hwopt.passes.fold_constants import FoldConstants
@@ -107,10 +106,9 @@ class PruneChannels(Pass):
         if not kept.removed.any():
             return PassResult(graph, modified=False, notes=tuple(notes))
         result = remove_channels(kept)
-        readers = readers_to_fit(result, kept) if self.constants == "least-squares" else []
-        notes += carry(result, kept, self.constants, {reader.node.name for reader in readers})
-        if readers:
-            notes += fit(result, kept, readers, inputs_of(result, context, self.batches))
+        notes += carry(result, kept, self.constants)
+        if self.constants == "least-squares":
+            notes += fit_readers(result, kept, context, self.batches)
         return PassResult(result, modified=True, notes=tuple(notes))
 
     def choose(self, ranking: Ranking, context: Context) -> tuple[Kept, list[Note]]:
@@ -138,7 +136,7 @@ class PruneChannels(Pass):
         groups = find_groups(labels, classes)
         if self.criterion == "reconstruction":
             meant = [group for group in groups if self.takes(group)]
-            scores = elimination_scores(labels, classes, meant, context, self.batches)
+            scores = elimination_scores(labels, classes, meant, pinned, context, self.batches)
         else:
             scores = score_classes(labels, classes, self.criterion, context, self.batches)
         return Ranking(labels, classes, pinned, groups, scores)
@@ -158,8 +156,9 @@ class PruneChannels(Pass):
 
     def candidates(self, graph: Graph, context: Context) -> list[Pass]:
         """Return this pass with those of the ratios 0.1, 0.2, ... 0.8 that remove something."""
+        ranking = self.rank(graph, context)
         instances = [dataclasses.replace(self, ratio=tenths / 10) for tenths in range(1, 9)]
-        return [one for one in instances if one.apply(graph, context).modified]
+        return [one for one in instances if one.choose(ranking, context)[0].removed.any()]
 
     def dimensions(
         self, graph: Graph, context: Context, levels: int = 8

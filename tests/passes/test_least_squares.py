@@ -155,6 +155,127 @@ def test_what_is_not_free_is_not_fitted_and_keeps_its_constants():
     assert given.remarks()[-1].endswith("no layer that could be fitted reads its channels")
 
 
+class Attended(nn.Module):
+    """Queries, keys and values of one layer, of which only values reach another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(6, 24), nn.Linear(8, 3)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return self.out(nn.functional.scaled_dot_product_attention(q, k, v))
+
+
+class TwoBranches(nn.Module):
+    """The first ends in a sum that the second reaches behind an activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.a, self.b = nn.Conv2d(8, 4, 3), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        return self.a(x) + self.b(x).relu()
+
+
+def errors_of(graph, given, shape, text):
+    """Return the share of the variance that is lost on other data, carried and fitted."""
+    x = torch.randn(256, *shape, generator=torch.Generator().manual_seed(1))
+    goal, found = graph.to_torch().eval()(x), []
+    for constants in ("bias", "least-squares"):
+        pruned = hwopt.apply(graph, f"prune-channels{{{text},constants={constants}}}", given)
+        found.append(((pruned.to_torch().eval()(x) - goal) ** 2).mean() / goal.var())
+    return found
+
+
+def test_channels_that_no_fitted_layer_reads_stay():
+    torch.manual_seed(0)
+    graph, given = hwopt.import_model(Attended(), torch.randn(2, 5, 6)), context((5, 6))
+    pruned = hwopt.apply(graph, f"prune-channels{{ratio=0.5,{FITTED}}}", given)
+    assert pruned.parameter("qkv.weight").shape == (20, 6)
+    assert torch.equal(pruned.parameter("qkv.weight")[:16], graph.parameter("qkv.weight")[:16])
+
+
+def test_who_adds_up_to_a_sum_is_fitted_before_the_sum():
+    torch.manual_seed(0)
+    graph = hwopt.import_model(TwoBranches(), torch.randn(2, *IMAGE))
+    carried, fitted = errors_of(graph, context(IMAGE, 8), IMAGE, "ratio=0.5,batches=0")
+    assert fitted < 0.7 * carried
+
+
+def test_of_few_samples_no_more_is_taken_than_they_say():
+    """As many unknowns as rows: what fits them best says nothing of others."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 10))
+    graph = hwopt.import_model(model, torch.randn(2, 16))
+    for samples in (20, 64):
+        carried, fitted = errors_of(graph, context((16,), 1, samples), (16,), "ratio=0.5")
+        assert fitted < 1.1 * carried
+
+
+def test_values_far_from_zero_are_fitted_as_well():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    model[0].bias.data += 3.0  # what comes out varies little, near 1
+    graph = hwopt.import_model(model, torch.randn(2, 4))
+    carried, fitted = errors_of(graph, context((4,), 8), (4,), "ratio=0.25,batches=0")
+    assert fitted < 0.5 * carried
+
+
+def test_a_norm_whose_scale_is_computed_is_not_fitted_through():
+    class Computed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+            self.gain = nn.Parameter(torch.ones(4))
+            self.register_buffer("mean", torch.zeros(4))
+            self.register_buffer("variance", torch.full((4,), 0.1))
+
+        def forward(self, x):
+            x = self.last(self.first(x).relu())
+            return nn.functional.batch_norm(x, self.mean, self.variance, self.gain.abs())
+
+    graph, given = hwopt.import_model(Computed(), torch.randn(2, *IMAGE)), context(IMAGE)
+    text = "prune-channels{ratio=0.5,layers=[first],constants=least-squares}"
+    hwopt.apply(graph, text, given)
+    assert any("last: not fitted: its constants" in remark for remark in given.remarks())
+
+
+def test_a_network_over_volumes_is_fitted():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv3d(2, 8, 3), nn.ReLU(), nn.Conv3d(8, 3, (1, 2, 2)))
+    graph = hwopt.import_model(model, torch.randn(2, 2, 4, 6, 6))
+    shape = (2, 4, 6, 6)
+    carried, fitted = errors_of(graph, context(shape), shape, "ratio=0.5,criterion=reconstruction")
+    assert fitted < 0.95 * carried
+
+
+def test_a_batch_that_cannot_change_is_fitted_whole():
+    class Fixed(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x + torch.ones(64, 1))
+
+    torch.manual_seed(0)
+    model = Fixed(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    graph = hwopt.import_model(model, torch.randn(64, 4))
+    assert graph.inputs["x"].shape == (64, 4)
+    given = context((4,))
+    pruned = hwopt.apply(graph, f"prune-channels{{ratio=0.25,{FITTED}}}", given)
+    assert pruned.parameter("2.weight").shape == (3, 6) and "fitted" in given.remarks()[-1]
+
+
+@pytest.mark.parametrize("text", ["criterion=reconstruction", "constants=least-squares"])
+def test_values_that_are_no_numbers_are_refused(text):
+    _, graph = perceptron()
+    bad = torch.randn(64, 4)
+    bad[3, 1] = torch.nan
+    given = Context(batches=lambda: [(bad, None)])
+    with pytest.raises(HwoptError, match="at 2 some values are NaN or infinite: look for a sample"):
+        hwopt.apply(graph, f"prune-channels{{layers=[0],{text}}}", given)
+
+
 def test_without_data_it_says_what_is_missing():
     _, graph = perceptron()
     for option in ("criterion=reconstruction", "constants=least-squares"):

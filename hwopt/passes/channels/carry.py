@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 Carry = Literal["bias", "exact", "drop", "least-squares"]
 
 
-def carry(result: Graph, kept: Kept, how: Carry, but: Collection[str] = ()) -> list[Note]:
+def carry(result: Graph, kept: Kept, how: Carry) -> list[Note]:
     """Add to layers of ``result`` what removed channels gave them; return notes on what is lost.
 
     Args:
@@ -28,8 +27,7 @@ def carry(result: Graph, kept: Kept, how: Carry, but: Collection[str] = ()) -> l
         kept: which channels went.
         how: ``bias`` adds the mean over all positions to the bias, ``exact`` adds a map where the
             positions differ, as they do at zero padding; ``drop`` does nothing;
-            ``least-squares`` is as ``bias``, for layers that could not be fitted.
-        but: names of layers that are fitted, and so are left out.
+            ``least-squares`` is as ``bias``, and the layers are fitted later.
     """
     if how == "drop":
         return []
@@ -39,7 +37,7 @@ def carry(result: Graph, kept: Kept, how: Carry, but: Collection[str] = ()) -> l
         if constants.contracted(node):
             message = "what removed channels add to this product is lost"
             notes.append(Note(node.name, message, changed=False))
-        if node.op not in OUTPUT_AXIS or node.name in kept.labels.separate or node.name in but:
+        if node.op not in OUTPUT_AXIS or node.name in kept.labels.separate:
             continue
         if not any(True for _ in node.values()):
             continue  # it reads a parameter

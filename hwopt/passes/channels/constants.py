@@ -200,6 +200,8 @@ def batch_norm_behind(graph: Graph, node: Node) -> str | None:
     users = graph.users(node.name)
     if len(users) != 1 or users[0].op != "batch_norm" or Value(node.name) in graph.outputs.values():
         return None
+    if users[0].attributes.get("training"):
+        return None  # it takes the mean of the batch
     # Channels of a linear layer are its last dimension, those of a batch norm always the second.
     if node.op == "linear" and len(node.output.shape) != 2:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ def elimination_scores(
     labels: ChannelLabels,
     classes: Labels,
     groups: list[ChannelGroup],
+    pinned: Collection[int],
     context: Context,
     batches: int,
 ) -> np.ndarray:
@@ -29,15 +31,16 @@ def elimination_scores(
 
     Of a group the channel goes first without which its readers, their weights fitted anew by least
     squares to the channels that are left, are nearest to what they said; then the next one in what
-    is left. That is the optimal brain surgeon (Hassibi and Stork 1993) for the outputs of layers,
-    with blocks of weights that go together, as OBC (Frantar and Alistarh 2022, section 4) and ZipLM
-    (Kurtic et al. 2023, section 3.1) do. The score is the error that it adds, as a share of the
-    variance at the readers' ends (ours: so that branches that add little to a sum count little).
+    is left. That is the optimal brain surgeon (Hassibi and Stork 1993) on the outputs of layers,
+    with the weights of a channel as one block, as ZipLM has it (Kurtic et al. 2023). The score is
+    the error that it adds, as a share of the variance at the readers' ends (ours: so that branches
+    that add little to a sum count little).
 
     Args:
         labels: of the graph.
         classes: the class of every label.
         groups: whose classes are scored.
+        pinned: classes that stay, whatever happens.
         context: offers the batches.
         batches: how many are looked at; 0 takes all.
 
@@ -56,14 +59,16 @@ def elimination_scores(
     moments = read_by(graph, [reader for reader, _ in readers.values()], inputs)
     scores = np.full(int(classes.max()) + 1 if len(classes) else 0, np.nan)
     for group in groups:
+        known = set().union(*(columns for _, columns in readers.values())) - set(pinned)
+        free = [index for index in group.classes if index in known]
         reads = []
         for name, (reader, columns) in readers.items():
-            own = [torch.tensor(columns.get(c, []), dtype=torch.long) for c in group.classes]
-            if any(len(one) for one in own):
+            own = [torch.tensor(columns.get(c, []), dtype=torch.long) for c in free]
+            if any(len(one) for one in own) and moments[name].variance() > 0:
                 weight = graph.parameter(reader.weight).flatten(1) * reader.scale[:, None]
                 reads.append(_Elimination(weight, moments[name], own))
         if reads:
-            scores[list(group.classes)] = _eliminate(len(group.classes), reads).numpy()
+            scores[free] = _eliminate(len(free), reads).numpy()
     return scores
 
 
@@ -71,7 +76,7 @@ def _columns(
     labels: ChannelLabels, classes: Labels, reader: Reader, members: set[int]
 ) -> dict[int, list[int]]:
     """Return the columns of a reader's weight that multiply channels of each class."""
-    known = labels.values.get(labels.graph.node(reader.node.name).input)
+    known = labels.values.get(reader.node.input)
     axis = reader.channel_axis
     if known is None or known.shape[axis] == 1 or known.size > known.shape[axis]:
         return {}
@@ -86,12 +91,7 @@ def _columns(
 class _Elimination:
     """One reader while columns of its weight go, the others fitted anew."""
 
-    def __init__(
-        self,
-        weight: torch.Tensor,
-        moments: Moments,
-        columns: list[torch.Tensor],
-    ) -> None:
+    def __init__(self, weight: torch.Tensor, moments: Moments, columns: list[torch.Tensor]) -> None:
         """Begin with all columns.
 
         Args:
@@ -101,7 +101,7 @@ class _Elimination:
         """
         self._inverse = torch.linalg.inv(with_ridge(moments.of_first()))
         # The error counts at the reader's end, as a share of what varies there.
-        self._weight = weight.double().T / max(moments.variance(), 1e-30) ** 0.5
+        self._weight = weight.double().T / moments.variance() ** 0.5
         self._columns = columns
         sizes = {len(one) for one in columns} - {0}
         self._by_size = [[n for n, one in enumerate(columns) if len(one) == s] for s in sizes]

@@ -48,16 +48,18 @@ class Reader:
         is_layer = node.op == "linear" or (
             node.op in _CONVOLUTIONS and node.attributes["groups"] == 1
         )
-        if not is_layer or name is None or not any(True for _ in node.values()):
+        if not is_layer or name is None or not isinstance(node.operands["input"], Value):
             return None
         is_free = not (graph.is_buffer(name) or graph.is_frozen(name) or name in graph.masks)
         if not is_free or name in graph.codebooks or len(graph.parameter_users(name)) > 1:
             return None
         shape = tuple(graph.parameter(name).shape)
-        is_batched = node.op == "linear" or len(node.output.shape) == len(shape)
+        rank = len(node.output.shape)
+        is_batched = rank > 1 if node.op == "linear" else rank == len(shape)
         if not is_batched or math.prod(shape[1:]) > MOST_COLUMNS:
             return None
-        return cls(node, name, shape, *_end(graph, node, shape[0]))
+        end = _end(graph, node, shape[0])
+        return end and cls(node, name, shape, *end)
 
     def inputs(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return what the weight is multiplied by: from the layer's input to (rows, columns)."""
@@ -93,25 +95,31 @@ class Reader:
         return max(1, math.ceil((positions / _POSITIONS) ** (1 / dimensions)))
 
 
-def _end(graph: Graph, node: Node, channels: int) -> tuple[Value, torch.Tensor]:
-    """Follow a layer through a batch norm and into a residual sum."""
+def _end(graph: Graph, node: Node, channels: int) -> tuple[Value, torch.Tensor] | None:
+    """Follow a layer through a batch norm and into a residual sum; None if it cannot be done."""
     end, scale = node, torch.ones(channels)
     behind = _only_user(graph, node)
-    is_normed = behind is not None and behind.op == "batch_norm"
-    if is_normed and not (node.op == "linear" and len(node.output.shape) != 2):
-        assert behind is not None
-        known = {role: behind.parameter(role) for role in ("weight", "running_var")}
-        if known["running_var"] is not None:
-            deviation = (graph.parameter(known["running_var"]) + behind.attributes["eps"]).sqrt()
-            weight = known["weight"]
-            scale = (graph.parameter(weight) if weight else torch.ones(channels)) / deviation
-            end = behind
+    if behind is not None and behind.op == "batch_norm":
+        found = _scale(graph, behind, channels)
+        if found is None or (node.op == "linear" and len(node.output.shape) != 2):
+            return None
+        end, scale = behind, found
     total = _only_user(graph, end)
     if total is not None and total.op == "add" and total.attributes.get("alpha", 1) == 1:
         others = [value for _, value in total.values() if value.node != end.name]
         if len(others) == 1 and graph.spec(others[0]).shape == end.output.shape:
             end = total
     return Value(end.name), scale
+
+
+def _scale(graph: Graph, norm: Node, channels: int) -> torch.Tensor | None:
+    """Return what a batch norm multiplies every channel by; None if that is no constant."""
+    weight, variance = norm.parameter("weight"), norm.parameter("running_var")
+    has_weight = norm.operands.get("weight") is not None
+    if variance is None or norm.attributes.get("training") or (has_weight and weight is None):
+        return None
+    scale = torch.ones(channels) if weight is None else graph.parameter(weight)
+    return scale / (graph.parameter(variance) + norm.attributes["eps"]).sqrt()
 
 
 def _only_user(graph: Graph, node: Node) -> Node | None:
