@@ -38,7 +38,8 @@ class PruneToLatency(Pass):
         criterion, batches, multiple, minimum, layers, parts, constants: as for ``prune-channels``.
             What a width keeps is the logarithm of the share of its group's scores (ours): shares of
             groups in series multiply, as those of the latency do, and a group that is all but gone
-            is worth nothing to the others.
+            is worth nothing to the others. By ``reconstruction`` it is the logarithm of what is
+            left of the variance where its readers end: a branch that adds little counts little.
 
     Raises:
         HwoptError: if an option is out of range, latency cannot be measured here, or the share

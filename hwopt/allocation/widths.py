@@ -93,9 +93,15 @@ def _measured(
 
 
 def _importance(ranking: Ranking, group: ChannelGroup, width: Width) -> float:
-    """Return the logarithm of the share of the group's scores that its best channels have."""
+    """Return the logarithm of the share that a width keeps.
+
+    That is of the group's scores; where these are losses, of what the layers that read it say.
+    """
     free = ranking.removable(group)
     scores = sorted((float(ranking.scores[c]) for c in free), reverse=True)
     kept, total = sum(scores[: width.channels]), sum(scores)
-    share = kept / total if total else width.channels / len(free)
+    if ranking.are_losses:
+        share = 1 - (total - kept)
+    else:
+        share = kept / total if total else width.channels / len(free)
     return math.log(max(share, _NOTHING))

@@ -44,7 +44,8 @@ class PruneChannels(Pass):
     Options:
         ratio: the share of channels to remove, in [0, 1).
         scope: ``group`` removes that share of each group; ``global`` of all channels together, the
-            weakest of the network first, where scores are compared as shares of their group's mean.
+            weakest of the network first, where scores are compared as shares of their group's mean
+            (those of ``reconstruction`` as they are).
         ratios: other shares for single groups: [conv1:0.25,stage2:0.5] by the beginning of a
         layer's
             name; the last one that fits counts.
@@ -134,12 +135,13 @@ class PruneChannels(Pass):
         labels = label_channels(graph, whole_parts=self.parts == "whole")
         classes, pinned = labels.finish()
         groups = find_groups(labels, classes)
-        if self.criterion == "reconstruction":
+        are_losses = self.criterion == "reconstruction"
+        if are_losses:
             meant = [group for group in groups if self.takes(group)]
             scores = elimination_scores(labels, classes, meant, pinned, context, self.batches)
         else:
             scores = score_classes(labels, classes, self.criterion, context, self.batches)
-        return Ranking(labels, classes, pinned, groups, scores)
+        return Ranking(labels, classes, pinned, groups, scores, are_losses)
 
     def in_rounds(self, spread: Spread) -> list[Pass]:
         """Return this pass with the ratios of every round, of the channels left by that before."""
@@ -248,13 +250,14 @@ def _global_shares(
     """Return the share of each group that is among the weakest channels of all groups.
 
     Scores of layers with different weights cannot be compared: taken are shares of the group's
-    mean, as where each group's mean is one.
+    mean, as where each group's mean is one; losses are taken as they are.
     """
     scores: list[np.ndarray] = []
     owners: list[np.ndarray] = []
     for group in groups:
         own = ranking.scores[ranking.removable(group)]
-        scores.append(own / max(own.mean(), 1e-30) if len(own) else own)
+        is_relative = len(own) and not ranking.are_losses
+        scores.append(own / max(own.mean(), 1e-30) if is_relative else own)
         owners.append(np.full(len(own), len(owners)))
     listed = np.concatenate([*scores, np.zeros(0)])
     weakest = np.argsort(listed, kind="stable")[: round(ratio * len(listed))]

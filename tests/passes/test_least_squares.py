@@ -295,3 +295,29 @@ def test_a_latency_is_met_with_fitted_layers():
     assert pruned.parameter("0.weight").shape[0] == 32
     assert 0.7 < pruned.macs() / graph.macs() <= 0.8
     assert any("4: fitted" in remark for remark in given.remarks())
+
+
+class Branches(nn.Module):
+    """Two residual blocks, of which the second adds next to nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.in1, self.out1 = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 3, 3, padding=1)
+        self.in2, self.out2 = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 3, 3, padding=1)
+        self.out2.weight.data *= 0.01
+
+    def forward(self, x):
+        x = x + self.out1(self.in1(x).relu())
+        return x + self.out2(self.in2(x).relu())
+
+
+@pytest.mark.parametrize(
+    "what", ["prune-to-latency{share=0.7", "prune-channels{ratio=0.3,scope=global"]
+)
+def test_a_branch_that_adds_little_is_narrowed_first(what):
+    torch.manual_seed(0)
+    graph, given = hwopt.import_model(Branches(), torch.randn(1, *IMAGE)), context(IMAGE)
+    given.latency = lambda graphs: [one.macs() for one in graphs]
+    pruned = hwopt.apply(graph, f"{what},{FITTED}}}", given)
+    left = [pruned.parameter(f"in{n}.weight").shape[0] for n in (1, 2)]
+    assert left[0] >= 14 and left[1] <= 8

@@ -20,6 +20,8 @@ class Ranking:
         pinned: why a class must stay.
         groups: the classes by the layers that make them.
         scores: of every class, float64; NaN where the criterion does not apply.
+        are_losses: scores are shares of what layers say that are lost, weakest first, and so can be
+            compared between groups.
     """
 
     labels: ChannelLabels
@@ -27,6 +29,7 @@ class Ranking:
     pinned: dict[int, str]
     groups: list[ChannelGroup]
     scores: np.ndarray
+    are_losses: bool = False
 
     def removable(self, group: ChannelGroup) -> list[int]:
         """Return the classes of a group that may go."""
