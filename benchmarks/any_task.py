@@ -231,7 +231,7 @@ def peer_part(runs: list[dict[str, Any]]) -> Iterator[str]:
             "EfficientNet-Lite0 pruned by hwopt and by Torch-Pruning (group magnitude), trained "
             "alike after it: agreement of the first label with the network before, on other crops "
             "of the photographs that it was trained on, and on five photographs that it never saw. "
-            "(Of two crops that are 2 % of their side apart the network before itself says the same "
+            "(Of two crops 2 % of their side apart the network before itself says the same "
             f"in {apart_of(runs)} of the cases.) Widths are chosen by latencies that the first "
             "seed's job measured; the others remember them."
         )
