@@ -4,7 +4,8 @@
     python -m benchmarks any_task onet       # one
 
 The recipes are those of ``recipes/``. Each is run once a seed; with the first seed once more, and
-killed three times. EfficientNet-Lite0 is pruned by Torch-Pruning, too, and trained alike.
+killed three times; the anomalies once with every class unseen. EfficientNet-Lite0 is pruned by
+Torch-Pruning, too, and trained alike.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from benchmarks.experiment import Experiment, Key
 from benchmarks.killed import killed, optimize, same_table, whole
 from benchmarks.photographs import apart, efficientnet_lite0, natural, unseen
 from benchmarks.records import measured_on
-from hwopt import targets, tasks, train
+from hwopt import data, targets, tasks, train
 from hwopt.compiler.graph_latency import GraphLatency
 from hwopt.job import JobResults, load_recipe
+from hwopt.job.read_recipe import recipe_text
 from hwopt.report import markdown
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -37,8 +39,10 @@ KILLS = 3
 PEER_RATIO = 0.14
 
 
-def run(recipe: str, seed: int, kind: str, **_: Any) -> dict[str, Any]:
-    """Run a job whole, killed, or with Torch-Pruning in place of our passes."""
+def run(recipe: str, seed: int, kind: str, stranger: str = "", **_: Any) -> dict[str, Any]:
+    """Run a job whole, killed, with Torch-Pruning, or with another class of clothes unseen."""
+    if stranger:
+        return run_with_stranger(recipe, seed, stranger)
     return {"whole": run_whole, "killed": run_killed, "torch-pruning": run_peer}[kind](recipe, seed)
 
 
@@ -65,6 +69,23 @@ def run_whole(recipe: str, seed: int) -> dict[str, Any]:
         found["unseen"] = agreement_on_unseen(hwopt.Graph.load(folder / "graphs" / "pruned"))
         found["apart"] = agreement_apart()
     return found
+
+
+def run_with_stranger(recipe: str, seed: int, stranger: str) -> dict[str, Any]:
+    """Run the job with another class of Fashion-MNIST kept from training; return the qualities."""
+    changed = load_recipe(FOLDER / f"{recipe}.yaml")
+    changed = changed.model_copy(
+        update={"data": f"fashion-mnist{{unseen={stranger}}}", "peers": ()}
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "recipe.yaml"
+        file.write_text(recipe_text(changed))
+        whole(optimize(file, Path(scratch) / "job", "--seed", str(seed)), dict(os.environ))
+        variants = JobResults.of(Path(scratch) / "job").variants
+    return {
+        name: {"quality": one.quality, "low": one.low, "high": one.high}
+        for name, one in variants.items()
+    }
 
 
 def with_latencies_of_first(recipe: str, folder: Path) -> None:
@@ -166,6 +187,7 @@ def section(runs: list[dict[str, Any]]) -> Iterator[str]:
     titles = ["recipe", "seed", "variant", "quality", "parameters", "MACs", "bytes on disk"]
     yield markdown([*titles, "median ms", "to dense", "to ONNX Runtime"], rows)
     yield from killed_part([run for run in runs if run["kind"] == "killed"])
+    yield from strangers_part([run for run in runs if run["kind"] == "stranger"])
     yield from peer_part(runs)
     yield measured_on(runs)
 
@@ -239,6 +261,25 @@ def peer_part(runs: list[dict[str, Any]]) -> Iterator[str]:
         yield markdown([*titles, "latency of dense"], rows)
 
 
+def strangers_part(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """Return how well every class is told that training did not see."""
+    if runs:
+        rows = [
+            [run["stranger"], *(one_quality(run[name]) for name in ("dense", "pruned"))]
+            for run in runs
+        ]
+        yield (
+            "The same autoencoder with each class of Fashion-MNIST unseen in turn, first seed: "
+            "area under the curve of its error, of anomalies against the others."
+        )
+        yield markdown(["unseen", "dense", "pruned"], rows)
+
+
+def one_quality(found: dict[str, float]) -> str:
+    """Return a quality with its interval."""
+    return f"{found['quality']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
+
+
 def apart_of(runs: list[dict[str, Any]]) -> str:
     """Return how often the network before agrees with itself a little beside."""
     (share, *_) = [run["apart"] for run in runs if "apart" in run]
@@ -261,6 +302,9 @@ def keys(chosen: Namespace) -> Iterator[Key]:
         for seed in SEEDS * (name == "efficientnet"):
             yield {"recipe": name, "as": recipe, "seed": seed, "kind": "torch-pruning"}
         yield {"recipe": name, "as": recipe, "seed": SEEDS[0], "kind": "killed"}
+        for stranger in data.load("fashion-mnist").class_names if name == "anomaly" else ():
+            key = {"recipe": name, "as": recipe, "seed": SEEDS[0], "kind": "stranger"}
+            yield key | {"stranger": stranger}
 
 
 EXPERIMENTS = (

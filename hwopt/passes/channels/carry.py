@@ -69,7 +69,7 @@ def _add(result: Graph, kept: Kept, node: Node, added: torch.Tensor, how: Carry)
         _add_map(result, node, added)
         return []
     add_to_bias(result, result.node(node.name), mean)
-    if not is_map:
+    if not is_map or how == "least-squares":
         return []
     message = f"what removed channels add differs by up to {difference:.2g} between positions"
     return [Note(node.name, f"{message}; constants=exact keeps that", changed=False)]
