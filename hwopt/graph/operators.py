@@ -16,6 +16,7 @@ from hwopt.graph import (
     binary,
     cond,
     mac_counts,
+    quantized,
     recurrent,
     suppression,
 )
@@ -191,6 +192,9 @@ for _operator, _plain, _macs in (
     ),
     (anchors.OPERATOR, anchors.interpolate_anchors, mac_counts.interpolate_anchors),
     (cond.OPERATOR, cond.cond, mac_counts.none),
+    (quantized.QUANTIZE, quantized.quantize, mac_counts.none),
+    (quantized.DEQUANTIZE, quantized.dequantize, mac_counts.none),
+    (quantized.FAKE_QUANTIZE, quantized.fake_quantize, mac_counts.none),
     (recurrent.OPERATOR, recurrent.recurrent, mac_counts.recurrent),
     (suppression.OPERATOR, suppression.non_maximum_suppression, mac_counts.none),
 ):

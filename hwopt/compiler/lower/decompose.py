@@ -13,14 +13,15 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from hwopt.compiler.lower.table import CONVERTERS, key
 from hwopt.errors import HwoptError, first_line
+from hwopt.graph.operators import decompositions
 
 
 @functools.cache
 def _tables() -> tuple[dict[Any, Callable[..., Any]], ...]:
-    """Return torch's decompositions: into core ATen, and all that it has besides."""
+    """Return decompositions, ours and torch's: into core ATen, and all that it has besides."""
     from torch._decomp import core_aten_decompositions, global_decomposition_table
 
-    core = dict(core_aten_decompositions())
+    core = {**core_aten_decompositions(), **decompositions()}
     more = {**global_decomposition_table["post_autograd"], **core}
     return tuple({k: v for k, v in table.items() if not _is_converted(k)} for table in (core, more))
 
