@@ -17,6 +17,8 @@ def define(
     schema: str,
     gradients: Gradients | None = None,
     shapes: Callable[..., Any] | None = None,
+    *,
+    half: bool = True,
 ) -> Any:
     """Return the function as the torch operator ``hwopt::NAME``, with gradients.
 
@@ -27,14 +29,16 @@ def define(
         schema: its arguments and result as torch writes them.
         gradients: by default torch's of the function, which then runs again.
         shapes: returns empty results for tensors without numbers; by default the function.
+        half: under autocast the arguments become bfloat16 (float16 on a GPU); else they stay.
     """
     operator = torch.library.custom_op(
         f"hwopt::{function.__name__}", function, mutates_args=(), schema=schema
     )
     operator.register_fake(shapes or function)
     operator.register_autograd(_backward(gradients or _of_torch(function)), setup_context=_keep)
-    operator.register_autocast("cpu", torch.bfloat16)
-    operator.register_autocast("cuda", torch.float16)
+    if half:
+        operator.register_autocast("cpu", torch.bfloat16)
+        operator.register_autocast("cuda", torch.float16)
     return operator
 
 

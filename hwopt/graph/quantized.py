@@ -125,12 +125,16 @@ _SCHEMA = (
     "(Tensor input, Tensor scale, Tensor zero_point, int axis=1, int low=-128, int high=127) "
     "-> Tensor"
 )
-QUANTIZE = composed.define(quantize, _SCHEMA)
+# Steps and what is rounded keep all of their digits under autocast.
+QUANTIZE = composed.define(quantize, _SCHEMA, half=False)
 DEQUANTIZE = composed.define(
-    dequantize, "(Tensor input, Tensor scale, Tensor zero_point, int axis=1) -> Tensor"
+    dequantize,
+    "(Tensor input, Tensor scale, Tensor zero_point, int axis=1) -> Tensor",
+    half=False,
 )
 FAKE_QUANTIZE = composed.define(
     fake_quantize,
     _SCHEMA,
     _fake_gradients,
+    half=False,
 )

@@ -96,6 +96,13 @@ def test_torch_accepts_the_operators(name):
     torch.library.opcheck(getattr(quantized, name), given)
 
 
+def test_under_autocast_steps_keep_their_digits():
+    x, scale = torch.randn(1000) * 20, torch.tensor(0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = quantized.QUANTIZE(x, scale, torch.tensor(0))
+    assert torch.equal(found, quantized.quantize(x, scale, torch.tensor(0)))
+
+
 class Net(nn.Module):
     """All three operators, called as torch operators."""
 
