@@ -254,9 +254,9 @@ def peer_part(runs: list[dict[str, Any]]) -> Iterator[str]:
             "alike after it: agreement of the first label with the network before, on other crops "
             "of the photographs that it was trained on, and on five photographs that it never saw. "
             "The aim was 90 % at 0.7 of the latency, which was not reached. Little changes these "
-            "labels: of two crops that are 2 % of their side apart the network before says the same "
-            f"in {apart_of(runs)} of the cases. Widths are chosen by latencies that the first seed's "
-            "job measured; the others remember them."
+            "labels: of two crops 2 % of their side apart the network before says the same in "
+            f"{apart_of(runs)} of the cases. Widths are chosen by latencies that the job of the "
+            "first seed measured; the others remember them."
         )
         titles = ["pruned by", "seed", "agreement", "on unseen photographs", "MACs"]
         yield markdown([*titles, "latency of dense"], rows)
